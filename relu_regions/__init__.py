@@ -1,0 +1,18 @@
+"""Exact breakpoints, regions and generalization intervals of piecewise-linear networks."""
+
+from relu_regions.interval import Interval, exact_interval
+from relu_regions.network import Network
+from relu_regions.operations import UnsupportedOperation, supported_operations
+from relu_regions.paths import Path, Paths, Region, walk
+
+__all__ = [
+    "Interval",
+    "Network",
+    "Path",
+    "Paths",
+    "Region",
+    "UnsupportedOperation",
+    "exact_interval",
+    "supported_operations",
+    "walk",
+]

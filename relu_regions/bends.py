@@ -1,0 +1,177 @@
+"""Where the units of a gate bend: crossings inside intervals, and changes of piece at the points there are."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+import torch
+from torch import Tensor
+
+from relu_regions.gates import Gate, Knots, Maximum
+
+__all__ = ["Bends", "Changes", "changes_at_points", "edge_pieces", "find_bends"]
+
+
+@dataclass(frozen=True)
+class Bends:
+    """Crossings strictly between two consecutive points of a segment.
+
+    The crossing lies at ``left * point[row] + right * point[row + 1]``; the two weights are computed apart, so that
+    neither loses precision where the crossing is close to a point.
+
+    Attributes:
+        row, unit: which interval and which unit, ``(K,)`` int64.
+        left, right: weights of the interval's two ends, ``(K,)``, both positive, adding up to one.
+        before, after: the unit's piece on either side, ``(K,)`` int64.
+    """
+
+    row: Tensor
+    unit: Tensor
+    left: Tensor
+    right: Tensor
+    before: Tensor
+    after: Tensor
+
+    def __getitem__(self, chosen: Tensor) -> Bends:
+        return Bends(*(getattr(self, field.name)[chosen] for field in fields(self)))
+
+    @classmethod
+    def joined(cls, several: list[Bends]) -> Bends:
+        """All of several lists of crossings."""
+        if len(several) == 1:
+            return several[0]
+        return cls(*(torch.cat([getattr(bends, field.name) for bends in several]) for field in fields(cls)))
+
+
+@dataclass(frozen=True)
+class Changes:
+    """Units whose piece differs between the two sides of a point that was there already, each ``(K,)`` int64."""
+
+    row: Tensor
+    unit: Tensor
+    before: Tensor
+    after: Tensor
+
+
+def find_bends(gate: Gate, values: Tensor, weight: Tensor | None, starts_interval: Tensor) -> Bends:
+    """Every crossing strictly inside an interval.
+
+    Args:
+        gate: which gate.
+        values: its inputs at the points, ``(points, inputs)``.
+        weight: homogeneous coordinate of each point, ``(points, 1)``, or None where all are 1.
+        starts_interval: whether an interval of the walk starts at the point, ``(points,)`` bool: False at the last
+            point of each segment.
+    """
+    if isinstance(gate, Maximum):
+        return _envelope_bends(gate, values, starts_interval)
+    return Bends.joined([_knot_bends(gate, k, values, weight, starts_interval) for k in range(len(gate.knots))])
+
+
+def changes_at_points(gate: Gate, values: Tensor, weight: Tensor | None, starts_interval: Tensor) -> Changes:
+    """Every unit that changes its piece exactly at a point between two intervals; arguments as find_bends."""
+    inner = starts_interval[1:-1] & starts_interval[:-2]
+    if isinstance(gate, Maximum):
+        left, right = _winners(gate, values)
+        row, unit = ((right[:-1] != left[1:]) & inner[:, None]).nonzero(as_tuple=True)
+        return Changes(row + 1, unit, right[row, unit], left[row + 1, unit])
+    found = [_knot_changes(gate, k, values, weight, inner) for k in range(len(gate.knots))]
+    return Changes(*(torch.cat([getattr(c, field.name) for c in found]) for field in fields(Changes)))
+
+
+def edge_pieces(gate: Gate, values: Tensor, weight: Tensor | None, edge: Tensor, neighbour: Tensor) -> Tensor:
+    """The piece of every unit just beside a point, towards its neighbour.
+
+    Args:
+        edge, neighbour: rows of the points and of their neighbours, ``(S,)`` int64.
+
+    Returns:
+        ``(S, units)`` int64.
+    """
+    at, beyond = values[edge], values[neighbour]
+    if isinstance(gate, Maximum):
+        return _first_best(gate.candidates(at), gate.candidates(beyond))
+    if weight is None:
+        at, beyond = at - gate.knots.unsqueeze(1), beyond - gate.knots.unsqueeze(1)
+    else:
+        at = at - gate.knots.unsqueeze(1) * weight[edge]
+        beyond = beyond - gate.knots.unsqueeze(1) * weight[neighbour]
+    return ((at > 0) | ((at == 0) & (beyond > 0))).sum(0)
+
+
+# ---------------------------------------------------------------- knots
+
+
+def _distance(gate: Knots, knot: int, values: Tensor, weight: Tensor | None) -> Tensor:
+    """How far above a knot every unit is; without a copy where the knot is 0."""
+    knots = gate.knots[knot]
+    if not knots.any():
+        return values
+    return values - (knots if weight is None else knots * weight)
+
+
+def _knot_bends(gate: Knots, knot: int, values: Tensor, weight: Tensor | None, starts_interval: Tensor) -> Bends:
+    distance = _distance(gate, knot, values, weight)
+    below = distance < 0
+    row, unit = (below[:-1] != below[1:]).nonzero(as_tuple=True)
+    here, there = distance[row, unit], distance[row + 1, unit]
+    # A unit exactly on its knot at one end does not cross inside the interval.
+    crosses = starts_interval[row] & (here != 0) & (there != 0)
+    row, unit, here, there = row[crosses], unit[crosses], here[crosses], there[crosses]
+    rising = (there > 0).long()
+    return Bends(row, unit, there / (there - here), here / (here - there), knot + 1 - rising, knot + rising)
+
+
+def _knot_changes(gate: Knots, knot: int, values: Tensor, weight: Tensor | None, inner: Tensor) -> Changes:
+    distance = _distance(gate, knot, values, weight)
+    row, unit = ((distance[1:-1] == 0) & inner[:, None]).nonzero(as_tuple=True)
+    before, after = (distance[row, unit] > 0).long(), (distance[row + 2, unit] > 0).long()
+    changes = before != after
+    return Changes(row[changes] + 1, unit[changes], before[changes] + knot, after[changes] + knot)
+
+
+# ---------------------------------------------------------------- maximum
+
+
+def _first_best(values: Tensor, then: Tensor) -> Tensor:
+    """The first of the inputs that are largest in values and, among these, largest in then; along the last dimension."""
+    largest = values == values.amax(-1, keepdim=True)
+    return then.masked_fill(~largest, -torch.inf).argmax(-1)
+
+
+def _winners(gate: Maximum, values: Tensor) -> tuple[Tensor, Tensor]:
+    """For each interval and unit, the winner just right of its left end and just left of its right end."""
+    candidates = gate.candidates(values)
+    return _first_best(candidates[:-1], candidates[1:]), _first_best(candidates[1:], candidates[:-1])
+
+
+def _envelope_bends(gate: Maximum, values: Tensor, starts_interval: Tensor) -> Bends:
+    """Follows the upper envelope of every unit whose winner differs between the two ends of an interval."""
+    first, last = _winners(gate, values)
+    row, unit = ((first != last) & starts_interval[:-1, None]).nonzero(as_tuple=True)
+    windows = gate.windows[unit]
+    here, there = values[row[:, None], windows], values[row[:, None] + 1, windows]
+    winner, goal = first[row, unit], last[row, unit]
+    left, right = torch.ones_like(here[:, 0]), torch.zeros_like(here[:, 0])
+    found = [Bends(row[:0], unit[:0], left[:0], right[:0], winner[:0], goal[:0])]
+    while len(row):
+        following, next_left, next_right = _overtaking(here, there, winner)
+        # Rounding may put a later bend of the envelope before an earlier one.
+        left, right = torch.minimum(left, next_left), torch.maximum(right, next_right)
+        going = there.gather(1, following[:, None])[:, 0] < there.amax(1)
+        following = torch.where(going, following, goal)
+        found.append(Bends(row, unit, left, right, winner, following))
+        row, unit, here, there = row[going], unit[going], here[going], there[going]
+        winner, goal, left, right = following[going], goal[going], left[going], right[going]
+    return Bends.joined(found)
+
+
+def _overtaking(here: Tensor, there: Tensor, winner: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The input that overtakes the winner first (of several, the steepest), and the weights of the two ends there."""
+    behind = (here.gather(1, winner[:, None]) - here).clamp_min(0)
+    ahead = there - there.gather(1, winner[:, None])
+    right = torch.where(ahead > 0, behind / (behind + ahead), torch.inf)
+    soonest = right == right.amin(1, keepdim=True)
+    following = there.masked_fill(~soonest, -torch.inf).argmax(1)
+    behind, ahead = (difference.gather(1, following[:, None])[:, 0] for difference in (behind, ahead))
+    return following, ahead / (behind + ahead), behind / (behind + ahead)

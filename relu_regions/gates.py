@@ -1,0 +1,134 @@
+"""The two kinds of gate: elementwise knots, and the maximum of several inputs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Union
+
+import torch
+from torch import Tensor
+
+__all__ = ["Gate", "Knots", "Maximum"]
+
+
+@dataclass(frozen=True)
+class Knots:
+    """An elementwise, continuous, piecewise-linear function with finitely many knots.
+
+    Piece ``p`` of a unit is the range between its knots ``p - 1`` and ``p``; on it the function is
+    ``slopes[p] * z + offsets[p]``. A unit that sits exactly on a knot counts as being on the piece below it
+    (a ReLU at 0 is inactive).
+
+    Attributes:
+        knots: ``(m, 1)`` or ``(m, units)``, increasing along the first dimension.
+        slopes: ``(m + 1, 1)`` or ``(m + 1, units)``.
+        offsets: ``(m + 1, 1)`` or ``(m + 1, units)``.
+    """
+
+    knots: Tensor
+    slopes: Tensor
+    offsets: Tensor
+
+    @classmethod
+    def of(cls, knots: list[float], slopes: list[float], offsets: list[float]) -> Knots:
+        """The same function for every unit, from plain numbers."""
+        columns = (torch.tensor(numbers, dtype=torch.float64).view(-1, 1) for numbers in (knots, slopes, offsets))
+        return cls(*columns)
+
+    @property
+    def piece_count(self) -> int:
+        """The number of pieces of a unit."""
+        return self.slopes.shape[0]
+
+    @cached_property
+    def is_relu(self) -> bool:
+        """Whether this is max(z, 0) for every unit: the gate worth a path of its own."""
+        return bool(
+            self.slopes.shape == (2, 1)
+            and self.knots[0, 0] == 0
+            and self.slopes[0, 0] == 0
+            and self.slopes[1, 0] == 1
+            and not self.offsets.any()
+        )
+
+    def to(self, dtype: torch.dtype, device: torch.device) -> Knots:
+        """The same gate with its numbers in another dtype or on another device."""
+        return Knots(*(numbers.to(device, dtype) for numbers in (self.knots, self.slopes, self.offsets)))
+
+    def apply(self, values: Tensor, weight: Tensor | None = None) -> Tensor:
+        """The gate's output for a stack of points.
+
+        Args:
+            values: pre-activations, ``(points, units)``.
+            weight: homogeneous coordinate of each point, ``(points, 1)``; None where all are 1.
+        """
+        if self.is_relu:
+            return values.clamp_min(0)
+        knots = self.knots if weight is None else self.knots.unsqueeze(1) * weight
+        offsets = self.offsets if weight is None else self.offsets.unsqueeze(1) * weight
+        output = self.slopes[0] * values + offsets[0]
+        for piece in range(1, self.piece_count):
+            above = values > knots[piece - 1]
+            output = torch.where(above, self.slopes[piece] * values + offsets[piece], output)
+        return output
+
+    def settle(
+        self, rows: Tensor, units: Tensor, knots: Tensor, inputs: Tensor, outputs: Tensor, weight: Tensor | None
+    ) -> None:
+        """Put units at the points where they cross a knot onto it exactly, whatever rounding made of them.
+
+        Args:
+            rows, units, knots: which, ``(K,)`` int64.
+            inputs, outputs: ``(points, units)``, changed in place.
+            weight: homogeneous coordinate of each point, ``(points,)``; None where all are 1.
+        """
+        column = units if self.knots.shape[1] > 1 else torch.zeros_like(units)
+        knot, slope, offset = self.knots[knots, column], self.slopes[knots, column], self.offsets[knots, column]
+        if weight is not None:
+            knot, offset = knot * weight[rows], offset * weight[rows]
+        inputs[rows, units] = knot
+        outputs[rows, units] = slope * knot + offset
+
+    def workspace(self, units: int) -> int:
+        """Numbers for each point that finding bends and applying the gate takes at its peak."""
+        return 4 * units
+
+
+@dataclass(frozen=True)
+class Maximum:
+    """Each unit is the largest of several inputs.
+
+    A unit's piece is the position, within its window, of the input that attains the maximum; of several inputs
+    that attain it on a whole interval, the first.
+
+    Attributes:
+        windows: ``(units, k)`` int64, positions in the flattened input. A window shorter than k repeats its
+            first input, which changes nothing.
+    """
+
+    windows: Tensor
+
+    @property
+    def piece_count(self) -> int:
+        """The number of pieces of a unit."""
+        return self.windows.shape[1]
+
+    def to(self, dtype: torch.dtype, device: torch.device) -> Maximum:
+        """The same gate on another device (it holds no number that a dtype could change)."""
+        return Maximum(self.windows.to(device))
+
+    def workspace(self, units: int) -> int:
+        """Numbers for each point that finding bends and applying the gate takes at its peak."""
+        return 4 * self.windows.numel()
+
+    def candidates(self, values: Tensor) -> Tensor:
+        """The inputs of every unit: ``(points, inputs)`` to ``(points, units, k)``."""
+        return values[:, self.windows]
+
+    def apply(self, values: Tensor, weight: Tensor | None = None) -> Tensor:
+        """The gate's output for a stack of points: ``(points, inputs)`` to ``(points, units)``."""
+        return self.candidates(values).amax(-1)
+
+
+Gate = Union[Knots, Maximum]

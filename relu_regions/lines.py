@@ -1,0 +1,128 @@
+"""The door: what the caller gave as model, points, directions and range, checked and brought to one form."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Union
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.export import ExportedProgram
+
+from relu_regions.network import Network, as_network
+
+__all__ = ["Array", "LineBatch", "Model", "Range"]
+
+Array = Union[Tensor, np.ndarray]
+Model = Union[nn.Module, Network, ExportedProgram]
+Range = tuple[Union[float, Sequence[float], Array], Union[float, Sequence[float], Array]]
+
+
+@dataclass(frozen=True)
+class LineBatch:
+    """The lines ``x + t d`` of a batch and the network they go through.
+
+    Attributes:
+        network: in the dtype of the walk, on x's device.
+        x, d: ``(N, *input_shape)``, in the dtype of the walk.
+        low, high: ``(N,)`` float64, ``low <= 0 <= high`` and ``low < high``.
+    """
+
+    network: Network
+    x: Tensor
+    d: Tensor
+    low: Tensor
+    high: Tensor
+
+    def __len__(self) -> int:
+        return self.x.shape[0]
+
+    @classmethod
+    def of(cls, model: Model, x: Array, d: Array, t_range: Range, dtype: torch.dtype = torch.float64) -> LineBatch:
+        """Check what a public function was given.
+
+        Raises:
+            TypeError: x or d is no floating-point tensor or array; dtype is neither float64 nor float32.
+            ValueError: shapes do not match, a number is not finite, a direction is zero, or the range is empty or
+                leaves out 0; or as :meth:`Network.from_module`.
+            UnsupportedOperation: as :meth:`Network.from_module`.
+        """
+        if dtype not in (torch.float64, torch.float32):
+            raise TypeError(f"dtype must be torch.float64 or torch.float32, not {dtype}.")
+        points = _as_floats("x", x)
+        if points.ndim < 2:
+            raise ValueError(f"x must be a batch (N, *input_shape), but has shape {tuple(points.shape)}; use x[None] for one point.")
+        directions = _as_floats("d", d).to(points.device)
+        try:
+            directions = directions.expand_as(points)
+        except RuntimeError:
+            raise ValueError(
+                f"d has shape {tuple(directions.shape)}, which does not broadcast to x's shape {tuple(points.shape)}."
+            ) from None
+        points, directions = points.to(dtype), directions.to(dtype)
+        _refuse_rows("x", points, ~torch.isfinite(points), "is not finite")
+        _refuse_rows("d", directions, ~torch.isfinite(directions), "is not finite")
+        if len(points):
+            zero = (directions == 0).flatten(1).all(1)
+            if zero.any():
+                raise ValueError(f"d is zero {_rows(zero)}; a direction must have a component that is not 0.")
+        low, high = (_bound(name, bound, points) for name, bound in zip(("lower", "upper"), _two_ends(t_range)))
+        _check_range(low, high)
+        network = as_network(model, points.shape[1:]).to(dtype, points.device)
+        return cls(network, points, directions, low, high)
+
+
+def _as_floats(name: str, given: Array) -> Tensor:
+    if isinstance(given, np.ndarray):
+        given = torch.from_numpy(np.ascontiguousarray(given))
+    if not isinstance(given, Tensor):
+        raise TypeError(f"{name} must be a torch tensor or a numpy array, not {type(given).__name__}.")
+    if not given.dtype.is_floating_point:
+        raise TypeError(f"{name} has dtype {given.dtype}; give floating-point numbers, for example {name}.double().")
+    return given.detach()
+
+
+def _rows(bad: Tensor) -> str:
+    rows = bad.nonzero()[:, 0].tolist()
+    shown = ", ".join(map(str, rows[:5])) + (", ..." if len(rows) > 5 else "")
+    return f"in row{'s' if len(rows) > 1 else ''} {shown} of {len(bad)}"
+
+
+def _refuse_rows(name: str, given: Tensor, bad: Tensor, reason: str) -> None:
+    if bad.any():
+        raise ValueError(f"{name} {reason} {_rows(bad.flatten(1).any(1))}; only finite numbers can be walked.")
+
+
+def _two_ends(t_range: Range) -> Range:
+    if not isinstance(t_range, (tuple, list)) or len(t_range) != 2:
+        raise ValueError(f"t_range must be a pair (lower end, upper end), not {t_range!r}.")
+    return t_range[0], t_range[1]
+
+
+def _bound(name: str, bound: float | Sequence[float] | Array, points: Tensor) -> Tensor:
+    try:
+        ends = torch.as_tensor(bound, dtype=torch.float64, device=points.device)
+        return ends.expand(len(points))
+    except (TypeError, ValueError, RuntimeError):
+        raise ValueError(f"The {name} end of t_range must be a number or {len(points)} numbers, not {bound!r}.") from None
+
+
+def _check_range(low: Tensor, high: Tensor) -> None:
+    if torch.isnan(low).any() or torch.isnan(high).any():
+        raise ValueError("t_range contains NaN.")
+    empty = low >= high
+    if empty.any():
+        row = int(empty.nonzero()[0])
+        raise ValueError(f"t_range is empty: its lower end {low[row].item()} is not below its upper end {high[row].item()}.")
+    outside = (low > 0) | (high < 0)
+    if outside.any():
+        row = int(outside.nonzero()[0])
+        raise ValueError(
+            f"t_range ({low[row].item()}, {high[row].item()}) leaves out t = 0, the point x itself; "
+            "move x along d so that it is inside."
+        )
+    if (low == math.inf).any() or (high == -math.inf).any():
+        raise ValueError("t_range lies at infinity.")

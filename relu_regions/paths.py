@@ -1,0 +1,412 @@
+"""What a walk found: the breakpoints of a batch of segments, and views of one segment and one region."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from relu_regions.lines import Array, LineBatch, Model, Range
+from relu_regions.network import Network
+from relu_regions.points import Flips, Points
+from relu_regions.progress import Progress
+from relu_regions.walker import Segments, Sweep
+
+__all__ = ["Path", "Paths", "Region", "walk"]
+
+
+@dataclass(frozen=True)
+class Paths:
+    """The network along N segments: every breakpoint, the logits there, and the activation pattern of every region.
+
+    Segment i has the points ``offsets[i]`` to ``offsets[i + 1]``: the lower end of its range, its breakpoints in
+    order, and the upper end. Between two neighbouring points lies one region, on which every unit keeps its piece.
+
+    Attributes:
+        network: the network walked, in the dtype of the walk.
+        x, d: ``(N, *input_shape)``.
+        offsets: ``(N + 1,)`` int64.
+        position, weight: ``(P,)``, a point lies at ``weight * x + position * d``; weight is None where all are 1, and
+            is 0 at infinity.
+        values: ``(P, *output_shape)``, the output at the points times their weight; at infinity its growth for each
+            unit of t.
+        outputs_at_x: ``(N, *output_shape)``.
+        first_patterns: for each gate ``(N, units)``, the pieces in each segment's first region.
+        flips: the units that change their piece, in order of point, gate and unit; ``flips.row`` is the point.
+    """
+
+    network: Network
+    x: Tensor
+    d: Tensor
+    offsets: Tensor
+    position: Tensor
+    weight: Tensor | None
+    values: Tensor
+    outputs_at_x: Tensor
+    first_patterns: tuple[Tensor, ...]
+    flips: Flips
+
+    @property
+    def t(self) -> Tensor:
+        """``(P,)``: both ends of each range and every breakpoint, in order."""
+        return self.position if self.weight is None else self.position / self.weight
+
+    @property
+    def outputs(self) -> Tensor:
+        """``(P, *output_shape)``: the logits at the points; at infinite t their limits, infinite where they grow."""
+        if self.weight is None:
+            return self.values
+        column = (-1, *[1] * (self.values.ndim - 1))
+        at_infinity = (self.weight == 0).view(column)
+        finite = self.values / torch.where(self.weight == 0, 1.0, self.weight).view(column)
+        # An output that does not grow towards infinity keeps the value of the neighbouring point, or of x.
+        rows = torch.arange(len(self.weight), device=self.weight.device)
+        beside = torch.where(self.position < 0, rows + 1, rows - 1).clamp(0, len(rows) - 1)
+        at_x = self.outputs_at_x.repeat_interleave(self.offsets.diff(), 0)
+        constant = torch.where(at_infinity[beside], at_x, finite[beside])
+        limits = torch.where(self.values == 0, constant, self.values.sign() * math.inf)
+        return torch.where(at_infinity, limits, finite)
+
+    @property
+    def region_counts(self) -> Tensor:
+        """``(N,)`` int64: how many regions each segment crosses."""
+        return self.offsets.diff() - 1
+
+    @property
+    def breakpoint_counts(self) -> Tensor:
+        """``(N,)`` int64: how many breakpoints each segment has inside its range."""
+        return self.offsets.diff() - 2
+
+    @property
+    def region_offsets(self) -> Tensor:
+        """``(N + 1,)`` int64: the regions of segment i are ``region_offsets[i]`` to ``region_offsets[i + 1]``."""
+        return self.offsets - torch.arange(len(self.offsets), device=self.offsets.device)
+
+    @property
+    def region_rows(self) -> Tensor:
+        """``(R,)`` int64: the row of the point that opens each region."""
+        opens = torch.ones(len(self.position), dtype=torch.bool, device=self.offsets.device)
+        opens[self.offsets[1:] - 1] = False
+        return opens.nonzero()[:, 0]
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    def __getitem__(self, index: int) -> Path:
+        if not isinstance(index, int):
+            raise TypeError(f"Paths are indexed by one integer, not {type(index).__name__}.")
+        if not -len(self) <= index < len(self):
+            raise IndexError(f"path {index} of {len(self)}")
+        return Path(self, index % len(self))
+
+    def __iter__(self) -> Iterator[Path]:
+        return (self[index] for index in range(len(self)))
+
+    def __repr__(self) -> str:
+        mean = float(self.breakpoint_counts.double().mean()) if len(self) else 0.0
+        return f"Paths({len(self)} segments, {int(self.breakpoint_counts.sum())} breakpoints, {mean:.1f} on average)"
+
+    def patterns(self, regions: Tensor | None = None) -> tuple[Tensor, ...]:
+        """The activation patterns of regions, for each gate ``(R, units)`` int64: the piece of every unit.
+
+        Args:
+            regions: numbers of regions as in region_offsets, ``(R,)`` in increasing order; all by default.
+        """
+        rows = self.region_rows
+        regions = torch.arange(len(rows), device=rows.device) if regions is None else regions
+        segment = torch.bucketize(regions, self.region_offsets[1:], right=True)
+        result = []
+        for gate, first in enumerate(self.first_patterns):
+            flips = self.flips[self.flips.gate == gate]
+            result.append(_replayed(first, flips, segment, rows[regions], self.offsets))
+        return tuple(result)
+
+    def numpy(self) -> dict[str, np.ndarray]:
+        """t, outputs and offsets as numpy arrays, by name."""
+        return {name: getattr(self, name).cpu().numpy() for name in ("t", "outputs", "offsets")}
+
+    def to_dataframe(self) -> Any:
+        """A pandas DataFrame with a row for each point: segment, t, and one column for each logit (needs pandas)."""
+        import pandas
+
+        segment = torch.arange(len(self)).repeat_interleave(self.offsets.diff().cpu())
+        columns = {"segment": segment.numpy(), "t": self.t.cpu().numpy()}
+        logits = self.outputs.flatten(1).cpu().numpy()
+        return pandas.DataFrame(columns | {f"logit_{k}": logits[:, k] for k in range(logits.shape[1])})
+
+
+def _replayed(first: Tensor, flips: Flips, segment: Tensor, rows: Tensor, offsets: Tensor) -> Tensor:
+    """The pattern of one gate in some regions: the latest flip of each unit up to the region, else the first pattern."""
+    result = first[segment].clone()
+    # The flips of a region's segment up to its opening point, in order, so that a later write wins.
+    lower = torch.searchsorted(flips.row, offsets[segment], right=True)
+    upper = torch.searchsorted(flips.row, rows, right=True)
+    for index, (start, stop) in enumerate(zip(lower.tolist(), upper.tolist())):
+        if stop > start:
+            units, last = flips.unit[start:stop], flips.after[start:stop]
+            order = torch.argsort(units, stable=True)
+            units, last = units[order], last[order]
+            closes = torch.ones_like(units, dtype=torch.bool)
+            closes[:-1] = units[1:] != units[:-1]
+            result[index, units[closes]] = last[closes]
+    return result
+
+
+@dataclass(frozen=True)
+class Path:
+    """One segment of :class:`Paths`."""
+
+    paths: Paths
+    index: int
+
+    @property
+    def rows(self) -> slice:
+        """Its rows among the points of all segments."""
+        return slice(int(self.paths.offsets[self.index]), int(self.paths.offsets[self.index + 1]))
+
+    @property
+    def t(self) -> Tensor:
+        """``(P,)``: both ends of the range and every breakpoint, in order."""
+        return self.paths.t[self.rows]
+
+    @property
+    def breakpoints(self) -> Tensor:
+        """``(P - 2,)``: the breakpoints alone."""
+        return self.t[1:-1]
+
+    @property
+    def outputs(self) -> Tensor:
+        """``(P, *output_shape)``: the logits at the points."""
+        return self.paths.outputs[self.rows]
+
+    @property
+    def flips(self) -> Flips:
+        """The units that change their piece; ``flips.row`` counts this segment's points."""
+        rows = self.rows
+        inside = (self.paths.flips.row >= rows.start) & (self.paths.flips.row < rows.stop)
+        flips = self.paths.flips[inside]
+        return replace(flips, row=flips.row - rows.start)
+
+    @property
+    def regions(self) -> Sequence[Region]:
+        """Its regions, in order."""
+        return [Region(self, number) for number in range(len(self))]
+
+    def __len__(self) -> int:
+        return self.rows.stop - self.rows.start - 1
+
+    def outputs_at(self, t: Array) -> Tensor:
+        """The logits at any t of the range, by linear interpolation between breakpoints.
+
+        Args:
+            t: ``(K,)``, finite and within the range.
+
+        Returns:
+            ``(K, *output_shape)``.
+
+        Raises:
+            ValueError: some t lies outside of the range or is not finite.
+        """
+        own, rows = self.t, self.rows
+        given = torch.as_tensor(t, dtype=own.dtype, device=own.device)
+        if not torch.isfinite(given).all() or (given < own[0]).any() or (given > own[-1]).any():
+            raise ValueError(f"t must be finite and lie between {own[0].item()} and {own[-1].item()}.")
+        here = torch.searchsorted(own, given, right=True).clamp(1, len(own) - 1) - 1
+        if torch.isinf(own).all():  # an affine network on a whole line: no finite point but x
+            at_x, growth = self.paths.outputs_at_x[self.index], self.paths.values[rows][1]
+            return at_x + given.view(-1, *[1] * at_x.ndim) * growth
+        position = self.paths.position[rows]
+        weight = torch.ones_like(position) if self.paths.weight is None else self.paths.weight[rows]
+        # The point weight * x + position * d is at t where its mixture of both ends has position = t * weight.
+        left = position[here + 1] - given * weight[here + 1]
+        right = given * weight[here] - position[here]
+        scale = left * weight[here] + right * weight[here + 1]
+        column = (-1, *[1] * (self.paths.values.ndim - 1))
+        values = self.paths.values[rows]
+        return (left / scale).view(column) * values[here] + (right / scale).view(column) * values[here + 1]
+
+    def __repr__(self) -> str:
+        return f"Path({len(self)} regions, t in [{self.t[0].item():.6g}, {self.t[-1].item():.6g}])"
+
+
+@dataclass(frozen=True)
+class Region:
+    """One region that a segment crosses: an interval of t on which no unit changes its piece."""
+
+    path: Path
+    number: int
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """The interval of t; its ends may be infinite."""
+        t = self.path.t
+        return t[self.number].item(), t[self.number + 1].item()
+
+    @property
+    def row(self) -> int:
+        """Its number among the regions of all segments."""
+        return int(self.path.paths.region_offsets[self.path.index]) + self.number
+
+    @property
+    def pattern(self) -> tuple[Tensor, ...]:
+        """The piece of every unit, for each gate ``(units,)`` int64."""
+        own = torch.tensor([self.row], device=self.path.paths.offsets.device)
+        return tuple(pieces[0] for pieces in self.path.paths.patterns(own))
+
+    @property
+    def interior(self) -> float:
+        """A t inside: the middle, or one beyond the finite end of an unbounded region."""
+        low, high = self.interval
+        if math.isinf(low) and math.isinf(high):
+            return 0.0
+        if math.isinf(high):
+            return low + max(1.0, abs(low))
+        if math.isinf(low):
+            return high - max(1.0, abs(high))
+        return low / 2 + high / 2
+
+    @property
+    def label(self) -> int:
+        """The class with the largest logit in the middle of the region; other classes may win nearer to its ends."""
+        return int(self.path.outputs_at(torch.tensor([self.interior]))[0].argmax())
+
+    def __repr__(self) -> str:
+        low, high = self.interval
+        return f"Region(t in [{low:.6g}, {high:.6g}], class {self.label})"
+
+
+def walk(
+    model: Model,
+    x: Array,
+    d: Array,
+    t_range: Range = (-1.0, 2.0),
+    *,
+    dtype: torch.dtype = torch.float64,
+    memory_budget: int | None = None,
+    progress: bool | None = None,
+) -> Paths:
+    """Every breakpoint of the network along ``x + t d``, found without sampling.
+
+    Args:
+        model: a torch.nn.Module in eval mode, an exported program, or a Network; not modified.
+        x: points, ``(N, *input_shape)``, tensor or array of floats.
+        d: directions, broadcastable to x, none of them zero.
+        t_range: lower and upper end of t, numbers or ``(N,)`` each, around 0; may be infinite.
+        dtype: of the computation, float64 or float32.
+        memory_budget: bytes that the walk may take besides its result; a quarter of the free memory by default.
+        progress: whether to show a progress bar; by default where a person is looking and it takes long.
+
+    Returns:
+        Paths: on x's device.
+
+    Raises:
+        TypeError, ValueError, UnsupportedOperation: what was given cannot be walked; the text says why.
+    """
+    lines = LineBatch.of(model, x, d, t_range, dtype)
+    starts = torch.stack([lines.low, lines.low.clamp(0, 0), lines.high], 1).to(dtype)
+    sweep = Sweep(lines.network, Segments(lines.x, lines.d, starts), True, memory_budget)
+    collected = _Collected(lines)
+    with torch.no_grad(), Progress(len(lines), "walk", progress) as bar:
+        for points in sweep:
+            collected.add(points)
+            bar.reach(int(points.segments.max()))
+    return collected.paths()
+
+
+class _Collected:
+    """Stretches of segments as they come from a sweep, put together at the end."""
+
+    def __init__(self, lines: LineBatch) -> None:
+        self.lines = lines
+        self.segment: list[Tensor] = []
+        self.position: list[Tensor] = []
+        self.weight: list[Tensor] = []
+        self.values: list[Tensor] = []
+        self.seams: list[Tensor] = []
+        self.flips: list[Flips] = []
+        self.count = 0
+        gates = lines.network.gates
+        self.first = [self._empty(step.units) for step in gates]
+        self.last = [self._empty(step.units) for step in gates]
+        self.outputs_at_x = lines.x.new_zeros(len(lines), *lines.network.output_shape)
+        self.begun = torch.zeros(len(lines), dtype=torch.bool, device=lines.x.device)
+
+    def _empty(self, units: int) -> Tensor:
+        return torch.zeros(len(self.lines), units, dtype=torch.int64, device=self.lines.x.device)
+
+    def add(self, points: Points) -> None:
+        """Take in a finished stack."""
+        counts, segments = points.offsets.diff(), points.segments
+        owners = segments.repeat_interleave(counts)
+        values = points.values[self.lines.network.output_name]
+        at_x = points.position == 0
+        self.outputs_at_x[owners[at_x]] = values[at_x]
+        self.segment.append(owners)
+        self.position.append(points.position)
+        if points.weight is not None:
+            self.weight.append(points.weight)
+        self.values.append(values)
+        self.flips.append(replace(points.flips, row=points.flips.row + self.count))
+        self._join(points)
+        self.count += len(points)
+
+    def _join(self, points: Points) -> None:
+        """Where a stretch goes on from an earlier one, the shared point bends by what the two patterns differ in."""
+        follows = self.begun[points.segments]
+        rows = points.offsets[:-1] + self.count
+        self.seams.append(rows[follows])
+        for gate, first in points.first.items():
+            own = follows & (points.opened <= gate)
+            segment, unit = (own[:, None] & (self.last[gate][points.segments] != first)).nonzero(as_tuple=True)
+            before, after = self.last[gate][points.segments[segment], unit], first[segment, unit]
+            self.flips.append(Flips(rows[segment], torch.full_like(unit, gate), unit, before, after))
+            fresh = ~follows
+            self.first[gate][points.segments[fresh]] = first[fresh]
+        for gate, last in points.last.items():
+            self.last[gate][points.segments] = last
+        self.begun[points.segments] = True
+
+    def paths(self) -> Paths:
+        """Everything in order of segment and t; points where nothing bends are dropped."""
+        lines, device = self.lines, self.lines.x.device
+        segment = torch.cat(self.segment) if self.segment else self.begun.new_zeros(0, dtype=torch.int64)
+        flips = Flips.joined(self.flips) if self.flips else Flips.none(device)
+        seam = torch.zeros(self.count, dtype=torch.bool, device=device)
+        seam[torch.cat(self.seams) if self.seams else segment] = True
+        # A seam stands twice, as the last row of one stretch and the first of the next: the first row goes.
+        order = torch.argsort(segment, stable=True)
+        place = torch.empty_like(order)
+        place[order] = torch.arange(self.count, device=device)
+        at = place[flips.row] - seam[flips.row].long()
+        flips = replace(flips, row=at).ordered()
+        kept = torch.zeros(self.count, dtype=torch.bool, device=device)
+        kept[flips.row] = True
+        segment, seam = segment[order], seam[order]
+        edge = segment.diff() != 0
+        kept[1:] |= edge
+        kept[:-1] |= edge
+        kept[:1], kept[-1:] = True, True
+        kept &= ~seam
+        counts = torch.bincount(segment[kept], minlength=len(lines))
+        values = torch.cat(self.values) if self.values else lines.x.new_zeros(0, *lines.network.output_shape)
+        return Paths(
+            network=lines.network,
+            x=lines.x,
+            d=lines.d,
+            offsets=torch.cat([counts.new_zeros(1), counts.cumsum(0)]),
+            position=_gathered(self.position, order, kept, lines.x),
+            weight=_gathered(self.weight, order, kept, lines.x) if self.weight else None,
+            values=values[order][kept],
+            outputs_at_x=self.outputs_at_x,
+            first_patterns=tuple(self.first),
+            flips=replace(flips, row=(kept.cumsum(0) - 1)[flips.row]),
+        )
+
+
+def _gathered(parts: list[Tensor], order: Tensor, kept: Tensor, like: Tensor) -> Tensor:
+    return torch.cat(parts)[order][kept] if parts else like.new_zeros(0)

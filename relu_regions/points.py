@@ -1,0 +1,176 @@
+"""A ragged stack of points: the segments' points one after another, with the values of the network there."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields, replace
+
+import torch
+from torch import Tensor
+
+from relu_regions.bends import Bends, Changes
+
+__all__ = ["Flips", "Points"]
+
+
+@dataclass(frozen=True)
+class Flips:
+    """Units that change their piece at a point, each ``(F,)`` int64: row of the point, gate, unit, pieces."""
+
+    row: Tensor
+    gate: Tensor
+    unit: Tensor
+    before: Tensor
+    after: Tensor
+
+    @classmethod
+    def none(cls, device: torch.device) -> Flips:
+        """No flips."""
+        return cls(*(torch.zeros(0, dtype=torch.int64, device=device) for _ in range(5)))
+
+    @classmethod
+    def joined(cls, several: list[Flips]) -> Flips:
+        """All of several lists of flips."""
+        return cls(*(torch.cat([getattr(flips, f.name) for flips in several]) for f in fields(cls)))
+
+    def __getitem__(self, chosen: Tensor) -> Flips:
+        return Flips(*(getattr(self, f.name)[chosen] for f in fields(self)))
+
+    def ordered(self) -> Flips:
+        """By row, gate and unit, several flips of one unit at one point made one, and dropped if they cancel."""
+        row, gate, unit, before, after = (getattr(self, f.name) for f in fields(self))
+        order = torch.arange(len(row), device=row.device)
+        for key in (unit, gate, row):
+            order = order[torch.argsort(key[order], stable=True)]
+        row, gate, unit, before, after = row[order], gate[order], unit[order], before[order], after[order]
+        same = (row[1:] == row[:-1]) & (gate[1:] == gate[:-1]) & (unit[1:] == unit[:-1])
+        if not same.any():
+            return Flips(row, gate, unit, before, after)
+        opens = torch.cat([same.new_ones(1), ~same])
+        closes = torch.cat([~same, same.new_ones(1)])
+        merged = Flips(row[opens], gate[opens], unit[opens], before[opens], after[closes])
+        return merged[merged.before != merged.after]
+
+
+@dataclass
+class Points:
+    """Points on several segments, with the values that later steps of the network need.
+
+    A point lies at ``weight * x + position * d``: at ``t = position / weight``, and at infinity where weight is 0.
+
+    Attributes:
+        segments: which segments, ``(S,)`` int64.
+        offsets: the points of segment i are rows ``offsets[i]`` to ``offsets[i + 1]``, ``(S + 1,)`` int64.
+        position: ``(P,)``; t itself where weight is None.
+        weight: ``(P,)``, or None where all are 1.
+        values: by name, ``(P, *shape)``.
+        step: the next step of the network.
+        flips: changes of piece at these points.
+        first, last: for each gate passed since the start, or since the cut that made this end, the pieces just
+            inside the first and the last point, ``(S, units)``; by gate.
+        opened: the gate that each segment's first point was made before, by a cut, ``(S,)`` int64; 0 for an end
+            of the range.
+    """
+
+    segments: Tensor
+    offsets: Tensor
+    position: Tensor
+    weight: Tensor | None
+    values: dict[str, Tensor]
+    step: int
+    flips: Flips
+    opened: Tensor
+    first: dict[int, Tensor] = field(default_factory=dict)
+    last: dict[int, Tensor] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return self.position.shape[0]
+
+    @property
+    def t(self) -> Tensor:
+        """``(P,)``; infinite where weight is 0."""
+        return self.position if self.weight is None else self.position / self.weight
+
+    @property
+    def starts_interval(self) -> Tensor:
+        """Whether an interval starts at the point: all but the last of each segment."""
+        starts = torch.ones(len(self), dtype=torch.bool, device=self.offsets.device)
+        starts[self.offsets[1:] - 1] = False
+        return starts
+
+    @property
+    def bytes(self) -> int:
+        """Memory that the values hold."""
+        return sum(value.numel() * value.element_size() for value in self.values.values())
+
+    def between(self, row: Tensor, left: Tensor, right: Tensor) -> Tensor:
+        """t at ``left * point[row] + right * point[row + 1]``, never outside of the two; each ``(K,)``."""
+        t = self.t
+        position = left * self.position[row] + right * self.position[row + 1]
+        if self.weight is not None:
+            position = position / (left * self.weight[row] + right * self.weight[row + 1])
+        return torch.minimum(torch.maximum(position, t[row]), t[row + 1])
+
+    def weight_column(self) -> Tensor | None:
+        """The weights as ``(P, 1)``."""
+        return None if self.weight is None else self.weight[:, None]
+
+    def rows(self, chosen: Tensor) -> dict[str, Tensor]:
+        """The values at some rows."""
+        return {name: value[chosen] for name, value in self.values.items()}
+
+    def only(self, kept: Tensor) -> Points:
+        """Some of the segments, ``kept`` a ``(S,)`` bool mask."""
+        counts = self.offsets.diff()
+        rows = kept.repeat_interleave(counts)
+        renumbered = rows.cumsum(0) - 1
+        flips = self.flips[rows[self.flips.row]]
+        return replace(
+            self,
+            segments=self.segments[kept],
+            offsets=_offsets(counts[kept]),
+            position=self.position[rows],
+            weight=None if self.weight is None else self.weight[rows],
+            values={name: value[rows] for name, value in self.values.items()},
+            flips=replace(flips, row=renumbered[flips.row]),
+            opened=self.opened[kept],
+            first={gate: pieces[kept] for gate, pieces in self.first.items()},
+            last={gate: pieces[kept] for gate, pieces in self.last.items()},
+        )
+
+    def cut(self, intervals: Tensor, gate: int) -> tuple[Points, Points]:
+        """Cut every segment after its first so many intervals; both parts keep the point in between.
+
+        Args:
+            intervals: at least 1 for each segment, ``(S,)``; one with no more intervals goes to the first part whole.
+            gate: the gate that comes next.
+        """
+        counts = self.offsets.diff()
+        place = torch.arange(len(self), device=counts.device) - self.offsets[:-1].repeat_interleave(counts)
+        end = torch.minimum(intervals, counts - 1)
+        limit = end.repeat_interleave(counts)
+        longer = end < counts - 1
+        # Flips at the shared point stay with the first part.
+        head = self._restricted(place <= limit, end + 1, self.flips.row, place[self.flips.row] <= limit[self.flips.row])
+        tail_rows = (place >= limit) & longer.repeat_interleave(counts)
+        later = tail_rows[self.flips.row] & (place[self.flips.row] > limit[self.flips.row])
+        tail = self._restricted(tail_rows, torch.where(longer, counts - end, 0), self.flips.row, later).only(longer)
+        tail = replace(tail, opened=torch.full_like(tail.opened, gate))
+        return head, tail
+
+    def _restricted(self, rows: Tensor, counts: Tensor, flip_rows: Tensor, flips_kept: Tensor) -> Points:
+        renumbered = rows.cumsum(0) - 1
+        flips = self.flips[flips_kept]
+        return replace(
+            self,
+            offsets=_offsets(counts),
+            position=self.position[rows],
+            weight=None if self.weight is None else self.weight[rows],
+            values={name: value[rows] for name, value in self.values.items()},
+            flips=replace(flips, row=renumbered[flips.row]),
+            first=dict(self.first),
+            last=dict(self.last),
+        )
+
+
+def _offsets(counts: Tensor) -> Tensor:
+    return torch.cat([counts.new_zeros(1), counts.cumsum(0)])
