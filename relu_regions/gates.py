@@ -74,21 +74,19 @@ class Knots:
         return output
 
     def settle(
-        self, rows: Tensor, units: Tensor, knots: Tensor, inputs: Tensor, outputs: Tensor, weight: Tensor | None
+        self, rows: Tensor, units: Tensor, before: Tensor, after: Tensor, outputs: Tensor, weight: Tensor | None
     ) -> None:
-        """Put units at the points where they cross a knot onto it exactly, whatever rounding made of them.
+        """Put units that cross a knot onto it exactly, whatever rounding made of them.
 
         Args:
-            rows, units, knots: which, ``(K,)`` int64.
-            inputs, outputs: ``(points, units)``, changed in place.
+            rows, units, before, after: the crossings, ``(K,)`` int64.
+            outputs: of the gate, ``(points, units)``, changed in place.
             weight: homogeneous coordinate of each point, ``(points,)``; None where all are 1.
         """
+        knots = torch.maximum(before, after) - 1
         column = units if self.knots.shape[1] > 1 else torch.zeros_like(units)
         knot, slope, offset = self.knots[knots, column], self.slopes[knots, column], self.offsets[knots, column]
-        if weight is not None:
-            knot, offset = knot * weight[rows], offset * weight[rows]
-        inputs[rows, units] = knot
-        outputs[rows, units] = slope * knot + offset
+        outputs[rows, units] = slope * knot + offset if weight is None else (slope * knot + offset) * weight[rows]
 
     def workspace(self, units: int) -> int:
         """Numbers for each point that finding bends and applying the gate takes at its peak."""
@@ -117,6 +115,11 @@ class Maximum:
     def to(self, dtype: torch.dtype, device: torch.device) -> Maximum:
         """The same gate on another device (it holds no number that a dtype could change)."""
         return Maximum(self.windows.to(device))
+
+    def settle(
+        self, rows: Tensor, units: Tensor, before: Tensor, after: Tensor, outputs: Tensor, weight: Tensor | None
+    ) -> None:
+        """Nothing: the maximum of interpolated inputs is the interpolated maximum already."""
 
     def workspace(self, units: int) -> int:
         """Numbers for each point that finding bends and applying the gate takes at its peak."""

@@ -364,7 +364,7 @@ class _Collected:
             own = follows & (points.opened <= gate)
             segment, unit = (own[:, None] & (self.last[gate][points.segments] != first)).nonzero(as_tuple=True)
             before, after = self.last[gate][points.segments[segment], unit], first[segment, unit]
-            self.flips.append(Flips(rows[segment], torch.full_like(unit, gate), unit, before, after))
+            self.flips.append(Flips.of_gate(gate, rows[segment], unit, before, after))
             fresh = ~follows
             self.first[gate][points.segments[fresh]] = first[fresh]
         for gate, last in points.last.items():

@@ -7,8 +7,6 @@ from dataclasses import dataclass, field, fields, replace
 import torch
 from torch import Tensor
 
-from relu_regions.bends import Bends, Changes
-
 __all__ = ["Flips", "Points"]
 
 
@@ -26,6 +24,11 @@ class Flips:
     def none(cls, device: torch.device) -> Flips:
         """No flips."""
         return cls(*(torch.zeros(0, dtype=torch.int64, device=device) for _ in range(5)))
+
+    @classmethod
+    def of_gate(cls, gate: int, row: Tensor, unit: Tensor, before: Tensor, after: Tensor) -> Flips:
+        """Flips of one gate."""
+        return cls(row, torch.full_like(row, gate), unit, before, after)
 
     @classmethod
     def joined(cls, several: list[Flips]) -> Flips:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from relu_regions.bends import Bends, changes_at_points, edge_pieces, find_bends
+from relu_regions.kernels import Placement, edge_pieces, kernel_for
 from relu_regions.memory import free_memory
 from relu_regions.network import Network
 from relu_regions.points import Flips, Points
@@ -75,6 +75,7 @@ class Sweep:
         }
         self._points_per_segment = 2.0 + network.units / 2
         self._waiting: list[Points] = []
+        self._kernel = kernel_for(segments.x.device)
 
     def drop(self, segments: Tensor) -> None:
         """Leave these segments (their numbers) out of the rest of the sweep."""
@@ -168,36 +169,58 @@ class Sweep:
         number, gate = self._gate_of_step[points.step], step.gate
         name = step.inputs[0]
         inputs = points.values[name].flatten(1)
-        weight, starts = points.weight_column(), points.starts_interval
-        bends = find_bends(gate, inputs, weight, starts)
-        if self.record:
-            self._record(number, step, points, inputs, starts)
-        placed = _Placement(points, bends)
+        starts = points.starts_interval
+        placed = self._kernel.place(gate, inputs, points.position, points.weight, starts, self.record)
         if self._needs(step, points, len(placed)) > self._allowance() and len(points) > 2:
             return self._halved(points)
         if self.record:
-            placed.record(points, number, bends)
-        points = placed.insert(points)
-        inputs = points.values[name].flatten(1)
-        outputs = gate.apply(inputs, points.weight_column())
-        placed.settle(gate, bends, inputs, outputs, points.weight)
+            self._record(number, step, points, inputs, placed)
+        if name in self._releases[points.step]:
+            del points.values[name]
+        points = self._inserted(points, placed)
+        outputs = self._kernel.bend(gate, inputs, points.weight, placed)
         points.values[step.output] = outputs.view(-1, *step.shape)
-        for released in self._releases[points.step]:
-            del points.values[released]
         points.step += 1
         if self.window is not None and number == 0:
             points = self._windowed(points)
         return points
 
-    def _record(self, number: int, step: GateStep, points: Points, inputs: Tensor, starts: Tensor) -> None:
-        """Keep the gate's pieces at the segments' ends, and its changes at the points there are."""
-        weight = points.weight_column()
-        changes = changes_at_points(step.gate, inputs, weight, starts)
-        gates = torch.full_like(changes.row, number)
-        points.flips = Flips.joined([points.flips, Flips(changes.row, gates, changes.unit, changes.before, changes.after)])
+    def _inserted(self, points: Points, placed: Placement) -> Points:
+        """The points with the new ones among them, every value interpolated."""
+        added = torch.cat([placed.added.new_zeros(1), placed.added.cumsum(0)])
+        return replace(
+            points,
+            offsets=points.offsets + added[points.offsets],
+            position=self._kernel.insert(points.position, placed),
+            weight=None if points.weight is None else self._kernel.insert(points.weight, placed),
+            values={name: self._kernel.insert(value, placed) for name, value in points.values.items()},
+        )
+
+    def _record(self, number: int, step: GateStep, points: Points, inputs: Tensor, placed: Placement) -> None:
+        """Keep the gate's pieces at the segments' ends, and its changes of piece at all points."""
+        weight, bends = points.weight_column(), placed.bends
         first, last = points.offsets[:-1], points.offsets[1:] - 1
-        points.first[number] = edge_pieces(step.gate, inputs, weight, first, first + 1)
-        points.last[number] = edge_pieces(step.gate, inputs, weight, last, last - 1)
+        first_pieces = edge_pieces(step.gate, inputs, weight, first, first + 1)
+        last_pieces = edge_pieces(step.gate, inputs, weight, last, last - 1)
+        # A crossing that rounds to the end of a segment changes the pattern there, with no region before it.
+        old_rows = placed.old_rows
+        segment = torch.bucketize(bends.row, points.offsets[1:], right=True)
+        at_first = placed.bend_row == old_rows[first][segment]
+        at_last = placed.bend_row == old_rows[last][segment]
+        first_pieces[segment[at_first], bends.unit[at_first]] = bends.after[at_first]
+        last_pieces[segment[at_last], bends.unit[at_last]] = bends.before[at_last]
+        points.first[number], points.last[number] = first_pieces, last_pieces
+        changes = placed.changes
+        flips = Flips.joined(
+            [
+                replace(points.flips, row=old_rows[points.flips.row]),
+                Flips.of_gate(number, old_rows[changes.row], changes.unit, changes.before, changes.after),
+                Flips.of_gate(number, placed.bend_row, bends.unit, bends.before, bends.after),
+            ]
+        )
+        ends = torch.zeros(len(placed), dtype=torch.bool, device=inputs.device)
+        ends[old_rows[first]], ends[old_rows[last]] = True, True
+        points.flips = flips[~ends[flips.row] | (flips.gate < number)]
 
     # ------------------------------------------------------------ windows
 
@@ -244,80 +267,3 @@ def _along(at: Tensor, direction: Tensor, position: Tensor, weight: Tensor | Non
     if weight is None:
         return at + position.view(column) * direction
     return weight.view(column) * at + position.view(column) * direction
-
-
-class _Placement:
-    """Where crossings come to lie among the points of a stack.
-
-    Crossings of one interval at the same t become one new point; a crossing whose t rounds to an end of its interval
-    belongs to the point there.
-    """
-
-    def __init__(self, points: Points, bends: Bends) -> None:
-        t = points.t
-        here, there = t[bends.row], t[bends.row + 1]
-        at = points.between(bends.row, bends.left, bends.right)
-        self.at_start, self.at_end = at == here, at == there
-        inner = ~(self.at_start | self.at_end)
-        chosen = inner.nonzero()[:, 0]
-        chosen = chosen[torch.argsort(at[chosen], stable=True)]
-        chosen = chosen[torch.argsort(bends.row[chosen], stable=True)]
-        row, t_new = bends.row[chosen], at[chosen]
-        opens = torch.ones_like(row, dtype=torch.bool)
-        opens[1:] = (row[1:] != row[:-1]) | (t_new[1:] != t_new[:-1])
-        group = torch.empty_like(bends.row)
-        group[chosen] = opens.cumsum(0) - 1
-        picked = chosen[opens]
-        self.row, self.left, self.right = bends.row[picked], bends.left[picked], bends.right[picked]
-        count = torch.arange(len(self.row), device=row.device)
-        self.new_rows = self.row + 1 + count
-        added = torch.bincount(self.row, minlength=len(points))
-        self.added = added
-        self.old_rows = torch.arange(len(points), device=row.device) + added.cumsum(0) - added
-        self.inner = inner
-        self.bend_rows = torch.where(self.at_end, self.old_rows[bends.row + 1], self.old_rows[bends.row])
-        self.bend_rows[chosen] = self.new_rows[group[chosen]]
-
-    def __len__(self) -> int:
-        return len(self.old_rows) + len(self.new_rows)
-
-    def record(self, points: Points, number: int, bends: Bends) -> None:
-        """Turn the crossings into flips of the points, before these are inserted."""
-        kept = points.flips
-        flips = Flips(self.bend_rows, torch.full_like(bends.row, number), bends.unit, bends.before, bends.after)
-        first_rows, last_rows = self.old_rows[points.offsets[:-1]], self.old_rows[points.offsets[1:] - 1]
-        segment = torch.bucketize(bends.row, points.offsets[1:], right=True)
-        at_first = self.at_start & (self.bend_rows == first_rows[segment])
-        at_last = self.at_end & ~self.at_start & (self.bend_rows == last_rows[segment])
-        points.first[number][segment[at_first], bends.unit[at_first]] = bends.after[at_first]
-        points.last[number][segment[at_last], bends.unit[at_last]] = bends.before[at_last]
-        flips = flips[~(at_first | at_last)]
-        points.flips = Flips.joined([replace(kept, row=self.old_rows[kept.row]), flips])
-
-    def insert(self, points: Points) -> Points:
-        """The points with the new ones among them, every value interpolated."""
-        inserted = replace(
-            points,
-            offsets=torch.cat([points.offsets[:1], (self.added.cumsum(0) + torch.arange(1, len(points) + 1, device=self.added.device))[points.offsets[1:] - 1]]),
-            position=self._merged(points.position),
-            weight=None if points.weight is None else self._merged(points.weight),
-            values={name: self._merged(value) for name, value in points.values.items()},
-        )
-        return inserted
-
-    def _merged(self, value: Tensor) -> Tensor:
-        column = (-1, *[1] * (value.ndim - 1))
-        result = value.new_empty(len(self), *value.shape[1:])
-        result[self.old_rows] = value
-        new = value[self.row] * self.left.view(column)
-        result[self.new_rows] = new.addcmul_(value[self.row + 1], self.right.view(column))
-        return result
-
-    def settle(self, gate: object, bends: Bends, inputs: Tensor, outputs: Tensor, weight: Tensor | None) -> None:
-        """Set every crossing unit to its knot exactly."""
-        settle = getattr(gate, "settle", None)
-        if settle is not None:
-            inner = self.inner
-            rows, units = self.bend_rows[inner], bends.unit[inner]
-            knots = torch.maximum(bends.before, bends.after)[inner] - 1
-            settle(rows, units, knots, inputs, outputs, weight)

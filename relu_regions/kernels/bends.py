@@ -52,6 +52,11 @@ class Changes:
     before: Tensor
     after: Tensor
 
+    @classmethod
+    def none(cls, device: torch.device) -> Changes:
+        """No changes."""
+        return cls(*(torch.zeros(0, dtype=torch.int64, device=device) for _ in range(4)))
+
 
 def find_bends(gate: Gate, values: Tensor, weight: Tensor | None, starts_interval: Tensor) -> Bends:
     """Every crossing strictly inside an interval.

@@ -1,0 +1,52 @@
+"""Where the bends of a gate come to lie among the points of a stack: what every kernel answers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from relu_regions.kernels.bends import Bends, Changes
+
+__all__ = ["Placement"]
+
+
+@dataclass(frozen=True)
+class Placement:
+    """New points for a stack of P points, and the crossings that they are made for.
+
+    Crossings of one interval at the same t become one new point; a crossing whose t rounds to an end of its interval
+    belongs to the point there.
+
+    Attributes:
+        row: the interval that each new point lies in, ``(G,)`` int64, in order.
+        left, right: weights of the interval's two ends at each new point, ``(G,)``.
+        added: how many new points each interval gets, ``(P,)`` int64; 0 for the last point of a segment.
+        bends: the crossings, in order of interval and t.
+        bend_row: the row of each crossing's point once the new ones are inserted, ``(K,)`` int64.
+        inside: whether a crossing has a new point, ``(K,)`` bool; else it belongs to an end of its interval.
+        changes: units that change their piece exactly at a point there was; empty where nobody asked.
+    """
+
+    row: Tensor
+    left: Tensor
+    right: Tensor
+    added: Tensor
+    bends: Bends
+    bend_row: Tensor
+    inside: Tensor
+    changes: Changes
+
+    @property
+    def old_rows(self) -> Tensor:
+        """The rows that the points there were come to lie in, ``(P,)`` int64."""
+        return torch.arange(len(self.added), device=self.added.device) + self.added.cumsum(0) - self.added
+
+    @property
+    def new_rows(self) -> Tensor:
+        """The rows of the new points, ``(G,)`` int64."""
+        return self.row + 1 + torch.arange(len(self.row), device=self.row.device)
+
+    def __len__(self) -> int:
+        return len(self.added) + len(self.row)

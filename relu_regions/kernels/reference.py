@@ -1,0 +1,72 @@
+"""The inner loops in plain torch, for every device: what the fused kernels must agree with."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from relu_regions.gates import Gate
+from relu_regions.kernels.bends import Changes, changes_at_points, find_bends
+from relu_regions.kernels.placement import Placement
+
+__all__ = ["bend", "insert", "place"]
+
+
+def place(
+    gate: Gate, inputs: Tensor, position: Tensor, weight: Tensor | None, starts_interval: Tensor, record: bool
+) -> Placement:
+    """Find the bends of a gate and where they come to lie.
+
+    Args:
+        gate: which gate.
+        inputs: its flattened input at the points, ``(P, inputs)``.
+        position, weight: of the points, ``(P,)``; weight None where all are 1.
+        starts_interval: False at the last point of each segment, ``(P,)`` bool.
+        record: whether changes of piece at the points there are matter too.
+    """
+    column = None if weight is None else weight[:, None]
+    bends = find_bends(gate, inputs, column, starts_interval)
+    changes = changes_at_points(gate, inputs, column, starts_interval) if record else Changes.none(inputs.device)
+    t = position if weight is None else position / weight
+    at = bends.left * position[bends.row] + bends.right * position[bends.row + 1]
+    if weight is not None:
+        at = at / (bends.left * weight[bends.row] + bends.right * weight[bends.row + 1])
+    here, there = t[bends.row], t[bends.row + 1]
+    at = torch.minimum(torch.maximum(at, here), there)
+    order = torch.argsort(at, stable=True)
+    order = order[torch.argsort(bends.row[order], stable=True)]
+    bends, at, here, there = bends[order], at[order], here[order], there[order]
+    inside = (at != here) & (at != there)
+    opens = inside.clone()
+    opens[1:] &= ~inside[:-1] | (bends.row[1:] != bends.row[:-1]) | (at[1:] != at[:-1])
+    added = torch.bincount(bends.row[opens], minlength=len(position))
+    before = added.cumsum(0) - added + torch.arange(len(position), device=added.device)
+    bend_row = before[bends.row + (~inside & (at != here)).long()]
+    bend_row = torch.where(inside, bends.row + opens.cumsum(0), bend_row)
+    return Placement(bends.row[opens], bends.left[opens], bends.right[opens], added, bends, bend_row, inside, changes)
+
+
+def insert(values: Tensor, placement: Placement) -> Tensor:
+    """The values at all points, new ones interpolated: ``(P, *shape)`` to ``(P + G, *shape)``."""
+    column = (-1, *[1] * (values.ndim - 1))
+    result = values.new_empty(len(placement), *values.shape[1:])
+    result[placement.old_rows] = values
+    left = values[placement.row] * placement.left.view(column)
+    result[placement.new_rows] = left + values[placement.row + 1] * placement.right.view(column)
+    return result
+
+
+def bend(gate: Gate, inputs: Tensor, weight: Tensor | None, placement: Placement) -> Tensor:
+    """The gate's output at all points.
+
+    Args:
+        gate: which gate.
+        inputs: its flattened input at the points there were, ``(P, inputs)``.
+        weight: of all points with the new ones, ``(P + G,)``; None where all are 1.
+        placement: of the gate's own bends.
+    """
+    inputs = insert(inputs, placement)
+    outputs = gate.apply(inputs, None if weight is None else weight[:, None])
+    inside, bends = placement.inside, placement.bends
+    gate.settle(placement.bend_row[inside], bends.unit[inside], bends.before[inside], bends.after[inside], outputs, weight)
+    return outputs
