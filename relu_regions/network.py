@@ -194,7 +194,15 @@ class _Trace:
                 "torch.export.export(model, (x,), dynamic_shapes=({0: torch.export.Dim('N')},))."
             )
         example = torch.randn(3, *map(int, meta.shape[1:]), generator=torch.Generator().manual_seed(0))
-        return cls(program.run_decompositions({}), example.to(meta.dtype))
+        if any(_mutates(node) for node in program.graph.nodes):
+            # Rewritten without operations in place, which the reader would have to follow through every alias.
+            program = program.run_decompositions({})
+        return cls(program, example.to(meta.dtype))
+
+
+def _mutates(node: torch.fx.Node) -> bool:
+    schema = getattr(node.target, "_schema", None)
+    return schema is not None and bool(schema.is_mutable)
 
 
 _TRACES: weakref.WeakKeyDictionary[nn.Module, dict[Any, _Trace]] = weakref.WeakKeyDictionary()
@@ -258,7 +266,7 @@ class _Binder:
         for node in self.program.graph.nodes:
             if node.op == "placeholder":
                 self.environment[node.name] = self._placeholder(node)
-            elif node.op == "call_function":
+            elif node.op == "call_function" and node.users:
                 self.environment[node.name] = self._call(node)
             elif node.op == "output":
                 chosen = self._output(node, output)

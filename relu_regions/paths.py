@@ -120,10 +120,21 @@ class Paths:
         rows = self.region_rows
         regions = torch.arange(len(rows), device=rows.device) if regions is None else regions
         segment = torch.bucketize(regions, self.region_offsets[1:], right=True)
+        # Each flip takes effect in the first chosen region at or after it, if that is in the same segment.
+        takes_effect = torch.searchsorted(rows[regions], self.flips.row)
+        flip_segment = torch.bucketize(self.flips.row, self.offsets[1:], right=True)
+        kept = takes_effect < len(regions)
+        kept[kept.clone()] = segment[takes_effect[kept]] == flip_segment[kept]
+        flips, takes_effect = self.flips[kept], takes_effect[kept]
+        opening = torch.searchsorted(segment, segment)
         result = []
         for gate, first in enumerate(self.first_patterns):
-            flips = self.flips[self.flips.gate == gate]
-            result.append(_replayed(first, flips, segment, rows[regions], self.offsets))
+            own = flips.gate == gate
+            steps = first.new_zeros(len(regions) + 1, first.shape[1])
+            place = (takes_effect[own] + 1, flips.unit[own])
+            steps.index_put_(place, flips.after[own] - flips.before[own], accumulate=True)
+            total = steps.cumsum_(0)
+            result.append(first[segment] + total[1:] - total[opening])
         return tuple(result)
 
     def numpy(self) -> dict[str, np.ndarray]:
@@ -138,23 +149,6 @@ class Paths:
         columns = {"segment": segment.numpy(), "t": self.t.cpu().numpy()}
         logits = self.outputs.flatten(1).cpu().numpy()
         return pandas.DataFrame(columns | {f"logit_{k}": logits[:, k] for k in range(logits.shape[1])})
-
-
-def _replayed(first: Tensor, flips: Flips, segment: Tensor, rows: Tensor, offsets: Tensor) -> Tensor:
-    """The pattern of one gate in some regions: the latest flip of each unit up to the region, else the first pattern."""
-    result = first[segment].clone()
-    # The flips of a region's segment up to its opening point, in order, so that a later write wins.
-    lower = torch.searchsorted(flips.row, offsets[segment], right=True)
-    upper = torch.searchsorted(flips.row, rows, right=True)
-    for index, (start, stop) in enumerate(zip(lower.tolist(), upper.tolist())):
-        if stop > start:
-            units, last = flips.unit[start:stop], flips.after[start:stop]
-            order = torch.argsort(units, stable=True)
-            units, last = units[order], last[order]
-            closes = torch.ones_like(units, dtype=torch.bool)
-            closes[:-1] = units[1:] != units[:-1]
-            result[index, units[closes]] = last[closes]
-    return result
 
 
 @dataclass(frozen=True)

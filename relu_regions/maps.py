@@ -1,0 +1,271 @@
+"""What the network is on a region: activation patterns replayed, and the affine map W_x, b_x of each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from math import prod
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from relu_regions.gates import Gate, Knots, Maximum
+from relu_regions.lines import Array, LineBatch, Model
+from relu_regions.memory import free_memory
+from relu_regions.network import Network
+from relu_regions.patterns import activation_patterns
+from relu_regions.steps import AffineStep, GateStep, Step
+
+__all__ = ["Replay", "affine_map", "affine_maps_of", "blocks", "dtype_of", "slopes_of"]
+
+# Memory that a processor keeps near: larger blocks of regions are slower, not faster.
+_BLOCK_BYTES = {"cpu": 8 << 20}
+
+
+@dataclass(frozen=True)
+class Replay:
+    """A network with its gates held to the pieces of R activation patterns: R affine maps (paper, equation 7).
+
+    Nothing here looks at a point, so nothing depends on which side of a boundary rounding puts one.
+
+    Attributes:
+        network: in the dtype of the results, on the patterns' device.
+        patterns: for each gate ``(R, units)`` int64, the pieces.
+    """
+
+    network: Network
+    patterns: tuple[Tensor, ...]
+
+    def __post_init__(self) -> None:
+        units = [step.units for step in self.network.gates]
+        given = [tuple(pieces.shape) for pieces in self.patterns]
+        if [shape[1:] for shape in given] != [(count,) for count in units] or len({s[0] for s in given}) > 1:
+            raise ValueError(
+                f"The network has gates of {units} units, but the patterns have shapes {given}; "
+                "give one (regions, units) tensor of pieces for each gate."
+            )
+
+    def __len__(self) -> int:
+        return len(self.patterns[0]) if self.patterns else 1
+
+    def __getitem__(self, chosen: Any) -> Replay:
+        """Some of the patterns, by slice, mask or indices."""
+        return replace(self, patterns=tuple(pieces[chosen] for pieces in self.patterns))
+
+    # ------------------------------------------------------------ both directions
+
+    def forward(self, values: Tensor, start: str, wanted: Collection[str], *, affine: bool) -> dict[str, Tensor]:
+        """Carry values from one named value of the network to others.
+
+        Args:
+            values: k of them for each pattern, ``(R, k, *shape)``.
+            start: the name of the value that they are; the network's input where affine.
+            wanted: names of values to give back.
+            affine: whether biases and offsets are added, or the linear part goes alone.
+
+        Returns:
+            For each wanted name ``(R, k, *shape)``; zeros where it does not depend on the start.
+        """
+        count, each = values.shape[:2]
+        live = {start: values.flatten(0, 1)}
+        found = {name: live[name] for name in wanted if name == start}
+        for step, released in zip(self.network.steps, self.network.releases()):
+            if not live.keys().isdisjoint(step.inputs):
+                inputs = [live[n] if n in live else self._zeros(values, n) for n in step.inputs]
+                live[step.output] = self._apply(step, inputs, each, affine)
+                if step.output in wanted:
+                    found[step.output] = live[step.output]
+            for name in released:
+                live.pop(name, None)
+        found |= {name: self._zeros(values, name) for name in wanted if name not in found}
+        return {name: value.view(count, each, *self._shapes[name]) for name, value in found.items()}
+
+    def backward(
+        self, rows: Tensor, start: str, merge: Callable[[Tensor], Tensor] | None = None
+    ) -> Tensor:
+        """Carry rows of a matrix back from one named value to the network's input: the transposed linear parts.
+
+        Args:
+            rows: k of them for each pattern, ``(R, k, *shape)``.
+            start: the name of the value that they act on.
+            merge: a linear map from ``(R, k, *shape)`` to ``(S, k, *shape)``. What comes before the first gate is
+                the same for every pattern, so there rows can be summed and go the rest of the way as one.
+
+        Returns:
+            ``(R, k, *input_shape)``, or ``(S, k, *input_shape)``.
+        """
+        count, each = rows.shape[:2]
+        live = {start: rows.flatten(0, 1)}
+        for index in range(len(self.network.steps) - 1, -1, -1):
+            step = self.network.steps[index]
+            if step.output in live:
+                for name, part in zip(step.inputs, self._transposed(step, live.pop(step.output), each)):
+                    live[name] = live[name] + part if name in live else part
+            if merge is not None and index == self._first_gate:
+                live = {n: merge(v.view(count, each, *v.shape[1:])).flatten(0, 1) for n, v in live.items()}
+        if self.network.input_name not in live:
+            live[self.network.input_name] = self._zeros(rows, self.network.input_name)
+        result = live[self.network.input_name].view(-1, each, *self.network.input_shape)
+        return merge(result) if merge is not None and self._first_gate < 0 else result
+
+    def _apply(self, step: Step, inputs: list[Tensor], each: int, affine: bool) -> Tensor:
+        if isinstance(step, AffineStep):
+            return step(*inputs) if affine else step.linear(*inputs)
+        pieces = self.patterns[self._gate_numbers[step.output]]
+        return _held(step.gate, pieces, inputs[0].reshape(len(pieces), each, -1), affine).reshape(-1, *step.shape)
+
+    def _transposed(self, step: Step, rows: Tensor, each: int) -> Sequence[Tensor]:
+        if isinstance(step, AffineStep):
+            # Recorded at one point and mapped over the rows: the step itself never runs on as many.
+            origin = [rows.new_zeros(1, *self._shapes[name]) for name in step.inputs]
+            transposed = torch.func.vmap(torch.func.vjp(step.linear, *origin)[1])
+            return [part[:, 0] for part in transposed(rows[:, None])]
+        pieces, shape = self.patterns[self._gate_numbers[step.output]], self._shapes[step.inputs[0]]
+        back = _held_transposed(step.gate, pieces, rows.reshape(len(pieces), each, -1), prod(shape))
+        return [back.reshape(-1, *shape)]
+
+    def _zeros(self, like: Tensor, name: str) -> Tensor:
+        return like.new_zeros(like.shape[0] * like.shape[1], *self._shapes[name])
+
+    @cached_property
+    def _shapes(self) -> dict[str, tuple[int, ...]]:
+        return {self.network.input_name: self.network.input_shape} | {s.output: s.shape for s in self.network.steps}
+
+    @cached_property
+    def _gate_numbers(self) -> dict[str, int]:
+        return {step.output: number for number, step in enumerate(self.network.gates)}
+
+    @cached_property
+    def _first_gate(self) -> int:
+        return next((i for i, step in enumerate(self.network.steps) if isinstance(step, GateStep)), -1)
+
+    # ------------------------------------------------------------ the maps
+
+    def matrices(self) -> Tensor:
+        """W of every pattern: ``(R, *output_shape, *input_shape)``."""
+        outputs = self.network.output_shape
+        identity = torch.eye(prod(outputs), dtype=dtype_of(self.network), device=self.device)
+        rows = identity.view(1, -1, *outputs).expand(len(self), *[-1] * (len(outputs) + 1))
+        return self.backward(rows, self.network.output_name).view(len(self), *outputs, *self.network.input_shape)
+
+    def constants(self) -> Tensor:
+        """b of every pattern, what it makes of the input zero: ``(R, *output_shape)``."""
+        zero = torch.zeros(len(self), 1, *self.network.input_shape, dtype=dtype_of(self.network), device=self.device)
+        name = self.network.output_name
+        return self.forward(zero, self.network.input_name, [name], affine=True)[name][:, 0]
+
+    @property
+    def device(self) -> torch.device:
+        """Where the patterns are."""
+        return self.patterns[0].device if self.patterns else torch.device("cpu")
+
+
+def _held(gate: Gate, pieces: Tensor, values: Tensor, affine: bool) -> Tensor:
+    """A gate on given pieces: ``(R, k, inputs)`` to ``(R, k, units)``; pieces ``(R, units)``."""
+    if isinstance(gate, Maximum):
+        return values.gather(2, _winners(gate, pieces).unsqueeze(1).expand(-1, values.shape[1], -1))
+    outputs = values * slopes_of(gate, pieces, values.dtype).unsqueeze(1)
+    return outputs + _of_pieces(gate.offsets, pieces).unsqueeze(1) if affine and gate.offsets.any() else outputs
+
+
+def _held_transposed(gate: Gate, pieces: Tensor, rows: Tensor, inputs: int) -> Tensor:
+    """The transposed linear part of that: ``(R, k, units)`` to ``(R, k, inputs)``."""
+    if isinstance(gate, Maximum):
+        winners = _winners(gate, pieces).unsqueeze(1).expand(-1, rows.shape[1], -1)
+        return rows.new_zeros(*rows.shape[:2], inputs).scatter_add_(2, winners, rows)
+    return rows * slopes_of(gate, pieces, rows.dtype).unsqueeze(1)
+
+
+def slopes_of(gate: Knots, pieces: Tensor, dtype: torch.dtype) -> Tensor:
+    """The slope of every unit on its piece: ``(R, units)``."""
+    return pieces.to(dtype) if gate.is_relu else _of_pieces(gate.slopes, pieces)
+
+
+def _of_pieces(numbers: Tensor, pieces: Tensor) -> Tensor:
+    return numbers[:, 0][pieces] if numbers.shape[1] == 1 else numbers.gather(0, pieces)
+
+
+def _winners(gate: Maximum, pieces: Tensor) -> Tensor:
+    """Positions of the inputs that attain the maximum: ``(R, units)``."""
+    return gate.windows.gather(1, pieces.T).T
+
+
+# ---------------------------------------------------------------- many regions
+
+
+def affine_maps_of(
+    network: Network, patterns: tuple[Tensor, ...], *, memory_budget: int | None = None
+) -> tuple[Tensor, Tensor]:
+    """The affine map of the network on the regions of activation patterns (paper, equation 7).
+
+    Args:
+        network: in the dtype of the results, on the patterns' device.
+        patterns: for each gate ``(R, units)`` int64, the piece of every unit.
+        memory_budget: bytes that the work may take besides its result; a quarter of the free memory by default.
+
+    Returns:
+        W ``(R, *output_shape, *input_shape)`` and b ``(R, *output_shape)``: the network is ``W x + b`` there.
+
+    Raises:
+        ValueError: the patterns do not fit the network.
+    """
+    replay = Replay(network, patterns)
+    empty = torch.empty(0, dtype=dtype_of(network), device=replay.device)
+    matrices = empty.new_empty(len(replay), *network.output_shape, *network.input_shape)
+    constants = empty.new_empty(len(replay), *network.output_shape)
+    with torch.no_grad():
+        for block in blocks(network, len(replay), prod(network.output_shape), replay.device, memory_budget):
+            matrices[block], constants[block] = replay[block].matrices(), replay[block].constants()
+    return matrices, constants
+
+
+def affine_map(model: Model, x: Array, *, dtype: torch.dtype = torch.float64) -> tuple[Tensor, Tensor]:
+    """The affine map of the network on the region of each point.
+
+    A unit that is exactly on a knot at x counts as being on the piece below it (an undecided ReLU is inactive), and
+    of several inputs that attain a maximum the first counts.
+
+    Args:
+        model: a torch.nn.Module in eval mode, an exported program, or a Network; not modified.
+        x: points, ``(N, *input_shape)``, tensor or array of floats.
+        dtype: of the computation, float64 or float32.
+
+    Returns:
+        W ``(N, *output_shape, *input_shape)`` and b ``(N, *output_shape)``, on x's device.
+
+    Raises:
+        TypeError, ValueError, UnsupportedOperation: what was given cannot be read; the text says why.
+    """
+    # The door checks lines: any direction does.
+    points = LineBatch.of(model, x, torch.ones(1, dtype=torch.float64), (0.0, 1.0), dtype)
+    with torch.no_grad():
+        return affine_maps_of(points.network, activation_patterns(points.network, points.x))
+
+
+def blocks(
+    network: Network, count: int, each: int, device: torch.device, memory_budget: int | None
+) -> Iterator[slice]:
+    """Cut the regions 0 to count into stretches that a replay of so many rows each can afford."""
+    widest = max([prod(network.input_shape), *(_workspace(step) for step in network.steps)])
+    budget = memory_budget if memory_budget is not None else free_memory(device) // 4
+    limit = min(budget, _BLOCK_BYTES.get(device.type, budget))
+    size = max(1, limit // (3 * each * widest * torch.finfo(dtype_of(network)).bits // 8))
+    return (slice(start, min(count, start + size)) for start in range(0, count, size))
+
+
+def _workspace(step: Step) -> int:
+    return step.workspace if isinstance(step, AffineStep) else step.gate.workspace(step.units)
+
+
+def dtype_of(network: Network) -> torch.dtype:
+    """What a network's own numbers are in."""
+    for step in network.steps:
+        if isinstance(step, AffineStep):
+            numbers = [tensor for tensor in (*step.constants, step.bias) if tensor is not None]
+        else:
+            numbers = [] if isinstance(step.gate, Maximum) else [step.gate.slopes]
+        if numbers:
+            return numbers[0].dtype
+    return torch.float64
