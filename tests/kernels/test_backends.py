@@ -1,0 +1,79 @@
+"""Every backend gives what the reference gives, bit for bit."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from types import ModuleType
+
+import pytest
+import torch
+from torch import Tensor
+
+from relu_regions.gates import Gate, Knots, Maximum
+from relu_regions.kernels import kernel_for, reference
+
+compiled = pytest.importorskip("relu_regions.kernels.compiled")
+
+GATES: dict[str, Gate] = {
+    "relu": Knots.of([0], [0, 1], [0, 0]),
+    "leaky relu": Knots.of([0], [0.25, 1], [0, 0]),
+    "hardtanh": Knots.of([-0.5, 0.75], [0, 1, 0], [-0.5, 0, 0.75]),
+    "a slope for each unit": Knots(
+        torch.zeros(1, 7, dtype=torch.float64),
+        torch.stack([torch.linspace(-1, 1, 7, dtype=torch.float64), torch.ones(7, dtype=torch.float64)]),
+        torch.zeros(2, 7, dtype=torch.float64),
+    ),
+    "maximum": Maximum(torch.tensor([[0, 1, 2], [2, 3, 4], [4, 5, 6]])),
+}
+
+
+def stack(seed: int, kind: str, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor | None, Tensor]:
+    """Random points of five segments: inputs, position, weight, starts_interval."""
+    generator = torch.Generator().manual_seed(seed)
+    counts = [2, 5, 3, 9, 2]
+    inputs = torch.randn(sum(counts), 7, generator=generator, dtype=torch.float64)
+    if kind == "coincident":  # small integers: many exact zeros and many crossings at the same t
+        inputs = inputs.mul(1.5).round()
+    position = torch.cat([torch.rand(n, generator=generator, dtype=torch.float64).sort().values for n in counts])
+    starts = torch.ones(sum(counts), dtype=torch.bool)
+    starts[torch.tensor(counts).cumsum(0) - 1] = False
+    weight = None
+    if kind == "rays":
+        weight = starts.double()
+        position[~starts] = 1.0
+    return inputs.to(dtype), position.to(dtype), None if weight is None else weight.to(dtype), starts
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=str)
+@pytest.mark.parametrize("kind", ["generic", "coincident", "rays"])
+@pytest.mark.parametrize("name", GATES)
+@pytest.mark.parametrize("backend", [compiled], ids=["compiled"])
+def test_the_same_bit_for_bit(backend: ModuleType, name: str, kind: str, dtype: torch.dtype) -> None:
+    gate = GATES[name].to(dtype, torch.device("cpu"))
+    for seed in range(20):
+        inputs, position, weight, starts = stack(seed, kind, dtype)
+        ours = backend.place(gate, inputs, position, weight, starts, True)
+        truth = reference.place(gate, inputs, position, weight, starts, True)
+        for part in ("row", "left", "right", "added", "bend_row", "inside"):
+            assert torch.equal(getattr(ours, part), getattr(truth, part)), part
+        for part in ("bends", "changes"):
+            one, other = getattr(ours, part), getattr(truth, part)
+            assert all(torch.equal(getattr(one, f.name), getattr(other, f.name)) for f in fields(other)), part
+        assert torch.equal(backend.insert(inputs, ours), reference.insert(inputs, truth))
+        inserted = None if weight is None else reference.insert(weight, truth)
+        assert torch.equal(backend.bend(gate, inputs, inserted, ours), reference.bend(gate, inputs, inserted, truth))
+
+
+def test_crossings_of_a_segment_increase_and_lie_inside() -> None:
+    for seed in range(20):
+        inputs, position, weight, starts = stack(seed, "generic", torch.float64)
+        placement = reference.place(GATES["relu"], inputs, position, weight, starts, True)
+        t = reference.insert(position, placement)
+        segment_ends = (~starts).nonzero()[:, 0]
+        for first, last in zip([0, *(segment_ends[:-1] + 1).tolist()], segment_ends.tolist()):
+            own = t[placement.old_rows[first] : placement.old_rows[last] + 1]
+            assert (own.diff() > 0).all()
+
+
+def test_the_compiled_backend_is_used_on_a_cpu() -> None:
+    assert kernel_for(torch.device("cpu")) is compiled
