@@ -172,8 +172,7 @@ def between_classes(
     """
     points, classified = _checked(samples, labels)
     blocks = [
-        _products(group, np.flatnonzero(classified != classified[group[0]]))
-        for group in _groups(classified, classes)
+        _products(group, np.flatnonzero(classified != classified[group[0]])) for group in _groups(classified, classes)
     ]
     members = _members(blocks, number, seed, "lines between classes")
     members = members[_differ(points, members[:, 0], members[:, 1])]
@@ -232,9 +231,7 @@ def principal_components(
     return _lines(torch.stack(rows), np.array(members), (1, 0), (0, 1), (-2, 2), np.array(index))
 
 
-def normal_direction(
-    samples: Array, labels: Array, start: int, end: int, *, length: float | None = None
-) -> Lines:
+def normal_direction(samples: Array, labels: Array, start: int, end: int, *, length: float | None = None) -> Lines:
     """The line from one class mean towards another, perpendicular to the tangent (paper, figure 2).
 
     d is the difference of the two means less its part along the first principal component of class ``start``.
@@ -267,9 +264,7 @@ def normal_direction(
     direction = direction - (direction * axes[0]).sum() * axes[0]
     norm = float(direction.norm())
     if norm == 0:
-        raise ValueError(
-            f"the means of classes {start} and {end} differ only along the first principal component"
-        )
+        raise ValueError(f"the means of classes {start} and {end} differ only along the first principal component")
     rows = torch.stack([mean, direction * (_length(points, length) / norm)])
     return _lines(rows, np.array([[0, 1]]), (1, 0), (0, 1), (-2, 2), np.array([[start, end]]))
 
@@ -309,9 +304,7 @@ def random_directions(
     drawn_points = torch.from_numpy(drawn).to(points.device).view(directions, *points.shape[1:])
     everyone = _products(np.arange(len(points)), np.arange(directions))
     index = _members([everyone], number, seed, "random lines")
-    return _lines(
-        torch.cat([points, drawn_points]), index + np.array([0, len(points)]), (1, 0), (0, 1), (-2, 2), index
-    )
+    return _lines(torch.cat([points, drawn_points]), index + np.array([0, len(points)]), (1, 0), (0, 1), (-2, 2), index)
 
 
 # ---------------------------------------------------------------- the input
@@ -322,9 +315,7 @@ def _checked_samples(samples: Array) -> Tensor:
     if not points.is_floating_point():
         raise TypeError(f"samples must be float, got {points.dtype}: scale them first, as in samples / 255")
     if points.ndim < 2 or points.numel() == 0:
-        raise ValueError(
-            f"samples must have shape (number, *input_shape), none of it 0, got {tuple(points.shape)}"
-        )
+        raise ValueError(f"samples must have shape (number, *input_shape), none of it 0, got {tuple(points.shape)}")
     if not torch.isfinite(points).all():
         raise ValueError("samples must be finite, got NaN or infinity among them")
     return points.to(torch.float64)
@@ -336,9 +327,7 @@ def _checked(samples: Array, labels: Array) -> tuple[Tensor, Integers]:
     if not np.issubdtype(classified.dtype, np.integer):
         raise TypeError(f"labels must be integers, got {classified.dtype}")
     if classified.shape != (len(points),):
-        raise ValueError(
-            f"{len(points)} samples need labels of shape ({len(points)},), got {classified.shape}"
-        )
+        raise ValueError(f"{len(points)} samples need labels of shape ({len(points)},), got {classified.shape}")
     return points, classified.astype(np.int64)
 
 
@@ -358,9 +347,7 @@ def _length(points: Tensor, length: float | None) -> float:
     if length is None:
         length = float((points - points.mean(0)).flatten(1).square().sum(1).mean().sqrt())
     if not (0 < length < math.inf):
-        raise ValueError(
-            f"d needs a positive finite length, got {length}; where all samples are equal, give length="
-        )
+        raise ValueError(f"d needs a positive finite length, got {length}; where all samples are equal, give length=")
     return length
 
 
@@ -416,10 +403,7 @@ def _members(blocks: Sequence[_Block], number: int | None, seed: int, what: str)
     else:
         ranks = np.random.default_rng(seed).choice(total, number, replace=False)
     of_block = np.searchsorted(ends, ranks, side="right")
-    parts = [
-        block.unrank(ranks[of_block == place] - (ends[place] - block.size))
-        for place, block in enumerate(blocks)
-    ]
+    parts = [block.unrank(ranks[of_block == place] - (ends[place] - block.size)) for place, block in enumerate(blocks)]
     members = np.concatenate(parts)
     members[np.argsort(of_block, kind="stable")] = members.copy()
     return members
@@ -445,9 +429,7 @@ def _lines(
     if len(members) == 0:
         raise ValueError("all samples that would span a line are equal")
     rows = torch.from_numpy(members)
-    return Lines(
-        points, rows, x_weights, d_weights, rows if index is None else torch.from_numpy(index), t_range
-    )
+    return Lines(points, rows, x_weights, d_weights, rows if index is None else torch.from_numpy(index), t_range)
 
 
 def _principal_axes(points: Tensor) -> tuple[Tensor, Tensor]:

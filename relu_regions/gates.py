@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Union
 
 import torch
 from torch import Tensor
@@ -74,7 +73,13 @@ class Knots:
         return output
 
     def settle(
-        self, rows: Tensor, units: Tensor, before: Tensor, after: Tensor, outputs: Tensor, weight: Tensor | None
+        self,
+        rows: Tensor,
+        units: Tensor,
+        before: Tensor,
+        after: Tensor,
+        outputs: Tensor,
+        weight: Tensor | None,
     ) -> None:
         """Put units that cross a knot onto it exactly, whatever rounding made of them.
 
@@ -85,7 +90,11 @@ class Knots:
         """
         knots = torch.maximum(before, after) - 1
         column = units if self.knots.shape[1] > 1 else torch.zeros_like(units)
-        knot, slope, offset = self.knots[knots, column], self.slopes[knots, column], self.offsets[knots, column]
+        knot, slope, offset = (
+            self.knots[knots, column],
+            self.slopes[knots, column],
+            self.offsets[knots, column],
+        )
         outputs[rows, units] = slope * knot + offset if weight is None else (slope * knot + offset) * weight[rows]
 
     def workspace(self, units: int) -> int:
@@ -117,7 +126,13 @@ class Maximum:
         return Maximum(self.windows.to(device))
 
     def settle(
-        self, rows: Tensor, units: Tensor, before: Tensor, after: Tensor, outputs: Tensor, weight: Tensor | None
+        self,
+        rows: Tensor,
+        units: Tensor,
+        before: Tensor,
+        after: Tensor,
+        outputs: Tensor,
+        weight: Tensor | None,
     ) -> None:
         """Nothing: the maximum of interpolated inputs is the interpolated maximum already."""
 
@@ -134,4 +149,4 @@ class Maximum:
         return self.candidates(values).amax(-1)
 
 
-Gate = Union[Knots, Maximum]
+Gate = Knots | Maximum

@@ -143,9 +143,7 @@ class _HalfLine:
     tied: Tensor
 
 
-def _outward(
-    lines: LineBatch, direction: Tensor, end: Tensor, classes: Tensor, memory_budget: int | None
-) -> _HalfLine:
+def _outward(lines: LineBatch, direction: Tensor, end: Tensor, classes: Tensor, memory_budget: int | None) -> _HalfLine:
     """Follow half-lines from x until the label changes; each leaves the sweep there."""
     found = _HalfLine(
         end=end.clone(),

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Union
 
 import numpy as np
 import torch
@@ -16,9 +15,9 @@ from relu_regions.network import Network, as_network
 
 __all__ = ["Array", "LineBatch", "Model", "Range"]
 
-Array = Union[Tensor, np.ndarray]
-Model = Union[nn.Module, Network, ExportedProgram]
-Range = tuple[Union[float, Sequence[float], Array], Union[float, Sequence[float], Array]]
+Array = Tensor | np.ndarray
+Model = nn.Module | Network | ExportedProgram
+Range = tuple[float | Sequence[float] | Array, float | Sequence[float] | Array]
 
 
 @dataclass(frozen=True)
@@ -54,7 +53,9 @@ class LineBatch:
             raise TypeError(f"dtype must be torch.float64 or torch.float32, not {dtype}.")
         points = _as_floats("x", x)
         if points.ndim < 2:
-            raise ValueError(f"x must be a batch (N, *input_shape), but has shape {tuple(points.shape)}; use x[None] for one point.")
+            raise ValueError(
+                f"x must be a batch (N, *input_shape), but has shape {tuple(points.shape)}; use x[None] for one point."
+            )
         directions = _as_floats("d", d).to(points.device)
         try:
             directions = directions.expand_as(points)
@@ -107,7 +108,9 @@ def _bound(name: str, bound: float | Sequence[float] | Array, points: Tensor) ->
         ends = torch.as_tensor(bound, dtype=torch.float64, device=points.device)
         return ends.expand(len(points))
     except (TypeError, ValueError, RuntimeError):
-        raise ValueError(f"The {name} end of t_range must be a number or {len(points)} numbers, not {bound!r}.") from None
+        raise ValueError(
+            f"The {name} end of t_range must be a number or {len(points)} numbers, not {bound!r}."
+        ) from None
 
 
 def _check_range(low: Tensor, high: Tensor) -> None:
@@ -116,7 +119,9 @@ def _check_range(low: Tensor, high: Tensor) -> None:
     empty = low >= high
     if empty.any():
         row = int(empty.nonzero()[0])
-        raise ValueError(f"t_range is empty: its lower end {low[row].item()} is not below its upper end {high[row].item()}.")
+        raise ValueError(
+            f"t_range is empty: its lower end {low[row].item()} is not below its upper end {high[row].item()}."
+        )
     outside = (low > 0) | (high < 0)
     if outside.any():
         row = int(outside.nonzero()[0])

@@ -82,9 +82,7 @@ class Replay:
         found |= {name: self._zeros(values, name) for name in wanted if name not in found}
         return {name: value.view(count, each, *self._shapes[name]) for name, value in found.items()}
 
-    def backward(
-        self, rows: Tensor, start: str, merge: Callable[[Tensor], Tensor] | None = None
-    ) -> Tensor:
+    def backward(self, rows: Tensor, start: str, merge: Callable[[Tensor], Tensor] | None = None) -> Tensor:
         """Carry rows of a matrix back from one named value to the network's input: the transposed linear parts.
 
         Args:
@@ -128,6 +126,10 @@ class Replay:
 
     def _zeros(self, like: Tensor, name: str) -> Tensor:
         return like.new_zeros(like.shape[0] * like.shape[1], *self._shapes[name])
+
+    def shape_of(self, name: str) -> tuple[int, ...]:
+        """The shape of a named value of the network."""
+        return self._shapes[name]
 
     @cached_property
     def _shapes(self) -> dict[str, tuple[int, ...]]:
@@ -244,9 +246,7 @@ def affine_map(model: Model, x: Array, *, dtype: torch.dtype = torch.float64) ->
         return affine_maps_of(points.network, activation_patterns(points.network, points.x))
 
 
-def blocks(
-    network: Network, count: int, each: int, device: torch.device, memory_budget: int | None
-) -> Iterator[slice]:
+def blocks(network: Network, count: int, each: int, device: torch.device, memory_budget: int | None) -> Iterator[slice]:
     """Cut the regions 0 to count into stretches that a replay of so many rows each can afford."""
     widest = max([prod(network.input_shape), *(_workspace(step) for step in network.steps)])
     budget = memory_budget if memory_budget is not None else free_memory(device) // 4

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import copy
 import math
 import operator
 import os
 import weakref
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -43,9 +41,7 @@ class Network:
     input_dtype: torch.dtype = torch.float64
 
     @classmethod
-    def from_module(
-        cls, model: nn.Module, input_shape: Sequence[int], output: int | str | None = None
-    ) -> Network:
+    def from_module(cls, model: nn.Module, input_shape: Sequence[int], output: int | str | None = None) -> Network:
         """Read a torch module.
 
         The module is traced by torch.export once for each input shape and kept until the module is gone; its
@@ -65,7 +61,12 @@ class Network:
         shape = tuple(int(size) for size in input_shape)
         for fresh in (False, True):
             trace = _traced(model, shape, fresh)
-            network = _bind(trace, dict(model.named_parameters(remove_duplicate=False)), dict(model.named_buffers(remove_duplicate=False)), output)
+            network = _bind(
+                trace,
+                dict(model.named_parameters(remove_duplicate=False)),
+                dict(model.named_buffers(remove_duplicate=False)),
+                output,
+            )
             difference = _difference_from(network, model, trace.example, output)
             if difference is None:
                 return network
@@ -75,7 +76,9 @@ class Network:
         )
 
     @classmethod
-    def from_exported(cls, program: ExportedProgram | str | os.PathLike[str], output: int | str | None = None) -> Network:
+    def from_exported(
+        cls, program: ExportedProgram | str | os.PathLike[str], output: int | str | None = None
+    ) -> Network:
         """Read a torch.export program, live or from a ``.pt2`` file.
 
         Args:
@@ -316,7 +319,10 @@ class _Binder:
         if _contains_batch(arguments) or _contains_batch(list(keywords.values())):
             if "val" in node.meta and not isinstance(node.meta["val"], Tensor):
                 return BATCH if node.target is not operator.eq else True
-            arguments, keywords = _without_batch(arguments), {k: _without_batch(v) for k, v in keywords.items()}
+            arguments, keywords = (
+                _without_batch(arguments),
+                {k: _without_batch(v) for k, v in keywords.items()},
+            )
         if isinstance(keywords.get("dtype"), torch.dtype) and keywords["dtype"].is_floating_point:
             keywords["dtype"] = torch.float64
         result = node.target(*arguments, **keywords)
@@ -341,7 +347,11 @@ class _Binder:
 
     def _describe(self, node: Any, arguments: list[Any], keywords: dict[str, Any]) -> Call:
         operation = getattr(node.target, "_schema", None)
-        name = operation.name.split("::")[-1] if operation is not None else getattr(node.target, "__name__", str(node.target))
+        name = (
+            operation.name.split("::")[-1]
+            if operation is not None
+            else getattr(node.target, "__name__", str(node.target))
+        )
         stack = list((node.meta.get("nn_module_stack") or {}).values())
         module = str(stack[-1][0]) if stack else ""
         return Call(node.name, Origin(module, name), node.target, tuple(arguments), keywords, ())
@@ -375,7 +385,9 @@ class _Binder:
         if isinstance(output, int) and -count <= output < count:
             return output
         names = f"keys {keys}" if keys else f"positions 0 to {count - 1}"
-        raise ValueError(f"The model returns {count} outputs ({names}), and output={output!r} does not name one of them.")
+        raise ValueError(
+            f"The model returns {count} outputs ({names}), and output={output!r} does not name one of them."
+        )
 
 
 def _needed(steps: list[Step], output: str) -> Iterator[Step]:

@@ -192,7 +192,7 @@ class Path:
         return [Region(self, number) for number in range(len(self))]
 
     def __len__(self) -> int:
-        return self.rows.stop - self.rows.start - 1
+        return int(self.paths.region_counts[self.index])
 
     def outputs_at(self, t: Array) -> Tensor:
         """The logits at any t of the range, by linear interpolation between breakpoints.

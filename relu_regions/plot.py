@@ -125,9 +125,7 @@ def _bands(t: Floats, logits: Floats) -> tuple[Floats, NDArray[np.int64]]:
     return np.array([*bounds, float(t[-1])]), np.array(winners)
 
 
-def _draw_logits(
-    ax: Axes, t: Floats, logits: Floats, label: int, winners: set[int], names: Sequence[str]
-) -> None:
+def _draw_logits(ax: Axes, t: Floats, logits: Floats, label: int, winners: set[int], names: Sequence[str]) -> None:
     others = [k for k in range(logits.shape[1]) if k not in winners and k != label]
     for place, k in enumerate(others):
         ax.plot(t, logits[:, k], color="0.6", linewidth=0.7, label="other classes" if place == 0 else None)
@@ -138,9 +136,11 @@ def _draw_logits(
 def _colour(k: int) -> Any:
     import matplotlib
 
-    few, many = matplotlib.colormaps["tab10"], matplotlib.colormaps["hsv"]
-    # Beyond ten classes, hues a golden section apart stay distinct for longest.
-    return few(k) if k < 10 else many((k * 0.6180339887498949) % 1)
+    if k < 10:
+        # Its grey gives way to black: grey are the classes that win nowhere.
+        return "black" if k == 7 else matplotlib.colormaps["tab10"](k)
+    # Hues a golden section apart stay distinct for longest.
+    return matplotlib.colormaps["hsv"]((k * 0.6180339887498949) % 1)
 
 
 def interval_density(
@@ -181,10 +181,14 @@ def interval_density(
         rest = column[~np.isin(column, marks)]
         shares[name] = [float((column == mark).mean()) for mark in marks]
         density = np.histogram(rest, edges)[0] / (len(column) * np.diff(edges))
-        text = f"{name} ({len(column):,})"
+        text = f"{name} ({len(column):,} lines)"
         ax.stairs(density, edges, color=_colour(place), fill=True, alpha=0.2)
         ax.stairs(density, edges, color=_colour(place), linewidth=1.4, label=text)
-    ax.set(xlim=(0, edges[-1]), xlabel="length of the interval, in units of $t$", ylabel="density per unit of $t$")
+    ax.set(
+        xlim=(0, edges[-1]),
+        xlabel="length of the interval, in units of $t$",
+        ylabel="density per unit of $t$",
+    )
     ax.set_ylim(bottom=0)
     ax.legend(frameon=False)
     if marks:
@@ -214,9 +218,9 @@ def _draw_atoms(ax: Axes, marks: list[float], shares: Mapping[str, list[float]])
     names = ["never ends" if math.isinf(mark) else f"exactly {mark:g}" for mark in marks]
     panel.set_xticks(range(len(marks)), names)
     panel.set(ylim=(0, 1), xlim=(-0.5, len(marks) - 0.5))
+    panel.set_xlabel("share of all")
     panel.yaxis.tick_right()
-    panel.yaxis.set_label_position("right")
-    panel.set_ylabel("share of the intervals")
+    panel.yaxis.set_major_formatter(lambda share, _: f"{share:.0%}")
 
 
 def _axes(ax: Axes | None) -> Axes:

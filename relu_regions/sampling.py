@@ -96,10 +96,7 @@ def _check_finite(lines: LineBatch) -> None:
 def _rows_at_once(network: Network, x: Tensor, memory_budget: int | None) -> int:
     """How many samples go through the network together."""
     widest = max(
-        (
-            step.workspace if isinstance(step, AffineStep) else step.gate.workspace(step.units)
-            for step in network.steps
-        ),
+        (step.workspace if isinstance(step, AffineStep) else step.gate.workspace(step.units) for step in network.steps),
         default=0,
     )
     bytes_each = (widest + 3 * math.prod(network.input_shape)) * x.element_size()

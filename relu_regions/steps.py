@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from math import prod
-from typing import Union
 
 import torch
 from torch import Tensor
@@ -120,4 +119,4 @@ class GateStep:
         return replace(self, gate=self.gate.to(dtype, device))
 
 
-Step = Union[AffineStep, GateStep]
+Step = AffineStep | GateStep

@@ -117,16 +117,16 @@ class Sweep:
         """
         x, d, starts = (part[numbers] for part in (self.segments.x, self.segments.d, self.segments.starts))
         values = {self.network.input_name: torch.cat([x, d])}
-        weight = torch.cat([torch.ones_like(starts[:, 0]), torch.zeros_like(starts[:, 0])])
+        both = torch.cat([torch.ones_like(starts[:, 0]), torch.zeros_like(starts[:, 0])])
         step = 0
         while step < len(self.network.steps) and isinstance(self.network.steps[step], AffineStep):
-            self._affine(step, values, weight)
+            self._affine(step, values, both)
             step += 1
         lines = {name: value.view(2, len(numbers), *value.shape[1:]) for name, value in values.items()}
         distinct = torch.cat([starts[:, :1] == starts[:, :1], starts[:, 1:] > starts[:, :-1]], 1)
         segment = distinct.nonzero()[:, 0]
         position = starts[distinct]
-        weight = None
+        weight: Tensor | None = None
         if torch.isinf(self.segments.starts).any():
             weight = torch.isfinite(position).to(position.dtype)
             position = torch.where(weight > 0, position, position.sign())

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -21,24 +22,28 @@ class Architecture:
     build: Callable[[], nn.Module]
     shape: tuple[int, ...]
 
-    @cache
     def model(self, seed: int = 0) -> nn.Module:
-        """A float64 instance in eval mode, with batch norm statistics that are not trivial."""
-        torch.manual_seed(seed)
-        model = self.build().double()
-        for module in model.modules():
-            if isinstance(module, (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)):
-                module.running_mean.normal_(0, 0.3)
-                module.running_var.uniform_(0.5, 2)
-                module.weight.data.uniform_(-1.5, 1.5)
-                module.bias.data.normal_(0, 0.3)
-        return model.eval()
+        """A float64 instance in eval mode, with batch norm statistics that are not trivial; kept, so not to be changed."""
+        return _built(self, seed)
+
+
+@cache
+def _built(architecture: Architecture, seed: int) -> nn.Module:
+    torch.manual_seed(seed)
+    model = architecture.build().double()
+    for module in model.modules():
+        if isinstance(module, (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)):
+            module.running_mean.normal_(0, 0.3)
+            module.running_var.uniform_(0.5, 2)
+            module.weight.data.uniform_(-1.5, 1.5)
+            module.bias.data.normal_(0, 0.3)
+    return model.eval()
 
 
 def mlp(*sizes: int, bias: bool = True, activation: Callable[[], nn.Module] = nn.ReLU) -> nn.Sequential:
     """A plain chain of linear layers with an activation between them."""
     layers: list[nn.Module] = []
-    for before, after in zip(sizes[:-1], sizes[1:]):
+    for before, after in pairwise(sizes):
         layers += [nn.Linear(before, after, bias=bias), activation()]
     return nn.Sequential(*layers[:-1])
 

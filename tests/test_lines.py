@@ -50,7 +50,9 @@ REFUSALS: list[tuple[str, type[Exception], str, dict[str, Any]]] = [
 
 
 @pytest.mark.parametrize("function", [rr.walk, rr.exact_interval])
-@pytest.mark.parametrize(("error", "text", "changes"), [case[1:] for case in REFUSALS], ids=[case[0] for case in REFUSALS])
+@pytest.mark.parametrize(
+    ("error", "text", "changes"), [case[1:] for case in REFUSALS], ids=[case[0] for case in REFUSALS]
+)
 def test_refused(function: Any, error: type[Exception], text: str, changes: dict[str, Any]) -> None:
     given = {"model": MODEL, "x": X, "d": D, "t_range": (-1, 2)} | changes
     with pytest.raises(error, match=text):

@@ -68,5 +68,12 @@ def bend(gate: Gate, inputs: Tensor, weight: Tensor | None, placement: Placement
     inputs = insert(inputs, placement)
     outputs = gate.apply(inputs, None if weight is None else weight[:, None])
     inside, bends = placement.inside, placement.bends
-    gate.settle(placement.bend_row[inside], bends.unit[inside], bends.before[inside], bends.after[inside], outputs, weight)
+    gate.settle(
+        placement.bend_row[inside],
+        bends.unit[inside],
+        bends.before[inside],
+        bends.after[inside],
+        outputs,
+        weight,
+    )
     return outputs

@@ -1,0 +1,201 @@
+"""Operator norms of the maps W_x, region by region, without keeping the maps."""
+
+from __future__ import annotations
+
+import math
+from math import prod
+from typing import TYPE_CHECKING, Literal, Union
+
+import torch
+from torch import Tensor
+
+from relu_regions.maps import Replay, blocks, dtype_of
+from relu_regions.network import Network
+from relu_regions.patterns import flips_between, patterns_along, segments_of
+
+if TYPE_CHECKING:
+    from relu_regions.paths import Paths
+
+__all__ = ["Norm", "norms_along", "norms_of", "operator_norm"]
+
+# Updating W pays on many segments at once: stretches are this much longer than what fits a processor's near memory.
+_STRETCH = 8
+
+Norm = Union[Literal[1, 2, "fro"], float]
+
+
+def operator_norm(matrices: Tensor, p: Norm) -> Tensor:
+    """The norm of each matrix.
+
+    Args:
+        matrices: ``(..., rows, columns)``.
+        p: 1, 2 or inf for the operator norm with the p-norm on both sides (1: the largest absolute column sum; 2: the
+            largest singular value; inf: the largest absolute row sum, the paper's appendix); "fro" for the square
+            root of the sum of squares.
+
+    Returns:
+        ``(...)``.
+
+    Raises:
+        ValueError: p is none of these.
+    """
+    _check_norm(p)
+    if p == "fro":
+        return torch.linalg.vector_norm(matrices, 2, dim=(-2, -1))
+    if p == 1:
+        return torch.linalg.vector_norm(matrices, 1, dim=-2).amax(-1)
+    if p == 2:
+        # The largest eigenvalue of the smaller Gram matrix: it keeps its relative precision, unlike the small ones.
+        wide = matrices if matrices.shape[-2] <= matrices.shape[-1] else matrices.mT
+        return torch.linalg.eigvalsh(wide @ wide.mT)[..., -1].clamp_min(0).sqrt()
+    return torch.linalg.vector_norm(matrices, 1, dim=-1).amax(-1)
+
+
+def _check_norm(p: object) -> None:
+    if isinstance(p, bool) or p not in (1, 2, math.inf, "fro"):
+        raise ValueError(f'p must be 1, 2, math.inf or "fro", not {p!r}.')
+
+
+def norms_of(network: Network, patterns: tuple[Tensor, ...], p: Norm, *, memory_budget: int | None = None) -> Tensor:
+    """The norm of W on the regions of activation patterns.
+
+    Args:
+        network, patterns, memory_budget: as :func:`relu_regions.maps.affine_maps_of`.
+        p: as :func:`operator_norm`.
+
+    Returns:
+        ``(R,)``.
+
+    Raises:
+        ValueError: the patterns do not fit the network, or p is no known norm.
+    """
+    _check_norm(p)
+    replay = Replay(network, patterns)
+    with torch.no_grad():
+        parts = [
+            operator_norm(_flat(network, replay[block].matrices()), p)
+            for block in blocks(network, len(replay), prod(network.output_shape), replay.device, memory_budget)
+        ]
+    return torch.cat(parts) if parts else torch.zeros(0, dtype=dtype_of(network), device=replay.device)
+
+
+def norms_along(paths: Paths, p: Norm, *, memory_budget: int | None = None) -> Tensor:
+    """The norm of W on every region that a walk crossed.
+
+    Neighbouring regions differ in few units, so W changes by a matrix of low rank from one to the next. Where that
+    takes fewer rows through the network than W itself, W is updated, and computed anew at the start of each segment
+    and of each block of regions.
+
+    Args:
+        paths: what the walk found.
+        p: as :func:`operator_norm`.
+        memory_budget: bytes that the work may take besides its result; a quarter of the free memory by default.
+
+    Returns:
+        ``(R,)``, in order of segment and t.
+
+    Raises:
+        ValueError: p is no known norm.
+    """
+    _check_norm(p)
+    parts = [paths.x.new_zeros(0)]
+    with torch.no_grad():
+        for start, stop in _stretches(paths, memory_budget):
+            segment = segments_of(paths, start, stop)
+            patterns = patterns_along(paths, start, stop)
+            chosen, region = flips_between(paths, start + int(segment[0]) + 1, stop - 1 + int(segment[-1]))
+            if 2 * len(region) < prod(paths.network.output_shape) * (stop - start):
+                replay = Replay(paths.network, patterns)
+                parts.append(_updated_norms(replay, segment, paths.flips[chosen], region - start, p))
+            else:
+                parts.append(norms_of(paths.network, patterns, p, memory_budget=memory_budget))
+    return torch.cat(parts)
+
+
+def _stretches(paths: Paths, memory_budget: int | None) -> Iterator[tuple[int, int]]:
+    """Cut the regions into stretches of about as many regions and flips as can be worked on together."""
+    count = int(paths.region_offsets[-1])
+    _, region = flips_between(paths, 0, len(paths.position) - 1)
+    numbers = torch.arange(count, device=region.device)
+    cost = numbers + torch.searchsorted(region, numbers, right=True)
+    size = next(blocks(paths.network, 1 << 62, 1, region.device, memory_budget)).stop * _STRETCH
+    start = 0
+    while start < count:
+        stop = max(start + 1, int(torch.searchsorted(cost, int(cost[start]) + size, right=True)))
+        yield start, stop
+        start = stop
+
+
+def _updated_norms(replay: Replay, segment: Tensor, flips: Flips, region: Tensor, p: Norm) -> Tensor:
+    """The norms on consecutive regions, W carried from one to the next, on all segments at once.
+
+    Args:
+        replay: of the patterns of the regions.
+        segment: that each region lies on, ``(R,)``.
+        flips: in order, and the region that each of them opens, ``(F,)``.
+    """
+    opens = torch.cat([segment[:1] == segment[:1], segment[1:] != segment[:-1]])
+    run = opens.cumsum(0) - 1
+    columns, rows = _changes(replay, flips, region)
+    counts = torch.bincount(run[region], minlength=int(run[-1]) + 1)
+    first_flip = counts.cumsum(0) - counts
+    # Segments with more flips come first, so that those still going are the first few.
+    order = counts.argsort(descending=True)
+    place = order.argsort()
+    rank = torch.arange(len(region), device=region.device) - first_flip[run[region]]
+    turn = (rank * len(counts) + place[run[region]]).argsort()
+    columns, rows = columns[turn].unsqueeze(2), rows[turn].unsqueeze(1)
+    matrices = _flat(replay.network, replay[opens.nonzero()[:, 0][order]].matrices())
+    norms = [operator_norm(matrices, p)]
+    done = 0
+    for going in torch.bincount(rank).tolist():
+        now = slice(done, done + going)
+        norms.append(operator_norm(matrices[:going].baddbmm_(columns[now], rows[now]), p))
+        done += going
+    last_flip = torch.searchsorted(region, torch.arange(len(run), device=run.device), right=True) - 1
+    flipped = last_flip >= first_flip[run]
+    state = torch.where(flipped, len(counts) + turn.argsort()[last_flip] if done else 0, place[run])
+    return torch.cat(norms)[state]
+
+
+def _changes(replay: Replay, flips: Flips, region: Tensor) -> tuple[Tensor, Tensor]:
+    """Each flip's change of W, an outer product: its column ``(F, outputs)`` and its row ``(F, inputs)``.
+
+    Gates are changed one after the other, the first gate first: a flip's row comes through the earlier gates as they
+    were, and its column goes through the later gates as they become.
+    """
+    network, dtype = replay.network, dtype_of(replay.network)
+    columns = torch.zeros(len(region), prod(network.output_shape), dtype=dtype, device=region.device)
+    rows = torch.zeros(len(region), prod(network.input_shape), dtype=dtype, device=region.device)
+    for number, step in enumerate(network.gates):
+        mine = (flips.gate == number).nonzero()[:, 0]
+        if len(mine):
+            source, target = _jump(step, flips[mine], prod(replay.shape_of(step.inputs[0])), dtype)
+            source = source.view(len(mine), 1, *replay.shape_of(step.inputs[0]))
+            target = target.view(len(mine), 1, *step.shape)
+            rows[mine] = replay[region[mine] - 1].backward(source, step.inputs[0]).flatten(1)
+            name = network.output_name
+            columns[mine] = replay[region[mine]].forward(target, step.output, [name], affine=False)[name].flatten(1)
+    return columns, rows
+
+
+def _jump(step: GateStep, flips: Flips, inputs: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """The change of a gate's own matrix, an outer product: what it reads ``(F, inputs)``, and writes ``(F, units)``."""
+    index = torch.arange(len(flips.unit), device=flips.unit.device)
+    source = torch.zeros(len(index), inputs, dtype=dtype, device=index.device)
+    target = torch.zeros(len(index), step.units, dtype=dtype, device=index.device)
+    if isinstance(step.gate, Maximum):
+        windows = step.gate.windows[flips.unit]
+        source[index, windows[index, flips.before]] -= 1
+        source[index, windows[index, flips.after]] += 1
+        target[index, flips.unit] = 1
+    else:
+        source[index, flips.unit] = 1
+        column = flips.unit if step.gate.slopes.shape[1] > 1 else torch.zeros_like(flips.unit)
+        target[index, flips.unit] = step.gate.slopes[flips.after, column] - step.gate.slopes[flips.before, column]
+    return source, target
+
+
+def _flat(network: Network, matrices: Tensor) -> Tensor:
+    """``(R, *output_shape, *input_shape)`` as ``(R, outputs, inputs)``."""
+    return matrices.reshape(len(matrices), prod(network.output_shape), prod(network.input_shape))

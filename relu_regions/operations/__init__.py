@@ -1,0 +1,17 @@
+"""What every ATen operation is to the reader: affine, a gate, or refused. A file for each family."""
+
+from relu_regions.operations import arithmetic, knots, maximum, rearrangement, weights
+from relu_regions.operations.refused import REFUSED
+from relu_regions.operations.registry import (
+    BATCH,
+    OPERATIONS,
+    Call,
+    UnsupportedOperation,
+    Value,
+    supported_operations,
+)
+
+# Importing a family registers its operations.
+_FAMILIES = (weights, arithmetic, rearrangement, knots, maximum)
+
+__all__ = ["BATCH", "OPERATIONS", "REFUSED", "Call", "UnsupportedOperation", "Value", "supported_operations"]

@@ -1,0 +1,83 @@
+"""Affine operations with weights: linear maps, convolutions, batch norm."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from relu_regions.operations.registry import Call, Value, only_first_is_value, register, values_in
+from relu_regions.steps import Step
+
+__all__: list[str] = []
+
+
+@register("linear")
+def _linear(call: Call) -> list[Step]:
+    value, weight = only_first_is_value(call), call.args[1]
+    bias = call.argument(2, "bias")
+    fused = None if bias is None else functional.linear
+    return [call.affine([value], functional.linear, constants=(weight,), bias=bias, terms=weight.shape[1], fused=fused)]
+
+
+@register("matmul", "mm", "bmm")
+def _matmul(call: Call) -> list[Step]:
+    left, right = call.args[:2]
+    if isinstance(left, Value) and isinstance(right, Value):
+        raise call.refuse(
+            "it multiplies two tensors that both depend on the network's input, which is not piecewise linear"
+        )
+    if isinstance(left, Value):
+        if not left.shape:
+            raise call.refuse("it would sum over the batch")
+        return [call.affine([left], torch.matmul, constants=(right,), terms=left.shape[-1])]
+    if len(right.shape) < 2:
+        raise call.refuse("it would sum over the batch")
+    return [call.affine([right], lambda value, matrix: matrix @ value, constants=(left,), terms=right.shape[-2])]
+
+
+@register("addmm")
+def _addmm(call: Call) -> list[Step]:
+    bias, value, matrix = call.args[:3]
+    scaled = any(call.kwargs.get(name, 1) != 1 for name in ("alpha", "beta"))
+    if not isinstance(value, Value) or len(values_in(call.args)) != 1 or scaled:
+        raise call.refuse("only its second argument may depend on the network's input, and alpha and beta must be 1")
+    return [call.affine([value], torch.matmul, constants=(matrix,), bias=bias, terms=value.shape[-1])]
+
+
+@register("conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d")
+def _convolution(call: Call) -> list[Step]:
+    value, weight, bias = only_first_is_value(call), call.args[1], call.argument(2, "bias")
+    options, keywords = call.args[3:], {k: v for k, v in call.kwargs.items() if k not in ("weight", "bias")}
+    if len(value.shape) != weight.ndim - 1:
+        raise call.refuse("its input has no batch dimension")
+    transposed = "transpose" in call.target.__name__
+    groups = (options[4] if len(options) > 4 else 1) if transposed else 1
+
+    def convolve(points: Tensor, kernel: Tensor, offset: Tensor | None = None) -> Tensor:
+        result: Tensor = call.target(points, kernel, offset, *options, **keywords)
+        return result
+
+    terms = weight.numel() // weight.shape[1] // groups if transposed else weight[0].numel()
+    if bias is not None:
+        bias = bias.view(-1, *[1] * (weight.ndim - 2))
+
+    def fused(points: Tensor, kernel: Tensor, offset: Tensor) -> Tensor:
+        return convolve(points, kernel, offset.reshape(-1))
+
+    details = {"constants": (weight,), "bias": bias, "terms": terms}
+    return [call.affine([value], convolve, **details, fused=None if bias is None else fused)]
+
+
+@register("batch_norm", "_native_batch_norm_legit_no_training", "native_batch_norm")
+def _batch_norm(call: Call) -> list[Step]:
+    value, weight, bias, mean, variance = call.args[:5]
+    if call.origin.operation != "_native_batch_norm_legit_no_training" and call.args[5]:
+        raise call.refuse("batch normalisation in training mode depends on the whole batch; call model.eval()")
+    if mean is None or variance is None:
+        raise call.refuse("batch normalisation without running statistics depends on the whole batch")
+    epsilon = call.args[6] if call.origin.operation == "_native_batch_norm_legit_no_training" else call.args[7]
+    scale = 1 / torch.sqrt(variance + epsilon) if weight is None else weight / torch.sqrt(variance + epsilon)
+    shift = -mean * scale if bias is None else bias - mean * scale
+    channels = (-1, *[1] * (len(value.shape) - 1))
+    return [call.affine([value], torch.mul, constants=(scale.view(channels),), bias=shift.view(channels))]
