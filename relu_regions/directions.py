@@ -398,10 +398,8 @@ def _members(blocks: Sequence[_Block], number: int | None, seed: int, what: str)
     total = int(ends[-1])
     if number is not None and not 1 <= number <= total:
         raise ValueError(f"asked for number={number} {what}, there are {total}")
-    if number is None:
-        ranks = np.arange(total)
-    else:
-        ranks = np.random.default_rng(seed).choice(total, number, replace=False)
+    generator = np.random.default_rng(seed)
+    ranks = np.arange(total) if number is None else generator.choice(total, number, replace=False)
     of_block = np.searchsorted(ends, ranks, side="right")
     parts = [block.unrank(ranks[of_block == place] - (ends[place] - block.size)) for place, block in enumerate(blocks)]
     members = np.concatenate(parts)

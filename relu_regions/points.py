@@ -39,19 +39,34 @@ class Flips:
         return Flips(*(getattr(self, f.name)[chosen] for f in fields(self)))
 
     def ordered(self) -> Flips:
-        """By row, gate and unit, several flips of one unit at one point made one, and dropped if they cancel."""
-        row, gate, unit, before, after = (getattr(self, f.name) for f in fields(self))
-        order = torch.arange(len(row), device=row.device)
-        for key in (unit, gate, row):
+        """By row, gate and unit; several flips of one unit at one point are made one, and dropped if they cancel."""
+        order = torch.arange(len(self.row), device=self.row.device)
+        for key in (self.unit, self.gate, self.row):
             order = order[torch.argsort(key[order], stable=True)]
-        row, gate, unit, before, after = row[order], gate[order], unit[order], before[order], after[order]
-        same = (row[1:] == row[:-1]) & (gate[1:] == gate[:-1]) & (unit[1:] == unit[:-1])
-        if not same.any():
-            return Flips(row, gate, unit, before, after)
-        opens = torch.cat([same.new_ones(1), ~same])
-        closes = torch.cat([~same, same.new_ones(1)])
-        merged = Flips(row[opens], gate[opens], unit[opens], before[opens], after[closes])
-        return merged[merged.before != merged.after]
+        flips = self[order]
+        while True:
+            again = torch.zeros_like(flips.row, dtype=torch.bool)
+            again[1:] = (
+                (flips.row[1:] == flips.row[:-1])
+                & (flips.gate[1:] == flips.gate[:-1])
+                & (flips.unit[1:] == flips.unit[:-1])
+            )
+            if not again.any():
+                return flips[flips.before != flips.after]
+            flips = flips._second_of_each_joined_to_its_first(again)
+
+    def _second_of_each_joined_to_its_first(self, again: Tensor) -> Flips:
+        """One round of making several flips of a unit one; ``again`` says which flips repeat the one before."""
+        second = again.clone()
+        second[1:] &= ~again[:-1]
+        at = second.nonzero()[:, 0]
+        first, then = self[at - 1], self[at]
+        # Crossings of several knots at one t come in the order of the knots, whichever way the unit goes.
+        turned = (then.after == first.before) & (first.after != then.before)
+        before, after = self.before.clone(), self.after.clone()
+        before[at - 1] = torch.where(turned, then.before, first.before)
+        after[at - 1] = torch.where(turned, first.after, then.after)
+        return replace(self, before=before, after=after)[~second]
 
 
 @dataclass

@@ -83,18 +83,14 @@ class Dataset:
         """
         shape = tuple(self.x_train.shape[1:])
         if len(shape) != 3 or factor < 1 or shape[1] % factor or shape[2] % factor:
-            raise ValueError(
-                f"{self.name} of shape {shape} cannot be cut into blocks of {factor} × {factor} pixels"
-            )
+            raise ValueError(f"{self.name} of shape {shape} cannot be cut into blocks of {factor} × {factor} pixels")
         shrink = torch.nn.AvgPool2d(factor)
         return replace(self, x_train=shrink(self.x_train), x_test=shrink(self.x_test))
 
     def standardised(self) -> Dataset:
         """All values shifted and scaled alike, to mean 0 and variance 1 over the training samples."""
         mean, deviation = self.x_train.mean(), self.x_train.std(correction=0)
-        return replace(
-            self, x_train=(self.x_train - mean) / deviation, x_test=(self.x_test - mean) / deviation
-        )
+        return replace(self, x_train=(self.x_train - mean) / deviation, x_test=(self.x_test - mean) / deviation)
 
     def flattened(self) -> Dataset:
         """Samples as vectors: (N, number of values)."""
@@ -259,9 +255,7 @@ def _read_idx_files(folder: Path) -> Arrays | None:
     arrays: Arrays = {}
     for key, stem in names.items():
         # Also as torchvision lays them out; some copies have a dot for the dash.
-        found = [
-            p for sub in (".", "raw", "MNIST/raw") for p in sorted((folder / sub).glob(f"{stem}?idx?-ubyte*"))
-        ]
+        found = [p for sub in (".", "raw", "MNIST/raw") for p in sorted((folder / sub).glob(f"{stem}?idx?-ubyte*"))]
         found = [p for p in found if p.name.endswith(("-ubyte", "-ubyte.gz"))]
         if not found:
             return None
@@ -316,9 +310,7 @@ class _ArraysOnly(pickle.Unpickler):
             return getattr(np, name)
         if (module, name) == ("_codecs", "encode"):
             return _encode_latin1
-        raise pickle.UnpicklingError(
-            f"a data file may hold arrays and plain containers only, not {module}.{name}"
-        )
+        raise pickle.UnpicklingError(f"a data file may hold arrays and plain containers only, not {module}.{name}")
 
 
 def _encode_latin1(text: str, encoding: str) -> bytes:
@@ -391,7 +383,5 @@ def _classes(labels: NDArray[Any], samples: int, place: Path) -> Tensor:
         raise ValueError(f"{place} has {labels.size} labels of {labels.dtype} for {samples} images")
     classes = torch.from_numpy(labels.reshape(-1).astype(np.int64))
     if ((classes < 0) | (classes > 9)).any():
-        raise ValueError(
-            f"{place} has labels from {int(classes.min())} to {int(classes.max())}, expected 0 to 9"
-        )
+        raise ValueError(f"{place} has labels from {int(classes.min())} to {int(classes.max())}, expected 0 to 9")
     return classes

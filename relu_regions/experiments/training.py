@@ -9,13 +9,13 @@ import time
 import zipfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.utils import vector_to_parameters
 from tqdm import tqdm
 
 from relu_regions.experiments.data import save_npz
@@ -38,9 +38,9 @@ class TrainingConfig:
         batch_size: samples per step; the last step of an epoch takes what is left.
         initialisation: "fan_in", weights and biases uniform within ±1 / √inputs, which is torch's own; or
             "fixed", weights uniform within ±0.05 and biases 0, which is what Keras calls random uniform.
-        target_loss: training ends once no training sample is misclassified and their mean loss is at most this,
-            which is looked at after an epoch in which the samples, when visited, fulfilled the same. ``math.inf``
-            ends it at zero training error.
+        target_loss: training ends once no training sample is misclassified and their mean loss is at most
+            this. It is looked at after each epoch in which the samples, as they were visited, fulfilled the
+            same: so it costs nothing before. ``math.inf`` ends training at zero error.
         max_epochs: training ends then at the latest.
         checkpoints: epochs after which the parameters are kept; 0 is before training.
     """
@@ -139,17 +139,17 @@ def train(
 ) -> list[TrainedNetwork]:
     """Trains one network for each seed, all in the same matrix products.
 
-    Each network is what it would be alone, up to the rounding of products of another batch: its first weights and
-    the order of its samples come from its own seed. It leaves the products when it is done.
+    Each network is what it would be alone, up to the rounding in products of another size: its first weights
+    and the order of its samples come from its own seed. It leaves the products when it is done.
 
     Args:
-        x: (N, inputs) float, the samples of every network, or (len(seeds), N, inputs). Taken as float32; training
-            runs where x lies.
+        x: (N, inputs) float, the samples of every network, or (len(seeds), N, inputs). Taken as float32;
+            training runs where x lies.
         labels: (N,) int64, or (len(seeds), N) for a set of labels for each network.
         seeds: one for each network, not negative.
         config: how to train.
-        cache_dir: folder where each network is kept, under a hash of configuration, seed, samples and labels. What
-            is there is not trained again, and what was interrupted goes on from where it was last saved.
+        cache_dir: folder where each network is kept, under a hash of configuration, seed, samples and labels.
+            What is there is not trained again, and what was interrupted goes on from where it was last saved.
         save_every: seconds between saves of unfinished networks.
         progress: show a progress bar; by default only in a terminal.
 
@@ -159,8 +159,8 @@ def train(
 
     Raises:
         TypeError: for samples that are not float or labels that are not int64.
-        ValueError: for shapes that do not match, samples that are not finite, labels that are not classes, or a
-            damaged file in ``cache_dir``.
+        ValueError: for shapes that do not match, samples that are not finite, labels that are not classes, or
+            a damaged file in ``cache_dir``.
     """
     x, labels = _checked(x, labels, seeds, config)
     members = _members(x, labels, seeds, config, None if cache_dir is None else Path(cache_dir))
@@ -183,18 +183,21 @@ def unstack(parameters: Tensor, widths: Sequence[int]) -> list[nn.Sequential]:
     Raises:
         ValueError: if P does not fit the widths.
     """
-    if parameters.ndim != 2 or parameters.shape[1] != _number_of_parameters(widths):
+    number = sum(_sizes(widths))
+    if parameters.ndim != 2 or parameters.shape[1] != number:
         raise ValueError(
-            f"widths {tuple(widths)} need parameters of shape (M, {_number_of_parameters(widths)}), "
-            f"got {tuple(parameters.shape)}"
+            f"widths {tuple(widths)} need parameters of shape (M, {number}), got {tuple(parameters.shape)}"
         )
     models = []
     for vector in parameters:
         layers: list[nn.Module] = []
-        for inputs, outputs in zip(widths, widths[1:]):
-            layers += [nn.utils.skip_init(nn.Linear, inputs, outputs), nn.ReLU()]
-        model = nn.Sequential(*layers[:-1]).to(vector.device, vector.dtype)
-        vector_to_parameters(vector.clone(), model.parameters())
+        for inputs, outputs in pairwise(widths):
+            # Not nn.Linear's own first weights: they would draw from the caller's random numbers.
+            layers += [nn.Linear(inputs, outputs, device="meta", dtype=vector.dtype), nn.ReLU()]
+        model = nn.Sequential(*layers[:-1]).to_empty(device=vector.device)
+        with torch.no_grad():
+            for parameter, values in zip(model.parameters(), torch.split(vector, _sizes(widths))):
+                parameter.copy_(values.view_as(parameter))
         models.append(model.eval())
     return models
 
@@ -245,9 +248,7 @@ class _Member:
             if self.final is None:
                 self.velocity = torch.from_numpy(saved["velocity"]).to(self.velocity)
         except (KeyError, OSError, ValueError, zipfile.BadZipFile) as error:
-            raise ValueError(
-                f"{self.path} is damaged ({error}): delete it to train this network again"
-            ) from error
+            raise ValueError(f"{self.path} is damaged ({error}): delete it to train this network again") from error
         kept = [key for key in saved if key.startswith("checkpoint")]
         self.checkpoints = {int(key[len("checkpoint") :]): torch.from_numpy(saved[key]) for key in kept}
 
@@ -273,13 +274,11 @@ def _members(
     for place, seed in enumerate(seeds):
         of_samples = place if len(x) > 1 else 0
         parameters = _initial_parameters(config, seed).to(x.device)
-        member = _Member(
-            seed, of_samples * x.shape[1], labels[place], None, parameters, torch.zeros_like(parameters)
-        )
+        member = _Member(seed, of_samples * x.shape[1], labels[place], None, parameters, torch.zeros_like(parameters))
         if 0 in config.checkpoints:
             member.checkpoints[0] = parameters
         if folder is not None:
-            key = json.dumps([_VERSION, asdict(config), seed, tuple(x.shape[1:])], sort_keys=True).encode()
+            key = json.dumps([_VERSION, asdict(config), int(seed), tuple(x.shape[1:])], sort_keys=True).encode()
             hashed = hashlib.sha256(key + digests[of_samples] + labels[place].cpu().numpy().tobytes())
             member.path = folder / f"{hashed.hexdigest()[:32]}.npz"
             member.restore()
@@ -290,7 +289,7 @@ def _members(
 def _initial_parameters(config: TrainingConfig, seed: int) -> Tensor:
     generator = np.random.default_rng([seed, 0])
     parts = []
-    for inputs, outputs in zip(config.widths, config.widths[1:]):
+    for inputs, outputs in pairwise(config.widths):
         weight_bound, bias_bound = (0.05, 0.0) if config.initialisation == "fixed" else (inputs**-0.5,) * 2
         parts.append(generator.uniform(-weight_bound, weight_bound, outputs * inputs))
         parts.append(generator.uniform(-bias_bound, bias_bound, outputs))
@@ -298,13 +297,14 @@ def _initial_parameters(config: TrainingConfig, seed: int) -> Tensor:
 
 
 def _sample_order(seed: int, epoch: int, number: int) -> Tensor:
-    """The order of the samples in an epoch, counted from 1. A function of these three, so that nothing but the
-    parameters and velocities has to be kept to go on with a training."""
+    """The order of the samples in an epoch, counted from 1."""
+    # A function of these three: to go on with a training, no state of a generator has to be kept.
     return torch.from_numpy(np.random.default_rng([seed, epoch]).permutation(number))
 
 
-def _number_of_parameters(widths: Sequence[int]) -> int:
-    return sum((inputs + 1) * outputs for inputs, outputs in zip(widths, widths[1:]))
+def _sizes(widths: Sequence[int]) -> list[int]:
+    """Of the weights and biases of every layer, in turn."""
+    return [size for inputs, outputs in pairwise(widths) for size in (outputs * inputs, outputs)]
 
 
 def _reached(config: TrainingConfig, loss: float, errors: int) -> bool:
@@ -340,8 +340,7 @@ def _train_until_one_ends(
                     member.checkpoints[len(member.losses)] = parameters
         if ended or save_due:
             for member in active:
-                if save_due or member.final is not None:
-                    member.save()
+                member.save()
             saved = time.monotonic()
         if ended:
             return
@@ -373,7 +372,7 @@ def _epoch(
     """One pass through the samples, in place: mean losses and numbers of errors when they were visited."""
     loss = torch.zeros(len(labels), dtype=torch.float64, device=rows.device)
     errors = torch.zeros(len(labels), dtype=torch.int64, device=rows.device)
-    for chosen in order.split(config.batch_size, dim=1):
+    for chosen in torch.split(order, config.batch_size, dim=1):
         classes = labels.gather(1, chosen)
         activations = _forward(layers, rows[starts + chosen])
         log_probabilities = activations[-1].log_softmax(2)
@@ -437,8 +436,7 @@ def _loss_and_errors(layers: list[Tensor], samples: Tensor, labels: Tensor) -> t
 
 def _stack(vectors: list[Tensor], widths: Sequence[int]) -> list[Tensor]:
     """The weights (networks, outputs, inputs) and biases (networks, outputs) of every layer, in turn."""
-    sizes = [size for inputs, outputs in zip(widths, widths[1:]) for size in (outputs * inputs, outputs)]
-    layers = [part.contiguous() for part in torch.stack(vectors).split(sizes, dim=1)]
+    layers = [part.contiguous() for part in torch.split(torch.stack(vectors), _sizes(widths), dim=1)]
     for place, inputs in enumerate(widths[:-1]):
         layers[2 * place] = layers[2 * place].view(len(vectors), -1, inputs)
     return layers
@@ -449,9 +447,7 @@ def _unstacked(layers: list[Tensor]) -> list[Tensor]:
     return [vector.clone() for vector in torch.cat([layer.flatten(1) for layer in layers], dim=1)]
 
 
-def _checked(
-    x: Tensor, labels: Tensor, seeds: Sequence[int], config: TrainingConfig
-) -> tuple[Tensor, Tensor]:
+def _checked(x: Tensor, labels: Tensor, seeds: Sequence[int], config: TrainingConfig) -> tuple[Tensor, Tensor]:
     """Samples (1 or networks, N, inputs) float32, and labels (networks, N)."""
     if not x.is_floating_point() or labels.dtype != torch.int64:
         raise TypeError(f"x must be float and labels int64, got {x.dtype} and {labels.dtype}")
@@ -465,13 +461,9 @@ def _checked(
         )
     number = x.shape[-2]
     if number == 0 or tuple(labels.shape) not in ((number,), (networks, number)):
-        raise ValueError(
-            f"labels must have shape ({number},) or ({networks}, {number}), got {tuple(labels.shape)}"
-        )
+        raise ValueError(f"labels must have shape ({number},) or ({networks}, {number}), got {tuple(labels.shape)}")
     if labels.min() < 0 or labels.max() >= classes:
-        raise ValueError(
-            f"labels must be classes from 0 to {classes - 1}, got {labels.min()} to {labels.max()}"
-        )
+        raise ValueError(f"labels must be classes from 0 to {classes - 1}, got {labels.min()} to {labels.max()}")
     if not torch.isfinite(x).all():
         raise ValueError("x must be finite, got NaN or infinity in it")
     return x.detach().float().reshape(-1, number, inputs), labels.to(x.device).expand(networks, number)
