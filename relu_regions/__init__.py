@@ -3,7 +3,8 @@
 from relu_regions.interval import Interval, exact_interval
 from relu_regions.network import Network
 from relu_regions.operations import UnsupportedOperation, supported_operations
-from relu_regions.paths import Path, Paths, Region, walk
+from relu_regions.paths import Path, Paths, Region
+from relu_regions.walker import walk
 
 __all__ = [
     "Interval",

@@ -5,9 +5,7 @@ Needs the extra "demo" (scikit-learn and rich).
 
 from __future__ import annotations
 
-import contextlib
 import os
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -26,7 +24,7 @@ from relu_regions.experiments.data import Dataset, load
 from relu_regions.experiments.training import TrainedNetwork, TrainingConfig, train
 from relu_regions.interval import Interval, exact_interval
 from relu_regions.network import Network
-from relu_regions.paths import walk
+from relu_regions.walker import walk
 from relu_regions.plot import interval_density, logits_along_path
 from relu_regions.sampling import sampled_interval
 
@@ -97,7 +95,7 @@ def run_demo(
     out: Path,
     *,
     seed: int = 0,
-    per_class: int = 12,
+    per_class: int = 10,
     resolutions: Sequence[int] = (16, 64, 256, 1024),
     console: Console | None = None,
 ) -> list[Comparison]:
@@ -127,8 +125,9 @@ def run_demo(
             for name, data, trained in networks
         ]
     console.print(
-        "Generalization intervals: how far along the line from a sample to another of its class, t in [-1, 2],\n"
-        "the network's class stays that of the first sample (t = 0; the other lies at t = 1).\n"
+        "Generalization intervals: how far along the line through two samples of a class\n"
+        "(t = 0 and t = 1; t runs from -1 to 2) the network's class stays that at t = 0.\n",
+        highlight=False,
     )
     for comparison in comparisons:
         console.print(_table(comparison))
@@ -205,11 +204,11 @@ def _progress(console: Console) -> Progress:
 
 
 def _table(comparison: Comparison) -> Table:
-    config, trained = comparison.trained.config, comparison.trained
+    trained = comparison.trained
     table = Table(
         box=box.SIMPLE_HEAD,
-        title=f"{comparison.name}: network {'-'.join(map(str, config.widths))}, training error "
-        f"{trained.errors} after {trained.epochs} epochs, {len(comparison.lines):,} lines",
+        title=f"{comparison.name} ({len(comparison.lines):,} lines)\n{'-'.join(map(str, trained.config.widths))} network, "
+        f"{trained.errors} training errors after {trained.epochs} epochs",
         title_justify="left",
         title_style="bold",
         pad_edge=False,
@@ -271,7 +270,7 @@ def _paths(comparisons: Sequence[Comparison]) -> Figure:
             arrowprops={"arrowstyle": "<->", "shrinkA": 0, "shrinkB": 0},
         )  # fmt: skip
         ax.set_xlabel("$t$, from one sample ($t = 0$) to another of its class ($t = 1$)")
-        ax.set_title(f"{comparison.name}: exact interval [{low:.3f}, {high:.3f}]", fontsize="medium")
+        ax.set_title(f"{comparison.name}: exact interval [{low:.3f}, {high:.3f}]".replace("-", "−"), fontsize="medium")
     return figure
 
 
@@ -285,12 +284,9 @@ def _figure(rows: int, height: float) -> tuple[Figure, list[Axes]]:
 
 def _save(figure: Figure, path: Path) -> None:
     """Write a picture to a temporary name that then gets its own."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.stem, suffix=".partial")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
-        with os.fdopen(handle, "wb") as file:
-            figure.savefig(file, format="png", dpi=120)
-        Path(temporary).replace(path)
-    except BaseException:
-        with contextlib.suppress(FileNotFoundError):
-            Path(temporary).unlink()
-        raise
+        figure.savefig(temporary, format="png", dpi=120)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)

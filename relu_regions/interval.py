@@ -13,7 +13,7 @@ from torch import Tensor
 
 from relu_regions.lines import Array, LineBatch, Model, Range
 from relu_regions.points import Points
-from relu_regions.walker import Segments, Sweep
+from relu_regions.sweep import Segments, Sweep
 
 __all__ = ["Interval", "exact_interval"]
 
@@ -194,8 +194,9 @@ def _record_exits(points: Points, logits: Tensor, found: _HalfLine) -> Tensor:
     gone = first >= 0
     row = first[gone]
     here, there = lead[row - 1].clamp_min(0), -lead[row]
-    right = torch.where(there > 0, here / (here + there), torch.inf)
-    soonest = right == right.amin(1, keepdim=True)
+    # here / there grows with the place of the crossing, and does not round to 1 for all who come late.
+    lateness = torch.where(there > 0, here / there, torch.inf)
+    soonest = (lateness == lateness.amin(1, keepdim=True)) & (there > 0)
     winner = logits[row].masked_fill(~soonest, -torch.inf).argmax(1)
     here, there = (side.gather(1, winner[:, None])[:, 0] for side in (here, there))
     left, right = there / (here + there), here / (here + there)

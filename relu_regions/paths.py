@@ -11,13 +11,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from relu_regions.lines import Array, LineBatch, Model, Range
+from relu_regions.lines import Array
 from relu_regions.network import Network
-from relu_regions.points import Flips, Points
-from relu_regions.progress import Progress
-from relu_regions.walker import Segments, Sweep
+from relu_regions.points import Flips
 
-__all__ = ["Path", "Paths", "Region", "walk"]
+__all__ = ["Path", "Paths", "Region"]
 
 
 @dataclass(frozen=True)
@@ -37,6 +35,10 @@ class Paths:
             unit of t.
         outputs_at_x: ``(N, *output_shape)``.
         first_patterns: for each gate ``(N, units)``, the pieces in each segment's first region.
+        t_error: ``(P,)``, a rigorous bound of how far each t is from the true one; None where nobody asked.
+        certain: ``(N,)`` bool, whether breakpoints, order, flips and patterns are proven to be those of the real-valued
+            network: by error bounds that leave no doubt, or by rational arithmetic.
+        settled: ``(N,)`` bool, the segments that rational arithmetic had to settle.
         flips: the units that change their piece, in order of point, gate and unit; ``flips.row`` is the point.
     """
 
@@ -50,6 +52,9 @@ class Paths:
     outputs_at_x: Tensor
     first_patterns: tuple[Tensor, ...]
     flips: Flips
+    t_error: Tensor | None
+    certain: Tensor
+    settled: Tensor
 
     @property
     def t(self) -> Tensor:
@@ -272,135 +277,3 @@ class Region:
     def __repr__(self) -> str:
         low, high = self.interval
         return f"Region(t in [{low:.6g}, {high:.6g}], class {self.label})"
-
-
-def walk(
-    model: Model,
-    x: Array,
-    d: Array,
-    t_range: Range = (-1.0, 2.0),
-    *,
-    dtype: torch.dtype = torch.float64,
-    memory_budget: int | None = None,
-    progress: bool | None = None,
-) -> Paths:
-    """Every breakpoint of the network along ``x + t d``, found without sampling.
-
-    Args:
-        model: a torch.nn.Module in eval mode, an exported program, or a Network; not modified.
-        x: points, ``(N, *input_shape)``, tensor or array of floats.
-        d: directions, broadcastable to x, none of them zero.
-        t_range: lower and upper end of t, numbers or ``(N,)`` each, around 0; may be infinite.
-        dtype: of the computation, float64 or float32.
-        memory_budget: bytes that the walk may take besides its result; a quarter of the free memory by default.
-        progress: whether to show a progress bar; by default where a person is looking and it takes long.
-
-    Returns:
-        Paths: on x's device.
-
-    Raises:
-        TypeError, ValueError, UnsupportedOperation: what was given cannot be walked; the text says why.
-    """
-    lines = LineBatch.of(model, x, d, t_range, dtype)
-    starts = torch.stack([lines.low, lines.low.clamp(0, 0), lines.high], 1).to(dtype)
-    sweep = Sweep(lines.network, Segments(lines.x, lines.d, starts), True, memory_budget)
-    collected = _Collected(lines)
-    with torch.no_grad(), Progress(len(lines), "walk", progress) as bar:
-        for points in sweep:
-            collected.add(points)
-            bar.reach(int(points.segments.max()))
-    return collected.paths()
-
-
-class _Collected:
-    """Stretches of segments as they come from a sweep, put together at the end."""
-
-    def __init__(self, lines: LineBatch) -> None:
-        self.lines = lines
-        self.segment: list[Tensor] = []
-        self.position: list[Tensor] = []
-        self.weight: list[Tensor] = []
-        self.values: list[Tensor] = []
-        self.seams: list[Tensor] = []
-        self.flips: list[Flips] = []
-        self.count = 0
-        gates = lines.network.gates
-        self.first = [self._empty(step.units) for step in gates]
-        self.last = [self._empty(step.units) for step in gates]
-        self.outputs_at_x = lines.x.new_zeros(len(lines), *lines.network.output_shape)
-        self.begun = torch.zeros(len(lines), dtype=torch.bool, device=lines.x.device)
-
-    def _empty(self, units: int) -> Tensor:
-        return torch.zeros(len(self.lines), units, dtype=torch.int64, device=self.lines.x.device)
-
-    def add(self, points: Points) -> None:
-        """Take in a finished stack."""
-        counts, segments = points.offsets.diff(), points.segments
-        owners = segments.repeat_interleave(counts)
-        values = points.values[self.lines.network.output_name]
-        at_x = points.position == 0
-        self.outputs_at_x[owners[at_x]] = values[at_x]
-        self.segment.append(owners)
-        self.position.append(points.position)
-        if points.weight is not None:
-            self.weight.append(points.weight)
-        self.values.append(values)
-        self.flips.append(replace(points.flips, row=points.flips.row + self.count))
-        self._join(points)
-        self.count += len(points)
-
-    def _join(self, points: Points) -> None:
-        """Where a stretch goes on from an earlier one, the shared point bends by what the two patterns differ in."""
-        follows = self.begun[points.segments]
-        rows = points.offsets[:-1] + self.count
-        self.seams.append(rows[follows])
-        for gate, first in points.first.items():
-            own = follows & (points.opened <= gate)
-            segment, unit = (own[:, None] & (self.last[gate][points.segments] != first)).nonzero(as_tuple=True)
-            before, after = self.last[gate][points.segments[segment], unit], first[segment, unit]
-            self.flips.append(Flips.of_gate(gate, rows[segment], unit, before, after))
-            fresh = ~follows
-            self.first[gate][points.segments[fresh]] = first[fresh]
-        for gate, last in points.last.items():
-            self.last[gate][points.segments] = last
-        self.begun[points.segments] = True
-
-    def paths(self) -> Paths:
-        """Everything in order of segment and t; points where nothing bends are dropped."""
-        lines, device = self.lines, self.lines.x.device
-        segment = torch.cat(self.segment) if self.segment else self.begun.new_zeros(0, dtype=torch.int64)
-        flips = Flips.joined(self.flips) if self.flips else Flips.none(device)
-        seam = torch.zeros(self.count, dtype=torch.bool, device=device)
-        seam[torch.cat(self.seams) if self.seams else segment] = True
-        # A seam stands twice, as the last row of one stretch and the first of the next: the first row goes.
-        order = torch.argsort(segment, stable=True)
-        place = torch.empty_like(order)
-        place[order] = torch.arange(self.count, device=device)
-        at = place[flips.row] - seam[flips.row].long()
-        flips = replace(flips, row=at).ordered()
-        kept = torch.zeros(self.count, dtype=torch.bool, device=device)
-        kept[flips.row] = True
-        segment, seam = segment[order], seam[order]
-        edge = segment.diff() != 0
-        kept[1:] |= edge
-        kept[:-1] |= edge
-        kept[:1], kept[-1:] = True, True
-        kept &= ~seam
-        counts = torch.bincount(segment[kept], minlength=len(lines))
-        values = torch.cat(self.values) if self.values else lines.x.new_zeros(0, *lines.network.output_shape)
-        return Paths(
-            network=lines.network,
-            x=lines.x,
-            d=lines.d,
-            offsets=torch.cat([counts.new_zeros(1), counts.cumsum(0)]),
-            position=_gathered(self.position, order, kept, lines.x),
-            weight=_gathered(self.weight, order, kept, lines.x) if self.weight else None,
-            values=values[order][kept],
-            outputs_at_x=self.outputs_at_x,
-            first_patterns=tuple(self.first),
-            flips=replace(flips, row=(kept.cumsum(0) - 1)[flips.row]),
-        )
-
-
-def _gathered(parts: list[Tensor], order: Tensor, kept: Tensor, like: Tensor) -> Tensor:
-    return torch.cat(parts)[order][kept] if parts else like.new_zeros(0)

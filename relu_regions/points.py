@@ -85,6 +85,9 @@ class Points:
         flips: changes of piece at these points.
         first, last: for each gate passed since the start, or since the cut that made this end, the pieces just
             inside the first and the last point, ``(S, units)``; by gate.
+        uncertain: whether rounding may have decided something on the segment, ``(S,)`` bool.
+        errors: bounds of the rounding error at each point, ``(P,)`` for each value, position and weight; empty where
+            nobody asked.
         opened: the gate that each segment's first point was made before, by a cut, ``(S,)`` int64; 0 for an end
             of the range.
     """
@@ -97,6 +100,8 @@ class Points:
     step: int
     flips: Flips
     opened: Tensor
+    uncertain: Tensor
+    errors: dict[str, Tensor] = field(default_factory=dict)
     first: dict[int, Tensor] = field(default_factory=dict)
     last: dict[int, Tensor] = field(default_factory=dict)
 
@@ -149,8 +154,10 @@ class Points:
             position=self.position[rows],
             weight=None if self.weight is None else self.weight[rows],
             values={name: value[rows] for name, value in self.values.items()},
+            errors={name: error[rows] for name, error in self.errors.items()},
             flips=replace(flips, row=renumbered[flips.row]),
             opened=self.opened[kept],
+            uncertain=self.uncertain[kept],
             first={gate: pieces[kept] for gate, pieces in self.first.items()},
             last={gate: pieces[kept] for gate, pieces in self.last.items()},
         )
@@ -184,6 +191,8 @@ class Points:
             position=self.position[rows],
             weight=None if self.weight is None else self.weight[rows],
             values={name: value[rows] for name, value in self.values.items()},
+            errors={name: error[rows] for name, error in self.errors.items()},
+            uncertain=self.uncertain.clone(),
             flips=replace(flips, row=renumbered[flips.row]),
             first=dict(self.first),
             last=dict(self.last),

@@ -1,269 +1,248 @@
-"""The walk: moves a batch of segments through the network's steps, gate by gate, window by window."""
+"""walk(): every breakpoint of a batch of segments, collected from a sweep and settled where rounding leaves doubt."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
 
-from relu_regions.kernels import Placement, edge_pieces, kernel_for
-from relu_regions.memory import free_memory
-from relu_regions.network import Network
+from relu_regions.certainty import Certainty
+from relu_regions.lines import Array, LineBatch, Model, Range
+from relu_regions.paths import Paths
 from relu_regions.points import Flips, Points
-from relu_regions.steps import AffineStep, GateStep
+from relu_regions.progress import Progress
+from relu_regions.settling import Settled, can_be_certain, products_per_point, settle
+from relu_regions.sweep import Segments, Sweep
 
-__all__ = ["Segments", "Sweep"]
+__all__ = ["Resolve", "walk"]
 
-# Rows of a float64 matrix that a processor keeps near while it works on them; larger stacks are cut by segments.
-_BLOCK_BYTES = {"cpu": 8 << 20}
+Resolve = Literal["auto", "always", "never"]
 
-
-@dataclass(frozen=True)
-class Segments:
-    """The lines ``x + t d`` of a batch, each with the points that its sweep starts from.
-
-    Attributes:
-        x, d: ``(N, *input_shape)``.
-        starts: ``(N, k)`` values of t in increasing order, from k = 2; may be infinite at either end. Equal
-            neighbours count once.
-    """
-
-    x: Tensor
-    d: Tensor
-    starts: Tensor
-
-    def __len__(self) -> int:
-        return self.x.shape[0]
+# A rational walk handles some 10^8 products a second, so "auto" spends at most about ten seconds on a segment.
+AFFORDABLE_PRODUCTS = 10**9
 
 
-class Sweep:
-    """One pass over a batch of segments.
-
-    Iterating gives finished :class:`Points`: stretches of segments with every breakpoint of theirs and the
-    network's output there. Stretches of one segment come in order of t. A segment can be dropped while the sweep
-    runs: its remaining stretches are not computed.
+def walk(
+    model: Model,
+    x: Array,
+    d: Array,
+    t_range: Range = (-1.0, 2.0),
+    *,
+    dtype: torch.dtype = torch.float64,
+    resolve: Resolve = "auto",
+    memory_budget: int | None = None,
+    progress: bool | None = None,
+) -> Paths:
+    """Every breakpoint of the network along ``x + t d``, found without sampling.
 
     Args:
-        network: float64 or float32, on the device of the segments.
-        segments: the batch.
-        record: whether to keep flips and patterns.
-        memory_budget: bytes; None for a quarter of the free memory.
-        window: how many intervals of a segment go on together after the first gate, doubling from stretch to stretch; None for all.
+        model: a torch.nn.Module in eval mode, an exported program, or a Network; not modified.
+        x: points, ``(N, *input_shape)``, tensor or array of floats.
+        d: directions, broadcastable to x, none of them zero.
+        t_range: lower and upper end of t, numbers or ``(N,)`` each, around 0; may be infinite.
+        dtype: of the computation, float64 or float32.
+        resolve: what to do about segments on which rounding may have decided something (breakpoints that coincide or
+            nearly do, units that are exactly 0). "auto" walks them again in rational arithmetic where that takes
+            seconds, "always" wherever bounds leave doubt, "never" leaves them. ``Paths.certain`` says what is proven.
+        memory_budget: bytes that the walk may take besides its result; a quarter of the free memory by default.
+        progress: whether to show a progress bar; by default where a person is looking and it takes long.
+
+    Returns:
+        Paths: on x's device.
+
+    Raises:
+        TypeError, ValueError, UnsupportedOperation: what was given cannot be walked; the text says why.
     """
+    if resolve not in get_args(Resolve):
+        raise ValueError(f"resolve must be one of {get_args(Resolve)}, not {resolve!r}.")
+    lines = LineBatch.of(model, x, d, t_range, dtype)
+    starts = torch.stack([lines.low, lines.low.clamp(0, 0), lines.high], 1).to(dtype)
+    collected = Collected(lines)
+    with torch.no_grad(), Progress(len(lines), "walk", progress) as bar:
+        bounded = resolve != "never" and can_be_certain(lines.network)
+        certainty = Certainty(lines.network, dtype) if bounded else None
+        for points in Sweep(
+            lines.network, Segments(lines.x, lines.d, starts), True, memory_budget, certainty=certainty
+        ):
+            collected.add(points)
+            bar.reach(int(points.segments.max()))
+        paths = collected.paths()
+        doubtful = _to_settle(paths, resolve)
+        return with_settled(paths, doubtful, settle(lines, doubtful)) if doubtful else paths
 
-    def __init__(
-        self,
-        network: Network,
-        segments: Segments,
-        record: bool = True,
-        memory_budget: int | None = None,
-        window: int | None = None,
-    ) -> None:
-        self.network = network
-        self.segments = segments
-        self.record = record
-        self.window = window
-        self.budget = memory_budget if memory_budget is not None else free_memory(segments.x.device) // 4
-        self.dropped = torch.zeros(len(segments), dtype=torch.bool, device=segments.x.device)
-        self._releases = network.releases()
-        self._gate_of_step = {
-            index: number
-            for number, index in enumerate(i for i, s in enumerate(network.steps) if isinstance(s, GateStep))
-        }
-        self._points_per_segment = 2.0 + network.units / 2
-        self._waiting: list[Points] = []
-        self._kernel = kernel_for(segments.x.device)
 
-    def drop(self, segments: Tensor) -> None:
-        """Leave these segments (their numbers) out of the rest of the sweep."""
-        self.dropped[segments] = True
+def _to_settle(paths: Paths, resolve: Resolve) -> list[int]:
+    """The segments to walk again in rational arithmetic."""
+    if resolve == "never" or paths.certain.all():
+        return []
+    doubtful = ~paths.certain
+    if resolve == "auto":
+        products = products_per_point(paths.network) * paths.region_counts
+        doubtful &= products <= AFFORDABLE_PRODUCTS
+    return doubtful.nonzero()[:, 0].tolist()
 
-    def __iter__(self) -> Iterator[Points]:
-        start = 0
-        while start < len(self.segments):
-            stop = min(len(self.segments), start + self._block_size())
-            self._waiting = [self._start(torch.arange(start, stop, device=self.segments.x.device))]
-            found = 0
-            while self._waiting:
-                points = self._without_dropped(self._waiting.pop())
-                if len(points.segments):
-                    points = self._finish(points)
-                    found += len(points)
-                    yield points
-            self._points_per_segment = found / (stop - start)
-            start = stop
 
-    def _block_size(self) -> int:
-        """How many segments go through the network together."""
-        widest = max(math.prod(step.shape) for step in self.network.steps)
-        bytes_each = self._points_per_segment * widest * self.segments.x.element_size()
-        limit = min(_BLOCK_BYTES.get(self.segments.x.device.type, self.budget // 8), self.budget // 8)
-        return max(1, int(limit / bytes_each))
+class Collected:
+    """Stretches of segments as they come from a sweep, put together at the end."""
 
-    def _without_dropped(self, points: Points) -> Points:
-        dropped = self.dropped[points.segments]
-        return points.only(~dropped) if dropped.any() else points
+    def __init__(self, lines: LineBatch) -> None:
+        self.lines = lines
+        self.segment: list[Tensor] = []
+        self.position: list[Tensor] = []
+        self.weight: list[Tensor] = []
+        self.values: list[Tensor] = []
+        self.seams: list[Tensor] = []
+        self.flips: list[Flips] = []
+        self.count = 0
+        gates = lines.network.gates
+        self.first = [self._empty(step.units) for step in gates]
+        self.last = [self._empty(step.units) for step in gates]
+        self.outputs_at_x = lines.x.new_zeros(len(lines), *lines.network.output_shape)
+        self.errors: list[Tensor] = []
+        self.uncertain = torch.zeros(len(lines), dtype=torch.bool, device=lines.x.device)
+        self.begun = torch.zeros(len(lines), dtype=torch.bool, device=lines.x.device)
 
-    # ------------------------------------------------------------ the start of a block
+    def _empty(self, units: int) -> Tensor:
+        return torch.zeros(len(self.lines), units, dtype=torch.int64, device=self.lines.x.device)
 
-    def _start(self, numbers: Tensor) -> Points:
-        """The points that a block of segments starts from, taken to the first gate.
+    def add(self, points: Points) -> None:
+        """Take in a finished stack."""
+        counts, segments = points.offsets.diff(), points.segments
+        owners = segments.repeat_interleave(counts)
+        values = points.values[self.lines.network.output_name]
+        at_x = points.position == 0
+        self.outputs_at_x[owners[at_x]] = values[at_x]
+        self.segment.append(owners)
+        self.position.append(points.position)
+        if points.weight is not None:
+            self.weight.append(points.weight)
+        self.values.append(values)
+        self.uncertain[segments] |= points.uncertain
+        if points.errors:
+            self.errors.append(_t_error(points))
+        self.flips.append(replace(points.flips, row=points.flips.row + self.count))
+        self._join(points)
+        self.count += len(points)
 
-        Up to there the network is affine on the whole line, so it is evaluated at x and along d alone, whose
-        coordinates are exact, and every start follows from these.
-        """
-        x, d, starts = (part[numbers] for part in (self.segments.x, self.segments.d, self.segments.starts))
-        values = {self.network.input_name: torch.cat([x, d])}
-        both = torch.cat([torch.ones_like(starts[:, 0]), torch.zeros_like(starts[:, 0])])
-        step = 0
-        while step < len(self.network.steps) and isinstance(self.network.steps[step], AffineStep):
-            self._affine(step, values, both)
-            step += 1
-        lines = {name: value.view(2, len(numbers), *value.shape[1:]) for name, value in values.items()}
-        distinct = torch.cat([starts[:, :1] == starts[:, :1], starts[:, 1:] > starts[:, :-1]], 1)
-        segment = distinct.nonzero()[:, 0]
-        position = starts[distinct]
-        weight: Tensor | None = None
-        if torch.isinf(self.segments.starts).any():
-            weight = torch.isfinite(position).to(position.dtype)
-            position = torch.where(weight > 0, position, position.sign())
-        return Points(
-            segments=numbers,
-            offsets=torch.cat([numbers.new_zeros(1), distinct.sum(1).cumsum(0)]),
-            position=position,
-            weight=weight,
-            values={name: _along(line[0][segment], line[1][segment], position, weight) for name, line in lines.items()},
-            step=step,
-            flips=Flips.none(x.device),
-            opened=torch.zeros_like(numbers),
+    def _join(self, points: Points) -> None:
+        """Where a stretch goes on from an earlier one, the shared point bends by what the two patterns differ in."""
+        follows = self.begun[points.segments]
+        rows = points.offsets[:-1] + self.count
+        self.seams.append(rows[follows])
+        for gate, first in points.first.items():
+            own = follows & (points.opened <= gate)
+            segment, unit = (own[:, None] & (self.last[gate][points.segments] != first)).nonzero(as_tuple=True)
+            before, after = self.last[gate][points.segments[segment], unit], first[segment, unit]
+            self.flips.append(Flips.of_gate(gate, rows[segment], unit, before, after))
+            fresh = ~follows
+            self.first[gate][points.segments[fresh]] = first[fresh]
+        for gate, last in points.last.items():
+            self.last[gate][points.segments] = last
+        self.begun[points.segments] = True
+
+    def paths(self) -> Paths:
+        """Everything in order of segment and t; points where nothing bends are dropped."""
+        lines, device = self.lines, self.lines.x.device
+        segment = torch.cat(self.segment) if self.segment else self.begun.new_zeros(0, dtype=torch.int64)
+        flips = Flips.joined(self.flips) if self.flips else Flips.none(device)
+        seam = torch.zeros(self.count, dtype=torch.bool, device=device)
+        seam[torch.cat(self.seams) if self.seams else segment] = True
+        # A seam stands twice, as the last row of one stretch and the first of the next: the first row goes.
+        order = torch.argsort(segment, stable=True)
+        place = torch.empty_like(order)
+        place[order] = torch.arange(self.count, device=device)
+        at = place[flips.row] - seam[flips.row].long()
+        flips = replace(flips, row=at).ordered()
+        kept = torch.zeros(self.count, dtype=torch.bool, device=device)
+        kept[flips.row] = True
+        segment, seam = segment[order], seam[order]
+        edge = segment.diff() != 0
+        kept[1:] |= edge
+        kept[:-1] |= edge
+        kept[:1], kept[-1:] = True, True
+        kept &= ~seam
+        counts = torch.bincount(segment[kept], minlength=len(lines))
+        values = torch.cat(self.values) if self.values else lines.x.new_zeros(0, *lines.network.output_shape)
+        return Paths(
+            network=lines.network,
+            x=lines.x,
+            d=lines.d,
+            offsets=torch.cat([counts.new_zeros(1), counts.cumsum(0)]),
+            position=_gathered(self.position, order, kept, lines.x),
+            weight=_gathered(self.weight, order, kept, lines.x) if self.weight else None,
+            values=values[order][kept],
+            outputs_at_x=self.outputs_at_x,
+            first_patterns=tuple(self.first),
+            flips=replace(flips, row=(kept.cumsum(0) - 1)[flips.row]),
+            t_error=_gathered(self.errors, order, kept, lines.x) if self.errors else None,
+            certain=~self.uncertain if self.errors else torch.zeros_like(self.uncertain),
+            settled=torch.zeros_like(self.uncertain),
         )
 
-    # ------------------------------------------------------------ through the steps
 
-    def _finish(self, points: Points) -> Points:
-        """Take a stack of points to the network's end, leaving behind what must wait."""
-        steps = self.network.steps
-        while points.step < len(steps):
-            step = steps[points.step]
-            if self._needs(step, points) > self._allowance() and len(points) > 2:
-                points = self._halved(points)
-            elif isinstance(step, GateStep):
-                points = self._gate(step, points)
-            else:
-                self._affine(points.step, points.values, points.weight)
-                points.step += 1
-        return points
-
-    def _affine(self, index: int, values: dict[str, Tensor], weight: Tensor | None) -> None:
-        step = self.network.steps[index]
-        assert isinstance(step, AffineStep)
-        values[step.output] = step(*(values[name] for name in step.inputs), weight=weight)
-        for name in self._releases[index]:
-            del values[name]
-
-    def _gate(self, step: GateStep, points: Points) -> Points:
-        """Insert the gate's bends, then apply it."""
-        number, gate = self._gate_of_step[points.step], step.gate
-        name = step.inputs[0]
-        inputs = points.values[name].flatten(1)
-        starts = points.starts_interval
-        placed = self._kernel.place(gate, inputs, points.position, points.weight, starts, self.record)
-        if self._needs(step, points, len(placed)) > self._allowance() and len(points) > 2:
-            return self._halved(points)
-        if self.record:
-            self._record(number, step, points, inputs, placed)
-        if name in self._releases[points.step]:
-            del points.values[name]
-        points = self._inserted(points, placed)
-        outputs = self._kernel.bend(gate, inputs, points.weight, placed)
-        points.values[step.output] = outputs.view(-1, *step.shape)
-        points.step += 1
-        if self.window is not None and number == 0:
-            points = self._windowed(points)
-        return points
-
-    def _inserted(self, points: Points, placed: Placement) -> Points:
-        """The points with the new ones among them, every value interpolated."""
-        added = torch.cat([placed.added.new_zeros(1), placed.added.cumsum(0)])
-        return replace(
-            points,
-            offsets=points.offsets + added[points.offsets],
-            position=self._kernel.insert(points.position, placed),
-            weight=None if points.weight is None else self._kernel.insert(points.weight, placed),
-            values={name: self._kernel.insert(value, placed) for name, value in points.values.items()},
-        )
-
-    def _record(self, number: int, step: GateStep, points: Points, inputs: Tensor, placed: Placement) -> None:
-        """Keep the gate's pieces at the segments' ends, and its changes of piece at all points."""
-        weight, bends = points.weight_column(), placed.bends
-        first, last = points.offsets[:-1], points.offsets[1:] - 1
-        first_pieces = edge_pieces(step.gate, inputs, weight, first, first + 1)
-        last_pieces = edge_pieces(step.gate, inputs, weight, last, last - 1)
-        # A crossing that rounds to the end of a segment changes the pattern there, with no region before it.
-        old_rows = placed.old_rows
-        segment = torch.bucketize(bends.row, points.offsets[1:], right=True)
-        at_first = placed.bend_row == old_rows[first][segment]
-        at_last = placed.bend_row == old_rows[last][segment]
-        first_pieces[segment[at_first], bends.unit[at_first]] = bends.after[at_first]
-        last_pieces[segment[at_last], bends.unit[at_last]] = bends.before[at_last]
-        points.first[number], points.last[number] = first_pieces, last_pieces
-        changes = placed.changes
-        flips = Flips.joined(
-            [
-                replace(points.flips, row=old_rows[points.flips.row]),
-                Flips.of_gate(number, old_rows[changes.row], changes.unit, changes.before, changes.after),
-                Flips.of_gate(number, placed.bend_row, bends.unit, bends.before, bends.after),
-            ]
-        )
-        ends = torch.zeros(len(placed), dtype=torch.bool, device=inputs.device)
-        ends[old_rows[first]], ends[old_rows[last]] = True, True
-        points.flips = flips[~ends[flips.row] | (flips.gate < number)]
-
-    # ------------------------------------------------------------ windows
-
-    def _needs(self, step: AffineStep | GateStep, points: Points, rows: int | None = None) -> int:
-        """Bytes that the step takes at its peak, with what the points hold already."""
-        rows = len(points) if rows is None else rows
-        width = step.workspace if isinstance(step, AffineStep) else step.gate.workspace(step.units)
-        return points.bytes * rows // len(points) + rows * width * points.position.element_size()
-
-    def _allowance(self) -> int:
-        """Bytes that one stack of points may take."""
-        return max(0, self.budget - sum(points.bytes for points in self._waiting)) // 2
-
-    def _halved(self, points: Points) -> Points:
-        """Leave half of the points for later: half of the segments, or the later half of the only one."""
-        if len(points.segments) > 1:
-            half = torch.arange(len(points.segments), device=points.segments.device) < len(points.segments) // 2
-            self._waiting.append(points.only(~half))
-            return points.only(half)
-        head, tail = points.cut((points.offsets.diff() - 1) // 2, self._next_gate(points))
-        self._waiting.append(tail)
-        return head
-
-    def _windowed(self, points: Points) -> Points:
-        """Leave all but the first window of every segment for later."""
-        window = self.window or len(points)
-        if int(points.offsets.diff().max()) - 1 <= window:
-            return points
-        parts = []
-        while len(points.segments):
-            head, points = points.cut(torch.full_like(points.segments, window), self._next_gate(points))
-            parts.append(head)
-            window *= 2
-        self._waiting.extend(parts[:0:-1])
-        return parts[0]
-
-    def _next_gate(self, points: Points) -> int:
-        return sum(1 for step in self._gate_of_step if step < points.step)
+def _t_error(points: Points) -> Tensor:
+    """A bound of how far each t is from the true one; 0 at the ends of a range, which are given."""
+    position = points.errors["position"]
+    unit = torch.finfo(position.dtype).eps
+    if points.weight is None:
+        return position * (1 + unit)
+    weight = points.errors["weight"]
+    at_infinity = points.weight == 0
+    t = torch.where(at_infinity, 0.0, points.t)
+    room = points.weight - weight
+    error = torch.where(room > 0, (position + t.abs() * weight) / room, torch.inf) + unit * t.abs()
+    return torch.where(at_infinity | ((position == 0) & (weight == 0)), 0.0, error * (1 + 4 * unit))
 
 
-def _along(at: Tensor, direction: Tensor, position: Tensor, weight: Tensor | None) -> Tensor:
-    """The value at points of a line, from that at x and that along d."""
-    column = (-1, *[1] * (at.ndim - 1))
-    if weight is None:
-        return at + position.view(column) * direction
-    return weight.view(column) * at + position.view(column) * direction
+def _gathered(parts: list[Tensor], order: Tensor, kept: Tensor, like: Tensor) -> Tensor:
+    return torch.cat(parts)[order][kept] if parts else like.new_zeros(0)
+
+
+def with_settled(paths: Paths, segments: list[int], settled: list[Settled]) -> Paths:
+    """The paths with some segments replaced by what rational arithmetic says of them."""
+    replaced = dict(zip(segments, settled))
+    counts = paths.offsets.diff()
+    chosen = torch.zeros(len(paths), dtype=torch.bool, device=counts.device)
+    chosen[torch.tensor(segments, device=counts.device)] = True
+    counts[chosen] = torch.tensor([len(replaced[i].position) for i in segments], device=counts.device)
+    offsets = torch.cat([counts.new_zeros(1), counts.cumsum(0)])
+    # The rows of the float walk that stay, in their new places; the rest is filled in segment by segment.
+    stays = ~chosen.repeat_interleave(paths.offsets.diff())
+    moved = stays.nonzero()[:, 0]
+    owner = torch.bucketize(moved, paths.offsets[1:], right=True)
+    target = moved - paths.offsets[owner] + offsets[owner]
+
+    def rebuilt(old: Tensor, new: list[Tensor]) -> Tensor:
+        result = old.new_empty(int(offsets[-1]), *old.shape[1:])
+        result[target] = old[moved]
+        for index, part in zip(segments, new):
+            result[offsets[index] : offsets[index + 1]] = part
+        return result
+
+    weight = paths.weight
+    position = rebuilt(paths.position, [s.position for s in settled])
+    place = torch.zeros_like(stays, dtype=torch.int64)
+    place[moved] = target
+    kept = paths.flips[stays[paths.flips.row]]
+    flips = [replace(kept, row=place[kept.row])]
+    flips += [replace(s.flips, row=s.flips.row + offsets[index]) for index, s in replaced.items()]
+    first = [pattern.clone() for pattern in paths.first_patterns]
+    for index, part in replaced.items():
+        for gate, pieces in enumerate(part.first):
+            first[gate][index] = pieces
+    rounding = torch.finfo(position.dtype).eps
+    t_error = [torch.where(s.weight == 0, 0.0, rounding * s.position.abs()) for s in settled]
+    return replace(
+        paths,
+        offsets=offsets,
+        position=position,
+        weight=None if weight is None else rebuilt(weight, [s.weight for s in settled]),
+        values=rebuilt(paths.values, [s.values for s in settled]),
+        first_patterns=tuple(first),
+        flips=Flips.joined(flips).ordered(),
+        t_error=None if paths.t_error is None else rebuilt(paths.t_error, t_error),
+        certain=paths.certain | chosen,
+        settled=paths.settled | chosen,
+    )

@@ -232,8 +232,9 @@ def make_case(
             same = [source for source, size in enumerate(sizes) if size == sizes[-1]]
             chosen = [*rng.sample(same[:-1], min(len(same) - 1, 2)), same[-1]]
             add(("add", chosen), sizes[-1])
-            others = rng.sample(range(len(sizes)), 2)
-            add(("concatenate", others), sum(sizes[source] for source in others))
+            # The newest value always goes on: a gate that no logit depends on is none to a reader of graphs.
+            joined = [rng.randrange(len(sizes) - 1), len(sizes) - 1]
+            add(("concatenate", joined), sum(sizes[source] for source in joined))
     return Case(layers, *LINES[line](rng, widths[0]), *t_range)
 
 

@@ -175,8 +175,9 @@ def _overtaking(here: Tensor, there: Tensor, winner: Tensor) -> tuple[Tensor, Te
     """The input that overtakes the winner first (of several, the steepest), and the weights of the two ends there."""
     behind = (here.gather(1, winner[:, None]) - here).clamp_min(0)
     ahead = there - there.gather(1, winner[:, None])
-    right = torch.where(ahead > 0, behind / (behind + ahead), torch.inf)
-    soonest = right == right.amin(1, keepdim=True)
+    # behind / ahead grows with the place of the crossing, and does not round to 1 for all who come late.
+    lateness = torch.where(ahead > 0, behind / ahead, torch.inf)
+    soonest = (lateness == lateness.amin(1, keepdim=True)) & (ahead > 0)
     following = there.masked_fill(~soonest, -torch.inf).argmax(1)
     behind, ahead = (difference.gather(1, following[:, None])[:, 0] for difference in (behind, ahead))
     return following, ahead / (behind + ahead), behind / (behind + ahead)

@@ -1,0 +1,293 @@
+"""check(): does a certificate prove what it says? In integers alone, and with nothing of the walks.
+
+What the checker trusts is how the library reads a model as steps, and the exact coefficients of these. What comes
+from the certificate it verifies. With a pattern for every region, each value of the network is an affine function of
+t and integer bends at the listed points. So each unit is evaluated once at every point where its input or its piece
+changes: in between its input is affine, and stays on one piece if it is on that piece just inside both ends.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NoReturn
+
+import numpy as np
+
+from relu_regions.lines import Model
+from relu_regions.network import as_network
+from relu_regions.rational.arithmetic import SparseVector, dyadic
+from relu_regions.rational.certificate import Certificate, CertificateError, Endpoint, Number, question_digest
+from relu_regions.rational.coefficients import ExactAffine, ExactKnots, ExactMaximum, ExactNetwork, Piecewise
+
+__all__ = ["check"]
+
+
+def check(certificate: Certificate, model: Model | ExactNetwork) -> None:
+    """Verify a certificate, in less time than it takes to find the interval.
+
+    Args:
+        certificate: from anyone.
+        model: what it speaks of: a torch.nn.Module in eval mode, an exported program, a Network or an ExactNetwork.
+
+    Raises:
+        CertificateError: the certificate does not prove what it says; the text says where.
+        TypeError, ValueError, UnsupportedOperation: the model cannot be read.
+    """
+    _check_question(certificate)
+    network = model if isinstance(model, ExactNetwork) else ExactNetwork(as_network(model, certificate.input_shape))
+    if network.network.input_shape != certificate.input_shape or network.digest != certificate.network:
+        _reject("it speaks of another network")
+    _Check(certificate, network).run()
+
+
+def _reject(reason: str) -> NoReturn:
+    raise CertificateError(f"The certificate is rejected: {reason}.")
+
+
+def _check_question(made: Certificate) -> None:
+    """What is asked for, and the ends: all that does not depend on the network."""
+    if question_digest(made.input_shape, made.x, made.d, made.t_range, made.classes) != made.question:
+        _reject("x, d, t_range or classes are not those that it was made for")
+    low, high, lo, hi = *made.t_range, made.lo.exact, made.hi.exact
+    if not (low <= lo <= 0 <= hi <= high and low < high):
+        _reject("its ends are not around 0 and inside of t_range")
+    if (
+        min(made.label_lo, made.label_hi) < -1
+        or (made.label_lo < 0) != (lo == low)
+        or (made.label_hi < 0) != (hi == high)
+    ):
+        _reject("a class takes over at an end of t_range, or none at an end inside of it")
+    if made.lo != Endpoint.at(lo, made.lo.given) or made.hi != Endpoint.at(hi, made.hi.given):
+        _reject("the neighbours or the error of an end are others")
+    # Where a class takes over, the end is a bend itself; an end of t_range is none.
+    ends: list[Number] = ([lo] if made.label_lo >= 0 else []) + ([hi] if made.label_hi >= 0 else [])
+    inner: list[Number] = [bend.t for bend in made.bends if lo < bend.t < hi]
+    if [bend.t for bend in made.bends] != sorted({*ends, *inner}):
+        _reject("its bends are not in order between its ends")
+    if not all(bend.flips for bend in made.bends if lo < bend.t < hi):
+        _reject("it lists a point where nothing bends")
+
+
+@dataclass
+class _Value:
+    """With points p / q, function j is (intercept + slope t + Σ jump max(0, q t − p)) / 2**exponent."""
+
+    exponent: int
+    intercept: SparseVector
+    slope: SparseVector
+    jumps: list[SparseVector]
+
+
+# A point p / q as (p, q), infinite where q is 0; an affine function as (intercept, slope).
+_Point = tuple[int, int]
+_Line = tuple[int, int]
+
+
+def _point(t: Number) -> _Point:
+    return (1 if t > 0 else -1, 0) if isinstance(t, float) and math.isinf(t) else t.as_integer_ratio()
+
+
+class _Check:
+    """Takes the line of a certificate through a network."""
+
+    def __init__(self, certificate: Certificate, network: ExactNetwork) -> None:
+        self.certificate, self.network = certificate, network
+        self.points = [_point(bend.t) for bend in certificate.bends]
+        # The evidence begins and ends just inside of t_range, or just beyond the points where a class takes over.
+        self.start = (_point(certificate.lo.exact), 1 if certificate.label_lo < 0 else -1)
+        self.stop = (_point(certificate.hi.exact), -1 if certificate.label_hi < 0 else 1)
+        gates = [step for step in network.steps if not isinstance(step, ExactAffine)]
+        if list(map(len, certificate.first_pattern)) != [gate.size for gate in gates]:
+            _reject("its first pattern does not fit the network's gates")
+        # By gate, point and unit: the pieces before and after.
+        self.changes: list[list[dict[int, tuple[int, int]]]] = [[{} for _ in self.points] for _ in gates]
+        for k, bend in enumerate(certificate.bends):
+            previous = (-1, -1)
+            for gate, unit, before, after in bend.flips:
+                if not previous < (gate, unit) or gate >= len(gates) or unit >= gates[gate].size or before == after:
+                    _reject(f"the units that change at its bend {k} are out of order, or do not exist or change")
+                self.changes[gate][k][unit], previous = (before, after), (gate, unit)
+
+    def run(self) -> None:
+        """Every gate's pieces, then the classes."""
+        size = len(self.certificate.x)
+        integers, exponent = dyadic(np.array([self.certificate.x, self.certificate.d]))
+        intercept, slope = dict(enumerate(integers[:size])), dict(enumerate(integers[size:]))
+        values = {self.network.network.input_name: _Value(exponent, intercept, slope, [{} for _ in self.points])}
+        gate = 0
+        for step, released in zip(self.network.steps, self.network.releases):
+            if isinstance(step, ExactAffine):
+                values[step.output] = _affine(step, [values[name] for name in step.inputs])
+            elif isinstance(step, ExactKnots):
+                values[step.output] = self._knots(gate, step, values[step.input])
+            else:
+                values[step.output] = self._maximum(gate, step, values[step.input])
+            gate += not isinstance(step, ExactAffine)
+            for name in released:
+                del values[name]
+        self._check_classes(values[self.network.network.output_name])
+
+    def _knots(self, gate: int, step: ExactKnots, value: _Value) -> _Value:
+        value = _lifted(value, step.input_exponent(value.exponent))
+        tables, changes = step.at(value.exponent), self.changes[gate]
+        made = _Value(value.exponent + step.slope_exponent, {}, {}, [{} for _ in self.points])
+        jumps = [{**dict.fromkeys(c, 0), **jump} if c else jump for c, jump in zip(changes, value.jumps)]
+        events = _events(step.size, jumps)
+        for unit, piece in enumerate(self.certificate.first_pattern[gate]):
+            table = tables[unit if len(tables) > 1 else 0]
+            knots, slopes, last = table.knots, table.slopes, len(table.knots)
+            intercept, slope = value.intercept.get(unit, 0), value.slope.get(unit, 0)
+            fits = 0 <= piece <= last and _lies(table, piece, (intercept, slope), *self.start)
+            if not fits:
+                _reject(f"unit {unit} of gate {gate} starts on another piece")
+            made.intercept[unit] = slopes[piece] * intercept + table.offsets[piece]
+            made.slope[unit] = slopes[piece] * slope
+            for k, jump in events[unit]:
+                top, bottom = point = self.points[k]
+                at, old = intercept * bottom + slope * top, (intercept, slope)
+                before, after = changes[k].get(unit, (piece, piece))
+                intercept, slope = intercept - jump * top, slope + jump * bottom
+                # Strictly between two knots at the point, the unit is on that piece on both sides of it.
+                if (
+                    before != piece or after != piece
+                    or (piece > 0 and at <= knots[piece - 1] * bottom)
+                    or (piece < last and at >= knots[piece] * bottom)
+                ):  # fmt: skip
+                    fits = before == piece and 0 <= after <= last and _lies(table, piece, old, point, -1)
+                    if not fits or not _lies(table, after, (intercept, slope), point, 1):
+                        _reject(f"unit {unit} of gate {gate} is on another piece beside bend {k}")
+                if change := slopes[after] * slope - slopes[piece] * old[1]:
+                    made.jumps[k][unit] = change // bottom
+                piece = after
+            if not _lies(table, piece, (intercept, slope), *self.stop):
+                _reject(f"unit {unit} of gate {gate} ends on another piece")
+        return made
+
+    def _maximum(self, gate: int, step: ExactMaximum, value: _Value) -> _Value:
+        made = _Value(value.exponent, {}, {}, [{} for _ in self.points])
+        events = _events(1 + max((i for window in step.windows for _, i in window), default=0), value.jumps)
+        turns = _events(step.size, [dict.fromkeys(changes, 0) for changes in self.changes[gate]])
+        for unit, (window, piece) in enumerate(zip(step.windows, self.certificate.first_pattern[gate])):
+            lines = {p: (value.intercept.get(i, 0), value.slope.get(i, 0)) for p, i in window}
+            if piece != _leader(lines, *self.start):
+                _reject(f"unit {unit} of gate {gate} starts on another piece")
+            made.intercept[unit], made.slope[unit] = lines[piece]
+            moves: dict[int, list[tuple[int, int]]] = {k: [] for k, _ in turns[unit]}
+            for position, i in window:
+                for k, jump in events[i]:
+                    moves.setdefault(k, []).append((position, jump))
+            for k in sorted(moves):
+                point, old = self.points[k], lines[piece][1]
+                before, after = self.changes[gate][k].get(unit, (piece, piece))
+                fits = before == piece == _leader(lines, point, -1)
+                for position, jump in moves[k]:
+                    lines[position] = _bent(lines[position], jump, point)
+                if not fits or after != _leader(lines, point, 1):
+                    _reject(f"unit {unit} of gate {gate} is on another piece beside bend {k}")
+                if change := lines[after][1] - old:
+                    made.jumps[k][unit] = change // point[1]
+                piece = after
+            if piece != _leader(lines, *self.stop):
+                _reject(f"unit {unit} of gate {gate} ends on another piece")
+        return made
+
+    def _check_classes(self, value: _Value) -> None:
+        """The class leads on the whole interval, and falls behind just beyond it."""
+        made, shape = self.certificate, self.network.network.output_shape
+        count = 2 if shape == (1,) else math.prod(shape)
+        known = sorted({*made.classes} & {*range(count)})
+        if len(shape) != 1 or len(known) < 2 or list(made.classes) != known or made.label not in known:
+            _reject("its classes or its label do not fit the network")
+        # A single output is the logit of class 1 and competes with 0.
+        place = {1: 0} if shape == (1,) else {c: c for c in made.classes}
+        lines = dict.fromkeys(made.classes, (0, 0))
+        lines |= {c: (value.intercept.get(j, 0), value.slope.get(j, 0)) for c, j in place.items()}
+        points, at_x = self.points, sum(bend.t < 0 for bend in made.bends)
+        for region in range(len(points) + 1):
+            if region:
+                for c, j in place.items():
+                    lines[c] = _bent(lines[c], value.jumps[region - 1].get(j, 0), points[region - 1])
+            if region == at_x:
+                largest = max(lines.values(), key=lambda line: line[0])[0]
+                leaders = [c for c in made.classes if lines[c][0] == largest]
+                if leaders[0] != made.label or made.tied != (len(leaders) > 1):
+                    _reject("its label is not the class of x, or tied is wrong")
+            if region == 0 and made.label_lo >= 0:
+                self._check_beyond(lines, points[0], -1, made.label_lo)
+            elif region == len(points) and made.label_hi >= 0:
+                self._check_beyond(lines, points[-1], 1, made.label_hi)
+            else:
+                left = points[region - 1] if region else self.start[0]
+                self._check_lead(lines, left, points[region] if region < len(points) else self.stop[0])
+
+    def _check_lead(self, lines: dict[int, _Line], left: _Point, right: _Point) -> None:
+        intercept, slope = lines[self.certificate.label]
+        for c, line in lines.items():
+            lead = intercept - line[0], slope - line[1]
+            if _sign_beside(lead, left, 1) < 0 or _sign_beside(lead, right, -1) < 0:
+                _reject(f"class {c} is ahead of its label inside of the interval")
+
+    def _check_beyond(self, lines: dict[int, _Line], end: _Point, side: int, label: int) -> None:
+        if label != _leader(lines, end, side):
+            _reject(f"class {label} is not ahead beyond an end")
+        own, other = lines[self.certificate.label], lines[label]
+        if _sign_beside((own[0] - other[0], own[1] - other[1]), end, side) >= 0:
+            _reject("its label does not fall behind at an end")
+
+
+def _affine(step: ExactAffine, values: list[_Value]) -> _Value:
+    parts = [
+        (matrix.times([value.intercept, value.slope, *value.jumps]), value.exponent + exponent)
+        for matrix, exponent, value in zip(step.matrices, step.exponents, values)
+    ]
+    parts.append(([step.bias], step.bias_exponent))
+    common = max(exponent for _, exponent in parts)
+    total, *others = ([_shifted(vector, common - exponent) for vector in vectors] for vectors, exponent in parts)
+    for vectors in others:
+        for sums, vector in zip(total, vectors):
+            for j, number in vector.items():
+                sums[j] = sums.get(j, 0) + number
+    return _Value(common, total[0], total[1], total[2:])
+
+
+def _shifted(vector: SparseVector, by: int) -> SparseVector:
+    return {j: number << by for j, number in vector.items()} if by else vector
+
+
+def _lifted(value: _Value, exponent: int) -> _Value:
+    vectors = [_shifted(v, exponent - value.exponent) for v in (value.intercept, value.slope, *value.jumps)]
+    return _Value(exponent, vectors[0], vectors[1], vectors[2:])
+
+
+def _events(size: int, jumps: Sequence[SparseVector]) -> list[list[tuple[int, int]]]:
+    """For each function the points at which it bends, with the jump."""
+    events: list[list[tuple[int, int]]] = [[] for _ in range(size)]
+    for k, jump in enumerate(jumps):
+        for unit, number in jump.items():
+            events[unit].append((k, number))
+    return events
+
+
+def _bent(line: _Line, jump: int, point: _Point) -> _Line:
+    return line[0] - jump * point[0], line[1] + jump * point[1]
+
+
+def _sign_beside(line: _Line, point: _Point, side: int) -> int:
+    """The sign of an affine function just right (side 1) or left (-1) of a point, or just inside of infinity."""
+    number = line[0] * point[1] + line[1] * point[0] or line[1] * side or line[0]
+    return (number > 0) - (number < 0)
+
+
+def _lies(table: Piecewise, piece: int, line: _Line, point: _Point, side: int) -> bool:
+    """Whether an input is on a piece just beside a point: above the knot below it, not above the knot on top of it."""
+    knots = table.knots
+    if piece > 0 and _sign_beside((line[0] - knots[piece - 1], line[1]), point, side) <= 0:
+        return False
+    return piece == len(knots) or _sign_beside((line[0] - knots[piece], line[1]), point, side) <= 0
+
+
+def _leader(lines: dict[int, _Line], point: _Point, side: int) -> int:
+    """Which affine function is the largest just beside a point; of equals the first."""
+    return max(lines, key=lambda c: (lines[c][0] * point[1] + lines[c][1] * point[0], lines[c][1] * side, lines[c][0]))

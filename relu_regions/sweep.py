@@ -1,0 +1,296 @@
+"""The walk: moves a batch of segments through the network's steps, gate by gate, window by window."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from relu_regions.certainty import Certainty
+from relu_regions.kernels import Placement, edge_pieces, kernel_for
+from relu_regions.memory import free_memory
+from relu_regions.network import Network
+from relu_regions.points import Flips, Points
+from relu_regions.steps import AffineStep, GateStep
+
+__all__ = ["Segments", "Sweep"]
+
+# Rows of a float64 matrix that a processor keeps near while it works on them; larger stacks are cut by segments.
+_BLOCK_BYTES = {"cpu": 8 << 20}
+
+
+@dataclass(frozen=True)
+class Segments:
+    """The lines ``x + t d`` of a batch, each with the points that its sweep starts from.
+
+    Attributes:
+        x, d: ``(N, *input_shape)``.
+        starts: ``(N, k)`` values of t in increasing order, from k = 2; may be infinite at either end. Equal
+            neighbours count once.
+    """
+
+    x: Tensor
+    d: Tensor
+    starts: Tensor
+
+    def __len__(self) -> int:
+        return self.x.shape[0]
+
+
+class Sweep:
+    """One pass over a batch of segments.
+
+    Iterating gives finished :class:`Points`: stretches of segments with every breakpoint of theirs and the
+    network's output there. Stretches of one segment come in order of t. A segment can be dropped while the sweep
+    runs: its remaining stretches are not computed.
+
+    Args:
+        network: float64 or float32, on the device of the segments.
+        segments: the batch.
+        record: whether to keep flips and patterns.
+        memory_budget: bytes; None for a quarter of the free memory.
+        certainty: carries error bounds along and marks segments in doubt; None to do without.
+        window: how many intervals of a segment go on together after the first gate, doubling from stretch to stretch; None for all.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        segments: Segments,
+        record: bool = True,
+        memory_budget: int | None = None,
+        window: int | None = None,
+        certainty: Certainty | None = None,
+    ) -> None:
+        self.network = network
+        self.segments = segments
+        self.record = record
+        self.window = window
+        self.certainty = certainty
+        self.budget = memory_budget if memory_budget is not None else free_memory(segments.x.device) // 4
+        self.dropped = torch.zeros(len(segments), dtype=torch.bool, device=segments.x.device)
+        self._releases = network.releases()
+        self._gate_of_step = {
+            index: number
+            for number, index in enumerate(i for i, s in enumerate(network.steps) if isinstance(s, GateStep))
+        }
+        self._points_per_segment = 2.0 + network.units / 2
+        self._waiting: list[Points] = []
+        self._kernel = kernel_for(segments.x.device)
+
+    def drop(self, segments: Tensor) -> None:
+        """Leave these segments (their numbers) out of the rest of the sweep."""
+        self.dropped[segments] = True
+
+    def __iter__(self) -> Iterator[Points]:
+        start = 0
+        while start < len(self.segments):
+            stop = min(len(self.segments), start + self._block_size())
+            self._waiting = [self._start(torch.arange(start, stop, device=self.segments.x.device))]
+            found = 0
+            while self._waiting:
+                points = self._without_dropped(self._waiting.pop())
+                if len(points.segments):
+                    points = self._finish(points)
+                    found += len(points)
+                    yield points
+            self._points_per_segment = found / (stop - start)
+            start = stop
+
+    def _block_size(self) -> int:
+        """How many segments go through the network together."""
+        widest = max(math.prod(step.shape) for step in self.network.steps)
+        bytes_each = self._points_per_segment * widest * self.segments.x.element_size()
+        limit = min(_BLOCK_BYTES.get(self.segments.x.device.type, self.budget // 8), self.budget // 8)
+        return max(1, int(limit / bytes_each))
+
+    def _without_dropped(self, points: Points) -> Points:
+        dropped = self.dropped[points.segments]
+        return points.only(~dropped) if dropped.any() else points
+
+    # ------------------------------------------------------------ the start of a block
+
+    def _start(self, numbers: Tensor) -> Points:
+        """The points that a block of segments starts from, taken to the first gate.
+
+        Up to there the network is affine on the whole line, so it is evaluated at x and along d alone, whose
+        coordinates are exact, and every start follows from these.
+        """
+        x, d, starts = (part[numbers] for part in (self.segments.x, self.segments.d, self.segments.starts))
+        values = {self.network.input_name: torch.cat([x, d])}
+        both = torch.cat([torch.ones_like(starts[:, 0]), torch.zeros_like(starts[:, 0])])
+        errors = {} if self.certainty is None else {self.network.input_name: torch.zeros_like(both)}
+        step = 0
+        while step < len(self.network.steps) and isinstance(self.network.steps[step], AffineStep):
+            self._affine(step, values, errors, both)
+            step += 1
+        lines = {name: value.view(2, len(numbers), *value.shape[1:]) for name, value in values.items()}
+        distinct = torch.cat([starts[:, :1] == starts[:, :1], starts[:, 1:] > starts[:, :-1]], 1)
+        segment = distinct.nonzero()[:, 0]
+        position = starts[distinct]
+        weight: Tensor | None = None
+        if torch.isinf(self.segments.starts).any():
+            weight = torch.isfinite(position).to(position.dtype)
+            position = torch.where(weight > 0, position, position.sign())
+        if self.certainty is not None:
+            for name, error in errors.items():
+                two = error.view(2, len(numbers))
+                ends = (two[0][segment], two[1][segment])
+                line = lines[name]
+                errors[name] = self.certainty.along(line[0][segment], line[1][segment], ends, position)
+            errors["position"] = torch.zeros_like(position)
+            if weight is not None:
+                errors["weight"] = torch.zeros_like(position)
+        return Points(
+            uncertain=torch.zeros_like(numbers, dtype=torch.bool),
+            errors=errors,
+            segments=numbers,
+            offsets=torch.cat([numbers.new_zeros(1), distinct.sum(1).cumsum(0)]),
+            position=position,
+            weight=weight,
+            values={name: _along(line[0][segment], line[1][segment], position, weight) for name, line in lines.items()},
+            step=step,
+            flips=Flips.none(x.device),
+            opened=torch.zeros_like(numbers),
+        )
+
+    # ------------------------------------------------------------ through the steps
+
+    def _finish(self, points: Points) -> Points:
+        """Take a stack of points to the network's end, leaving behind what must wait."""
+        steps = self.network.steps
+        while points.step < len(steps):
+            step = steps[points.step]
+            if self._needs(step, points) > self._allowance() and len(points) > 2:
+                points = self._halved(points)
+            elif isinstance(step, GateStep):
+                points = self._gate(step, points)
+            else:
+                self._affine(points.step, points.values, points.errors, points.weight)
+                points.step += 1
+        return points
+
+    def _affine(self, index: int, values: dict[str, Tensor], errors: dict[str, Tensor], weight: Tensor | None) -> None:
+        step = self.network.steps[index]
+        assert isinstance(step, AffineStep)
+        if self.certainty is not None:
+            self.certainty.affine(step, values, errors)
+        values[step.output] = step(*(values[name] for name in step.inputs), weight=weight)
+        for name in self._releases[index]:
+            del values[name]
+            errors.pop(name, None)
+
+    def _gate(self, step: GateStep, points: Points) -> Points:
+        """Insert the gate's bends, then apply it."""
+        number, gate = self._gate_of_step[points.step], step.gate
+        name = step.inputs[0]
+        inputs = points.values[name].flatten(1)
+        starts = points.starts_interval
+        placed = self._kernel.place(gate, inputs, points.position, points.weight, starts, self.record)
+        if self._needs(step, points, len(placed)) > self._allowance() and len(points) > 2:
+            return self._halved(points)
+        if self.record:
+            self._record(number, step, points, inputs, placed)
+        errors: dict[str, Tensor] = {}
+        if self.certainty is not None:
+            self.certainty.gate(gate, points, name, inputs, placed)
+            errors = self.certainty.inserted(gate, points, name, inputs, placed)
+        if name in self._releases[points.step]:
+            del points.values[name]
+        points = replace(self._inserted(points, placed), errors=errors)
+        outputs = self._kernel.bend(gate, inputs, points.weight, placed)
+        points.values[step.output] = outputs.view(-1, *step.shape)
+        if self.certainty is not None:
+            errors[step.output] = self.certainty.applied(gate, errors[name], outputs)
+            if name in self._releases[points.step]:
+                del errors[name]
+        points.step += 1
+        if self.window is not None and number == 0:
+            points = self._windowed(points)
+        return points
+
+    def _inserted(self, points: Points, placed: Placement) -> Points:
+        """The points with the new ones among them, every value interpolated."""
+        added = torch.cat([placed.added.new_zeros(1), placed.added.cumsum(0)])
+        return replace(
+            points,
+            offsets=points.offsets + added[points.offsets],
+            position=self._kernel.insert(points.position, placed),
+            weight=None if points.weight is None else self._kernel.insert(points.weight, placed),
+            values={name: self._kernel.insert(value, placed) for name, value in points.values.items()},
+        )
+
+    def _record(self, number: int, step: GateStep, points: Points, inputs: Tensor, placed: Placement) -> None:
+        """Keep the gate's pieces at the segments' ends, and its changes of piece at all points."""
+        weight, bends = points.weight_column(), placed.bends
+        first, last = points.offsets[:-1], points.offsets[1:] - 1
+        first_pieces = edge_pieces(step.gate, inputs, weight, first, first + 1)
+        last_pieces = edge_pieces(step.gate, inputs, weight, last, last - 1)
+        # A crossing that rounds to the end of a segment changes the pattern there, with no region before it.
+        old_rows = placed.old_rows
+        segment = torch.bucketize(bends.row, points.offsets[1:], right=True)
+        at_first = placed.bend_row == old_rows[first][segment]
+        at_last = placed.bend_row == old_rows[last][segment]
+        first_pieces[segment[at_first], bends.unit[at_first]] = bends.after[at_first]
+        last_pieces[segment[at_last], bends.unit[at_last]] = bends.before[at_last]
+        points.first[number], points.last[number] = first_pieces, last_pieces
+        changes = placed.changes
+        flips = Flips.joined(
+            [
+                replace(points.flips, row=old_rows[points.flips.row]),
+                Flips.of_gate(number, old_rows[changes.row], changes.unit, changes.before, changes.after),
+                Flips.of_gate(number, placed.bend_row, bends.unit, bends.before, bends.after),
+            ]
+        )
+        ends = torch.zeros(len(placed), dtype=torch.bool, device=inputs.device)
+        ends[old_rows[first]], ends[old_rows[last]] = True, True
+        points.flips = flips[~ends[flips.row] | (flips.gate < number)]
+
+    # ------------------------------------------------------------ windows
+
+    def _needs(self, step: AffineStep | GateStep, points: Points, rows: int | None = None) -> int:
+        """Bytes that the step takes at its peak, with what the points hold already."""
+        rows = len(points) if rows is None else rows
+        width = step.workspace if isinstance(step, AffineStep) else step.gate.workspace(step.units)
+        return points.bytes * rows // len(points) + rows * width * points.position.element_size()
+
+    def _allowance(self) -> int:
+        """Bytes that one stack of points may take."""
+        return max(0, self.budget - sum(points.bytes for points in self._waiting)) // 2
+
+    def _halved(self, points: Points) -> Points:
+        """Leave half of the points for later: half of the segments, or the later half of the only one."""
+        if len(points.segments) > 1:
+            half = torch.arange(len(points.segments), device=points.segments.device) < len(points.segments) // 2
+            self._waiting.append(points.only(~half))
+            return points.only(half)
+        head, tail = points.cut((points.offsets.diff() - 1) // 2, self._next_gate(points))
+        self._waiting.append(tail)
+        return head
+
+    def _windowed(self, points: Points) -> Points:
+        """Leave all but the first window of every segment for later."""
+        window = self.window or len(points)
+        if int(points.offsets.diff().max()) - 1 <= window:
+            return points
+        parts = []
+        while len(points.segments):
+            head, points = points.cut(torch.full_like(points.segments, window), self._next_gate(points))
+            parts.append(head)
+            window *= 2
+        self._waiting.extend(parts[:0:-1])
+        return parts[0]
+
+    def _next_gate(self, points: Points) -> int:
+        return sum(1 for step in self._gate_of_step if step < points.step)
+
+
+def _along(at: Tensor, direction: Tensor, position: Tensor, weight: Tensor | None) -> Tensor:
+    """The value at points of a line, from that at x and that along d."""
+    column = (-1, *[1] * (at.ndim - 1))
+    if weight is None:
+        return at + position.view(column) * direction
+    return weight.view(column) * at + position.view(column) * direction

@@ -1,0 +1,114 @@
+"""What the walk calls certain is the truth, and by default everything is certain."""
+
+from __future__ import annotations
+
+import math
+from fractions import Fraction
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import relu_regions as rr
+from relu_regions import walker
+from tests.models import mlp
+from tests.networks import network_of
+from tests.oracles import fractions_walk as truth
+from tests.strategies import FLAVOURS, GATES, LINES, Case, cases, make_case
+
+WITH_KNOTS = [name for name in GATES if name not in ("hardsigmoid", "maxout")]
+KNOTS = {"gates": st.lists(st.sampled_from(WITH_KNOTS), min_size=1, max_size=2), "skips": st.booleans()}
+
+
+def walked(case: Case, resolve: walker.Resolve = "auto") -> rr.Paths:
+    x, d = (torch.tensor([numbers], dtype=torch.float64) for numbers in (case.x, case.d))
+    return rr.walk(network_of(case.layers, len(case.x)), x, d, (case.lo, case.hi), resolve=resolve)
+
+
+def assert_true(paths: rr.Paths, case: Case) -> None:
+    """Count, order, flips and patterns are those of the truth, and every t is within its bound."""
+    exact = truth.walk(case.layers, case.x, case.d, case.lo, case.hi)
+    path = paths[0]
+    flips = torch.stack([path.flips.gate, path.flips.unit, path.flips.before, path.flips.after], 1)
+    found = [flips[path.flips.row == number].tolist() for number in range(1, len(path))]
+    assert found == [[list(flip) for flip in point.flips] for point in exact.breakpoints]
+    assert [pattern[0].tolist() for pattern in paths.first_patterns] == [list(gate) for gate in exact.first_pattern]
+    assert paths.t_error is not None
+    for t, error, point in zip(path.breakpoints.tolist(), paths.t_error[1:-1].tolist(), exact.breakpoints):
+        assert math.isinf(error) or abs(Fraction(t) - point.t) <= Fraction(error)
+
+
+@settings(max_examples=200, deadline=None)
+@given(cases(**KNOTS))
+def test_bounds_that_leave_no_doubt_are_right(case: Case) -> None:
+    allowed, walker.AFFORDABLE_PRODUCTS = walker.AFFORDABLE_PRODUCTS, -1
+    try:
+        paths = walked(case)
+    finally:
+        walker.AFFORDABLE_PRODUCTS = allowed
+    assert not paths.settled.any()
+    if paths.certain.all():
+        assert_true(paths, case)
+
+
+@settings(max_examples=200, deadline=None)
+@given(cases(**KNOTS))
+def test_every_case_is_settled_by_default(case: Case) -> None:
+    paths = walked(case)
+    assert paths.certain.all()
+    assert_true(paths, case)
+
+
+@pytest.mark.parametrize("line", LINES)
+@pytest.mark.parametrize("flavour", FLAVOURS)
+def test_each_flavour_on_each_line(flavour: str, line: str) -> None:
+    for seed, (reach, bias) in enumerate([(2.0, True), (1000.0, False), (math.inf, True)]):
+        case = make_case([4, 12, 9, 3], ["relu", "hardtanh"], flavour, line, (-reach, reach), bias=bias, seed=seed)
+        paths = walked(case)
+        assert paths.certain.all()
+        assert_true(paths, case)
+
+
+def test_ordinary_networks_need_no_settling() -> None:
+    torch.manual_seed(0)
+    model = mlp(64, 64, 64, 10).eval()
+    x, d = torch.randn(2, 50, 64)
+    paths = rr.walk(model, x, d, (-1, 2))
+    assert paths.certain.all() and int(paths.settled.sum()) <= 1
+    assert paths.t_error is not None and float(paths.t_error.max()) < 1e-8
+
+
+@pytest.mark.parametrize("width", [16, 48])
+def test_a_bias_free_network_has_one_breakpoint_on_a_line_through_the_origin(width: int) -> None:
+    torch.manual_seed(width)
+    model = mlp(5, width, width, width, 3, bias=False).double().eval()
+    d = torch.randn(4, 5, dtype=torch.float64)
+    paths = rr.walk(model, -d, d, (-1, 3))
+    assert paths.settled.all()
+    assert paths.breakpoint_counts.tolist() == [1] * 4
+    assert paths.t[1::3].tolist() == [1.0] * 4
+
+
+def test_a_mixed_batch_keeps_its_order() -> None:
+    torch.manual_seed(0)
+    model = mlp(5, 16, 16, 3, bias=False).double().eval()
+    x, d = torch.randn(2, 6, 5, dtype=torch.float64)
+    x[[1, 4]] = -d[[1, 4]]
+    paths = rr.walk(model, x, d, (-2, math.inf))
+    assert paths.settled.tolist() == [False, True, False, False, True, False]
+    for index in range(6):
+        alone = rr.walk(model, x[index : index + 1], d[index : index + 1], (-2, math.inf))
+        assert torch.allclose(paths[index].t, alone.t, rtol=1e-12)
+        assert torch.allclose(paths[index].outputs[:-1], alone[0].outputs[:-1], rtol=1e-12)
+        for one, other in zip(paths[index].regions, alone[0].regions):
+            assert all(torch.equal(a, b) for a, b in zip(one.pattern, other.pattern))
+
+
+def test_never_leaves_doubt_alone() -> None:
+    d = torch.randn(1, 5, dtype=torch.float64)
+    model = mlp(5, 16, 3, bias=False).double().eval()
+    paths = rr.walk(model, -d, d, (-1, 3), resolve="never")
+    assert paths.t_error is None and not paths.certain.any() and not paths.settled.any()
+    with pytest.raises(ValueError, match="resolve must be one of"):
+        rr.walk(model, -d, d, (-1, 3), resolve="sometimes")  # type: ignore[arg-type]
