@@ -1,13 +1,20 @@
 """Rigorous bounds of a walk's rounding errors, and whether they leave any doubt about its combinatorics.
 
-Every row of a stack of points stands for one point of the true walk, with the same bends in the same order, as long as
-no decision has been in doubt. A bound for a row limits how far any number of the value there can be from its true number
-at that true point. A decision (a sign, the order of two crossings) that its bounds leave open makes its segment
-uncertain. The bounds are semi-static: one number for each row and value, from norms of the steps.
+Write t for the coordinate ``position`` of a segment's points (on a ray it is linear along the homogeneous line too). The
+rows of a stack have places t_i; the computed values at the rows, interpolated, are a curve. Two bounds go along:
+
+- ``errors[value]``: how far the curve is from the true value anywhere beside the row;
+- ``errors["shift"]``: how far the true bend that a row stands for is from t_i.
+
+A unit's value at the true bend is then within ``error + shift * slope`` of its value at the row, with the unit's own slope;
+affine steps map slopes as they map values, so a shift is never amplified. A sign that this leaves open, or two crossings
+of one interval whose shifts overlap, makes the segment uncertain; without such a doubt the walk has the bends of the
+true network in their true order. The bounds are semi-static: one number for each row and value, from norms of the steps.
 
 Sums: the computed Σ a_i v_i of n products, in any order, is within γ_n Σ |a_i||v_i| of the true one, γ_n = n u / (1 − n u)
 (Higham, Accuracy and Stability of Numerical Algorithms, 2nd edition, section 3.1). Twice the terms are taken, which
-covers the rounding of the bounds themselves.
+covers the rounding of the bounds themselves. A new row ``l v_i + r v_{i+1}`` is within 8 u max|v| of the curve at its
+place, and so is a unit that is set to its knot there.
 """
 
 from __future__ import annotations
@@ -17,8 +24,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from relu_regions.gates import Gate, Knots
-from relu_regions.kernels import Placement
+from relu_regions.gates import Knots
+from relu_regions.kernels import Placement, kernel_for
 from relu_regions.network import Network
 from relu_regions.points import Points
 from relu_regions.steps import AffineStep
@@ -60,8 +67,8 @@ def _like(step: AffineStep, value: Tensor) -> Tensor:
 class Certainty:
     """Carries the bounds of a stack of points through the steps of a network.
 
-    The bounds lie in ``points.errors``, ``(P,)`` for each value and for ``position`` and ``weight``; doubt is marked in
-    ``points.uncertain``, ``(S,)``.
+    The bounds lie in ``points.errors``, ``(P,)`` each: for every value, ``shift``, and what rounding did to the stored
+    ``position`` and ``weight``. Doubt is marked in ``points.uncertain``, ``(S,)``.
 
     Args:
         network: the network walked, whose gates all have knots.
@@ -80,101 +87,129 @@ class Certainty:
         made = norms.rounding * (norms.gain * (size + error) + norms.bias) + norms.floor
         errors[step.output] = norms.gain * error + made
 
-    def along(self, at: Tensor, direction: Tensor, errors: tuple[Tensor, Tensor], position: Tensor) -> Tensor:
-        """The bound of ``weight * at + position * direction``, weight at most 1."""
-        sizes = _largest(at) + errors[0], _largest(direction) + errors[1]
-        passed = errors[0] + position.abs() * errors[1]
-        return passed + 8 * self.unit * (sizes[0] + position.abs() * sizes[1])
+    def start(
+        self, lines: dict[str, Tensor], errors: dict[str, Tensor], segment: Tensor, position: Tensor, weighted: bool
+    ) -> dict[str, Tensor]:
+        """The bounds at the starts ``weight * x + position * d``, from those of the values at x and along d.
 
-    def gate(self, gate: Gate, points: Points, name: str, inputs: Tensor, placed: Placement) -> None:
+        Args:
+            lines: ``(2, S, *shape)`` for each value.
+            errors: ``(2 S,)`` for each value.
+            segment: of each start, ``(P,)`` int64.
+        """
+        reach = position.abs()
+        bounds = {}
+        for name, (at, direction) in lines.items():
+            at_error, direction_error = errors[name].view(2, -1)
+            size = (_largest(at) + at_error)[segment] + reach * (_largest(direction) + direction_error)[segment]
+            bounds[name] = at_error[segment] + reach * direction_error[segment] + 8 * self.unit * size
+        exact = ("shift", "position", "weight") if weighted else ("shift", "position")
+        return bounds | {name: torch.zeros_like(position) for name in exact}
+
+    def gate(self, gate: Knots, points: Points, name: str, inputs: Tensor, placed: Placement) -> _Shifts:
         """Mark the segments in which the gate's decisions are in doubt, before the new points are inserted."""
-        if not isinstance(gate, Knots):
-            points.uncertain[:] = True
-            return
-        error = points.errors[name]
+        error = _beside(points.errors[name])
         for knot in gate.knots:
-            distance = (
-                inputs
-                if not knot.any()
-                else inputs - (knot if points.weight is None else knot * points.weight[:, None])
-            )
-            bound = error if not knot.any() else error + self._knot_rounding(knot, distance, points)
-            doubt = (distance.abs() <= bound[:, None]).any(1).nonzero()[:, 0]
-            self._doubt(points, doubt)
-        shift = self._shifts(gate, points, error, inputs, placed)
-        bends = placed.bends
-        self._doubt(points, bends.row[~placed.inside])
-        if len(bends.row) > 1:
-            widest = torch.zeros_like(error).scatter_reduce(0, bends.row, shift, "amax")
-            same = bends.row[1:] == bends.row[:-1]
-            close = ~(bends.right[1:] - bends.right[:-1] > 2 * widest[bends.row[1:]])
-            self._doubt(points, bends.row[1:][same & close])
+            distance, bound = inputs, error
+            if knot.any():
+                level = knot if points.weight is None else knot * points.weight[:, None]
+                distance, bound = inputs - level, error + self._level(knot.abs().max(), points, inputs)
+            self._doubt(points, self._open_signs(points, distance, bound))
+        shifts = self._shifts(gate, points, error, inputs, placed)
+        self._doubt(points, placed.bends.row[~placed.inside])
+        self._doubt(points, shifts.out_of_order(placed))
+        return shifts
 
-    def _knot_rounding(self, knot: Tensor, distance: Tensor, points: Points) -> Tensor:
-        """What the knot's own multiplication and subtraction add, and an uncertain weight."""
-        largest = knot.abs().max()
-        weight = points.errors.get("weight", torch.zeros_like(points.position))
-        return largest * weight + 4 * self.unit * (_largest(distance) + largest)
-
-    def _shifts(self, gate: Knots, points: Points, error: Tensor, inputs: Tensor, placed: Placement) -> Tensor:
-        """How far the two weights of each crossing can be from the true ones, ``(K,)``."""
-        bends = placed.bends
-        largest = torch.maximum(error[bends.row], error[bends.row + 1])
-        if gate.knots.any():
-            scale = gate.knots.abs().max()
-            size = torch.maximum(_largest(inputs)[bends.row], _largest(inputs)[bends.row + 1])
-            weight = points.errors.get("weight", torch.zeros_like(points.position))
-            largest = largest + scale * torch.maximum(weight[bends.row], weight[bends.row + 1])
-            largest = largest + 4 * self.unit * (size + scale)
-        rise = self._rise(gate, points, inputs, bends.row, bends.unit, torch.maximum(bends.before, bends.after) - 1)
-        certain = rise - 2 * largest
-        # A rise within its error says nothing; the signs at its ends are then in doubt already.
-        return torch.where(certain > 0, largest / certain, torch.inf) + 8 * self.unit
-
-    def _rise(self, gate: Knots, points: Points, inputs: Tensor, row: Tensor, unit: Tensor, knot: Tensor) -> Tensor:
-        column = unit if gate.knots.shape[1] > 1 else torch.zeros_like(unit)
-        level = gate.knots[knot, column]
-        here, there = (
-            (level, level) if points.weight is None else (level * points.weight[row], level * points.weight[row + 1])
+    def _open_signs(self, points: Points, distance: Tensor, bound: Tensor) -> Tensor:
+        """The rows at which the sign of some unit's distance from its knot is not certain."""
+        gap = points.position.diff().abs() - 2 * torch.maximum(
+            points.errors["position"][1:], points.errors["position"][:-1]
         )
-        return ((inputs[row, unit] - here) - (inputs[row + 1, unit] - there)).abs()
+        shift = points.errors["shift"]
+        # Relative to the interval on either side; the last row of a segment has none after it, the first none before.
+        after, before = shift.clone(), shift.clone()
+        after[:-1], before[1:] = shift[:-1] / gap.clamp_min(0), shift[1:] / gap.clamp_min(0)
+        after[~points.starts_interval], before[points.offsets[:-1]] = 0.0, 0.0
+        after[shift == 0], before[shift == 0] = 0.0, 0.0
+        return kernel_for(distance.device).rows_in_doubt(distance, bound, before, after)
 
-    def inserted(self, gate: Gate, points: Points, name: str, inputs: Tensor, placed: Placement) -> dict[str, Tensor]:
-        """The bounds of all values, and of position and weight, once the new points are there."""
-        if not isinstance(gate, Knots):
-            return {
-                key: torch.full_like(placed.added[:1], 1, dtype=error.dtype).expand(len(placed))
-                for key, error in points.errors.items()
-            }
-        new = torch.zeros(len(placed.row), dtype=points.position.dtype, device=points.position.device)
-        opens = placed.inside.clone()
-        group = torch.bucketize(placed.bend_row, placed.new_rows)
-        shift = self._shifts(gate, points, points.errors[name], inputs, placed)
-        new = new.scatter_reduce(0, group[opens], shift[opens], "amax")
+    def _level(self, largest: Tensor, points: Points, inputs: Tensor) -> Tensor:
+        """What taking the distance from a knot adds to the error."""
+        weight = points.errors.get("weight", torch.zeros_like(points.position))
+        return largest * weight + 8 * self.unit * (_largest(inputs) + largest)
+
+    def _shifts(self, gate: Knots, points: Points, error: Tensor, inputs: Tensor, placed: Placement) -> _Shifts:
+        bends = placed.bends
+        row, unit, knot = bends.row, bends.unit, torch.maximum(bends.before, bends.after) - 1
+        level = gate.knots[knot, unit if gate.knots.shape[1] > 1 else torch.zeros_like(unit)]
+        here, there = inputs[row, unit], inputs[row + 1, unit]
+        if gate.knots.any():
+            error = error + self._level(gate.knots.abs().max(), points, inputs)
+        if points.weight is None:
+            rise = ((here - level) - (there - level)).abs()
+        else:
+            rise = ((here - level * points.weight[row]) - (there - level * points.weight[row + 1])).abs()
+        # A rise within its error says nothing; the signs at its ends are in doubt then.
+        relative = torch.maximum(error[row], error[row + 1]) / rise + 16 * self.unit
+        return _Shifts(relative, relative * (points.position[row + 1] - points.position[row]).abs())
+
+    def inserted(
+        self, points: Points, name: str, inputs: Tensor, placed: Placement, shifts: _Shifts
+    ) -> dict[str, Tensor]:
+        """All bounds once the new points are there."""
+        own = torch.zeros_like(placed.left)
+        new = torch.bucketize(placed.bend_row[placed.inside], placed.new_rows)
+        own = own.scatter_reduce(0, new, shifts.absolute[placed.inside], "amax")
         held = {**points.values, name: inputs, "position": points.position[:, None]}
         if points.weight is not None:
             held["weight"] = points.weight[:, None]
-        return {key: self._mixed(value, points.errors[key], placed, new) for key, value in held.items()}
+        bounds = {key: self._mixed(value, points.errors[key], placed) for key, value in held.items()}
+        shift = bounds["position"].new_empty(len(placed))
+        shift[placed.old_rows], shift[placed.new_rows] = points.errors["shift"], own
+        return bounds | {"shift": shift}
 
-    def _mixed(self, value: Tensor, error: Tensor, placed: Placement, shift: Tensor) -> Tensor:
-        here, there = value[placed.row].flatten(1), value[placed.row + 1].flatten(1)
-        passed = torch.maximum(error[placed.row], error[placed.row + 1])
-        size = torch.maximum(_largest(here), _largest(there))
-        mixed = passed + shift * (_largest(there - here) + 2 * passed) + 8 * self.unit * (size + passed)
+    def _mixed(self, value: Tensor, error: Tensor, placed: Placement) -> Tensor:
+        size = _largest(value) + error
+        new = torch.maximum(error[placed.row], error[placed.row + 1])
+        new = new + 32 * self.unit * torch.maximum(size[placed.row], size[placed.row + 1])
         result = error.new_empty(len(placed))
-        result[placed.old_rows], result[placed.new_rows] = error, mixed
+        result[placed.old_rows], result[placed.new_rows] = error, new
         return result
 
-    def applied(self, gate: Gate, error: Tensor, outputs: Tensor) -> Tensor:
+    def applied(self, gate: Knots, error: Tensor, outputs: Tensor) -> Tensor:
         """The bound of a gate's output, from that of its input."""
-        if not isinstance(gate, Knots):
+        if gate.is_relu:
             return error
-        steepest = gate.slopes.abs().max()
-        offset = gate.offsets.abs().max()
-        return steepest * error + (0.0 if gate.is_relu else 8 * self.unit) * (_largest(outputs) + offset)
+        steepest, offset = gate.slopes.abs().max(), gate.offsets.abs().max()
+        return steepest * error + 8 * self.unit * (_largest(outputs) + offset)
 
     def _doubt(self, points: Points, rows: Tensor) -> None:
         points.uncertain[torch.bucketize(rows, points.offsets[1:], right=True)] = True
+
+
+@dataclass(frozen=True)
+class _Shifts:
+    """How far each crossing may be from the true one, ``(K,)``: relative to its interval, and in t."""
+
+    relative: Tensor
+    absolute: Tensor
+
+    def out_of_order(self, placed: Placement) -> Tensor:
+        """The intervals in which the order of two crossings is not certain."""
+        row, place = placed.bends.row, placed.bends.right
+        if len(row) < 2:
+            return row[:0]
+        widest = torch.zeros_like(placed.added, dtype=place.dtype).scatter_reduce(0, row, self.relative, "amax")
+        close = ~(place[1:] - place[:-1] > 2 * widest[row[1:]])
+        return row[1:][close & (row[1:] == row[:-1])]
+
+
+def _beside(error: Tensor) -> Tensor:
+    """The largest bound of each row and its neighbours: that of the curve on either side."""
+    result = error.clone()
+    result[1:] = torch.maximum(result[1:], error[:-1])
+    result[:-1] = torch.maximum(result[:-1], error[1:])
+    return result
 
 
 def _largest(value: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from relu_regions.certainty import Certainty
+from relu_regions.gates import Knots
 from relu_regions.kernels import Placement, edge_pieces, kernel_for
 from relu_regions.memory import free_memory
 from relu_regions.network import Network
@@ -136,14 +137,7 @@ class Sweep:
             weight = torch.isfinite(position).to(position.dtype)
             position = torch.where(weight > 0, position, position.sign())
         if self.certainty is not None:
-            for name, error in errors.items():
-                two = error.view(2, len(numbers))
-                ends = (two[0][segment], two[1][segment])
-                line = lines[name]
-                errors[name] = self.certainty.along(line[0][segment], line[1][segment], ends, position)
-            errors["position"] = torch.zeros_like(position)
-            if weight is not None:
-                errors["weight"] = torch.zeros_like(position)
+            errors = self.certainty.start(lines, errors, segment, position, weight is not None)
         return Points(
             uncertain=torch.zeros_like(numbers, dtype=torch.bool),
             errors=errors,
@@ -195,15 +189,15 @@ class Sweep:
         if self.record:
             self._record(number, step, points, inputs, placed)
         errors: dict[str, Tensor] = {}
-        if self.certainty is not None:
-            self.certainty.gate(gate, points, name, inputs, placed)
-            errors = self.certainty.inserted(gate, points, name, inputs, placed)
+        if self.certainty is not None and isinstance(gate, Knots):
+            shifts = self.certainty.gate(gate, points, name, inputs, placed)
+            errors = self.certainty.inserted(points, name, inputs, placed, shifts)
         if name in self._releases[points.step]:
             del points.values[name]
         points = replace(self._inserted(points, placed), errors=errors)
         outputs = self._kernel.bend(gate, inputs, points.weight, placed)
         points.values[step.output] = outputs.view(-1, *step.shape)
-        if self.certainty is not None:
+        if self.certainty is not None and isinstance(gate, Knots):
             errors[step.output] = self.certainty.applied(gate, errors[name], outputs)
             if name in self._releases[points.step]:
                 del errors[name]

@@ -184,16 +184,18 @@ class Collected:
 
 def _t_error(points: Points) -> Tensor:
     """A bound of how far each t is from the true one; 0 at the ends of a range, which are given."""
-    position = points.errors["position"]
-    unit = torch.finfo(position.dtype).eps
+    rounding, shift = points.errors["position"], points.errors["shift"]
+    unit = torch.finfo(rounding.dtype).eps
+    given = (shift == 0) & (rounding == 0)
     if points.weight is None:
-        return position * (1 + unit)
-    weight = points.errors["weight"]
-    at_infinity = points.weight == 0
-    t = torch.where(at_infinity, 0.0, points.t)
-    room = points.weight - weight
-    error = torch.where(room > 0, (position + t.abs() * weight) / room, torch.inf) + unit * t.abs()
-    return torch.where(at_infinity | ((position == 0) & (weight == 0)), 0.0, error * (1 + 4 * unit))
+        return torch.where(given, 0.0, (rounding + shift) * (1 + 8 * unit))
+    # On a ray t = position / weight and weight = 1 - |position|.
+    weight, away = points.weight, rounding + shift
+    stored = points.errors["weight"]
+    room, left = weight - away - stored, weight - stored
+    t = points.position / weight
+    error = away / (weight * room) + (rounding + t.abs() * stored) / left + unit * t.abs()
+    return torch.where(given, 0.0, torch.where(room > 0, error * (1 + 16 * unit), torch.inf))
 
 
 def _gathered(parts: list[Tensor], order: Tensor, kept: Tensor, like: Tensor) -> Tensor:

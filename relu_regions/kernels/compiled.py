@@ -13,7 +13,7 @@ from relu_regions.kernels import loops, reference
 from relu_regions.kernels.bends import Bends, Changes, changes_at_points
 from relu_regions.kernels.placement import Placement
 
-__all__ = ["bend", "insert", "place"]
+__all__ = ["bend", "insert", "place", "rows_in_doubt"]
 
 
 def place(
@@ -76,6 +76,13 @@ def bend(gate: Gate, inputs: Tensor, weight: Tensor | None, placement: Placement
     loops.insert_relu(inputs.contiguous().numpy(), *(a.numpy() for a in arrays), _first_new(placement), outputs.numpy())
     loops.zero(placement.bend_row.numpy(), placement.bends.unit.numpy(), placement.inside.numpy(), outputs.numpy())
     return outputs
+
+
+def rows_in_doubt(distance: Tensor, bound: Tensor, before: Tensor, after: Tensor) -> Tensor:
+    """As reference.rows_in_doubt."""
+    doubt = np.zeros(len(distance), np.bool_)
+    loops.rows_in_doubt(distance.contiguous().numpy(), bound.numpy(), before.numpy(), after.numpy(), doubt)
+    return torch.from_numpy(np.flatnonzero(doubt))
 
 
 def _first_new(placement: Placement) -> np.ndarray:

@@ -2,7 +2,7 @@
 
 from numba import njit, prange
 
-__all__ = ["count", "insert", "insert_relu", "locate", "rows", "zero"]
+__all__ = ["count", "insert", "insert_relu", "locate", "rows", "rows_in_doubt", "zero"]
 
 
 @njit(cache=True, parallel=True, error_model="numpy")
@@ -122,3 +122,18 @@ def zero(rows, units, inside, outputs):
     for m in range(len(rows)):
         if inside[m]:
             outputs[rows[m], units[m]] = 0.0
+
+
+@njit(cache=True, parallel=True, error_model="numpy")
+def rows_in_doubt(distance, bound, before, after, doubt):
+    for i in prange(distance.shape[0]):
+        earlier, later = max(i - 1, 0), min(i + 1, distance.shape[0] - 1)
+        count = 0
+        for u in range(distance.shape[1]):
+            size = abs(distance[i, u])
+            count += (
+                (size <= bound[i])
+                | (size <= bound[i] + after[i] * abs(distance[later, u] - distance[i, u]))
+                | (size <= bound[i] + before[i] * abs(distance[i, u] - distance[earlier, u]))
+            )
+        doubt[i] = count > 0

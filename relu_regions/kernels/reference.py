@@ -9,7 +9,7 @@ from relu_regions.gates import Gate
 from relu_regions.kernels.bends import Changes, changes_at_points, find_bends
 from relu_regions.kernels.placement import Placement
 
-__all__ = ["bend", "insert", "place"]
+__all__ = ["bend", "insert", "place", "rows_in_doubt"]
 
 
 def place(
@@ -77,3 +77,19 @@ def bend(gate: Gate, inputs: Tensor, weight: Tensor | None, placement: Placement
         weight,
     )
     return outputs
+
+
+def rows_in_doubt(distance: Tensor, bound: Tensor, before: Tensor, after: Tensor) -> Tensor:
+    """The rows at which some unit is nearer to its knot than the bounds allow for, ``(K,)`` int64.
+
+    Args:
+        distance: of every unit from its knot, ``(P, units)``.
+        bound: of the distance's error at each row, ``(P,)``.
+        before, after: shares of the change of distance over the interval before and after the row that add to it, ``(P,)``.
+    """
+    size = distance.abs()
+    change = distance.diff(dim=0).abs()
+    doubt = (size <= bound[:, None]).any(1)
+    doubt[:-1] |= (size[:-1] <= bound[:-1, None] + after[:-1, None] * change).any(1)
+    doubt[1:] |= (size[1:] <= bound[1:, None] + before[1:, None] * change).any(1)
+    return doubt.nonzero()[:, 0]
