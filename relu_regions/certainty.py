@@ -213,8 +213,4 @@ def _beside(error: Tensor) -> Tensor:
 
 
 def _largest(value: Tensor) -> Tensor:
-    """The largest absolute number of each row."""
-    flat = value.flatten(1)
-    if flat.shape[1] == 0:
-        return flat.new_zeros(len(flat))
-    return torch.linalg.vector_norm(flat, torch.inf, dim=1)
+    return kernel_for(value.device).largest(value)

@@ -13,7 +13,7 @@ from relu_regions.kernels import loops, reference
 from relu_regions.kernels.bends import Bends, Changes, changes_at_points
 from relu_regions.kernels.placement import Placement
 
-__all__ = ["bend", "insert", "place", "rows_in_doubt"]
+__all__ = ["bend", "insert", "largest", "place", "rows_in_doubt"]
 
 
 def place(
@@ -83,6 +83,13 @@ def rows_in_doubt(distance: Tensor, bound: Tensor, before: Tensor, after: Tensor
     doubt = np.zeros(len(distance), np.bool_)
     loops.rows_in_doubt(distance.contiguous().numpy(), bound.numpy(), before.numpy(), after.numpy(), doubt)
     return torch.from_numpy(np.flatnonzero(doubt))
+
+
+def largest(values: Tensor) -> Tensor:
+    """As reference.largest."""
+    result = values.new_zeros(len(values))
+    loops.largest(values.flatten(1).contiguous().numpy(), result.numpy())
+    return result
 
 
 def _first_new(placement: Placement) -> np.ndarray:

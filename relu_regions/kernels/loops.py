@@ -2,7 +2,7 @@
 
 from numba import njit, prange
 
-__all__ = ["count", "insert", "insert_relu", "locate", "rows", "rows_in_doubt", "zero"]
+__all__ = ["count", "insert", "insert_relu", "largest", "locate", "rows", "rows_in_doubt", "zero"]
 
 
 @njit(cache=True, parallel=True, error_model="numpy")
@@ -137,3 +137,12 @@ def rows_in_doubt(distance, bound, before, after, doubt):
                 | (size <= bound[i] + before[i] * abs(distance[i, u] - distance[earlier, u]))
             )
         doubt[i] = count > 0
+
+
+@njit(cache=True, parallel=True, error_model="numpy")
+def largest(values, result):
+    for i in prange(values.shape[0]):
+        size = result[i]
+        for u in range(values.shape[1]):
+            size = max(size, abs(values[i, u]))
+        result[i] = size

@@ -9,7 +9,7 @@ from relu_regions.gates import Gate
 from relu_regions.kernels.bends import Changes, changes_at_points, find_bends
 from relu_regions.kernels.placement import Placement
 
-__all__ = ["bend", "insert", "place", "rows_in_doubt"]
+__all__ = ["bend", "insert", "largest", "place", "rows_in_doubt"]
 
 
 def place(
@@ -93,3 +93,9 @@ def rows_in_doubt(distance: Tensor, bound: Tensor, before: Tensor, after: Tensor
     doubt[:-1] |= (size[:-1] <= bound[:-1, None] + after[:-1, None] * change).any(1)
     doubt[1:] |= (size[1:] <= bound[1:, None] + before[1:, None] * change).any(1)
     return doubt.nonzero()[:, 0]
+
+
+def largest(values: Tensor) -> Tensor:
+    """The largest absolute number of each row, ``(P,)``; 0 for rows without numbers."""
+    flat = values.flatten(1)
+    return flat.abs().amax(1) if flat.shape[1] else flat.new_zeros(len(flat))

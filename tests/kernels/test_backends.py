@@ -64,6 +64,20 @@ def test_the_same_bit_for_bit(backend: ModuleType, name: str, kind: str, dtype: 
         assert torch.equal(backend.bend(gate, inputs, inserted, ours), reference.bend(gate, inputs, inserted, truth))
 
 
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=str)
+@pytest.mark.parametrize("backend", [compiled], ids=["compiled"])
+def test_bounds_are_the_same(backend: ModuleType, dtype: torch.dtype) -> None:
+    for seed in range(20):
+        inputs = stack(seed, "coincident", dtype)[0]
+        generator = torch.Generator().manual_seed(seed)
+        bound, before, after = 0.05 * torch.rand(3, len(inputs), generator=generator).to(dtype)
+        bound[::2] = 0
+        ours = backend.rows_in_doubt(inputs, bound, before, after)
+        assert torch.equal(ours, reference.rows_in_doubt(inputs, bound, before, after))
+        assert torch.equal(backend.largest(inputs), reference.largest(inputs))
+        assert torch.equal(backend.largest(inputs[:, :0]), reference.largest(inputs[:, :0]))
+
+
 def test_crossings_of_a_segment_increase_and_lie_inside() -> None:
     for seed in range(20):
         inputs, position, weight, starts = stack(seed, "generic", torch.float64)
