@@ -11,8 +11,8 @@ from torch import Tensor
 from relu_regions.lines import Array, LineBatch, Model
 from relu_regions.maps import Replay, blocks
 from relu_regions.paths import Paths
-from relu_regions.walker import walk
 from relu_regions.patterns import patterns_along, segments_of
+from relu_regions.walker import walk
 
 __all__ = ["integrated_gradients"]
 
@@ -54,8 +54,15 @@ def integrated_gradients(
     difference = points.x - start
     moves = (difference != 0).flatten(1).any(1)
     attributions = torch.zeros_like(points.x)
+    # What rounding may add or miss has no length, and adds nothing.
     paths = walk(
-        points.network, start[moves], difference[moves], (0.0, 1.0), memory_budget=memory_budget, progress=progress
+        points.network,
+        start[moves],
+        difference[moves],
+        (0.0, 1.0),
+        resolve="never",
+        memory_budget=memory_budget,
+        progress=progress,
     )
     with torch.no_grad():
         attributions[moves] = _mean_gradients(paths, chosen[moves], memory_budget) * difference[moves]

@@ -30,7 +30,7 @@ from relu_regions.network import Network
 from relu_regions.points import Points
 from relu_regions.steps import AffineStep
 
-__all__ = ["Certainty", "StepNorms"]
+__all__ = ["Certainty", "StepNorms", "beside"]
 
 
 @dataclass(frozen=True)
@@ -108,7 +108,7 @@ class Certainty:
 
     def gate(self, gate: Knots, points: Points, name: str, inputs: Tensor, placed: Placement) -> _Shifts:
         """Mark the segments in which the gate's decisions are in doubt, before the new points are inserted."""
-        error = _beside(points.errors[name])
+        error = beside(points.errors[name])
         for knot in gate.knots:
             distance, bound = inputs, error
             if knot.any():
@@ -204,7 +204,7 @@ class _Shifts:
         return row[1:][close & (row[1:] == row[:-1])]
 
 
-def _beside(error: Tensor) -> Tensor:
+def beside(error: Tensor) -> Tensor:
     """The largest bound of each row and its neighbours: that of the curve on either side."""
     result = error.clone()
     result[1:] = torch.maximum(result[1:], error[:-1])

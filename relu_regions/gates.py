@@ -8,7 +8,12 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-__all__ = ["Gate", "Knots", "Maximum"]
+__all__ = ["Gate", "Knots", "Maximum", "rows"]
+
+
+def rows(values: Tensor) -> Tensor:
+    """A stack ``(points, *shape)`` as ``(points, numbers)``, also where each point has a single number or none."""
+    return values.flatten(1) if values.ndim > 1 else values[:, None]
 
 
 @dataclass(frozen=True)

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from relu_regions.certainty import Certainty
 from relu_regions.lines import Array, LineBatch, Model, Range
-from relu_regions.points import Points
-from relu_regions.sweep import Segments, Sweep
+from relu_regions.outward import competing_classes, outward
+from relu_regions.settling import Resolve, may_settle, settle_intervals, worth_settling
 
 __all__ = ["Interval", "exact_interval"]
 
@@ -29,6 +30,11 @@ class Interval:
         label_lo, label_hi: ``(N,)`` int64, the class just beyond each end; -1 where the range ends first.
         tied: ``(N,)`` bool, whether several classes share the largest logit at x. The class is then the first of
             them, and the interval may have length 0 on a side.
+        lo_error, hi_error: ``(N,)`` float64, rigorous bounds of how far the ends are from the true ones; None where
+            nobody asked.
+        certain: ``(N,)`` bool, whether labels, ties and what ends the interval are proven to be those of the
+            real-valued network; None where nobody asked.
+        settled: ``(N,)`` bool, the lines that rational arithmetic had to settle; None where nobody asked.
     """
 
     lo: Tensor
@@ -37,6 +43,10 @@ class Interval:
     label_lo: Tensor
     label_hi: Tensor
     tied: Tensor
+    lo_error: Tensor | None = None
+    hi_error: Tensor | None = None
+    certain: Tensor | None = None
+    settled: Tensor | None = None
 
     @property
     def length(self) -> Tensor:
@@ -52,15 +62,16 @@ class Interval:
             if not -len(self) <= chosen < len(self):
                 raise IndexError(f"interval {chosen} of {len(self)}")
             chosen = slice(chosen, chosen + 1 or None)
-        return Interval(*(getattr(self, field.name)[chosen] for field in fields(self)))
+        parts = {field.name: getattr(self, field.name) for field in fields(self)}
+        return Interval(**{name: part[chosen] for name, part in parts.items() if part is not None})
 
     def __iter__(self) -> Iterator[Interval]:
         return (self[index] for index in range(len(self)))
 
     def numpy(self) -> dict[str, np.ndarray]:
         """The attributes as numpy arrays, by name, with the length."""
-        arrays = {field.name: getattr(self, field.name).cpu().numpy() for field in fields(self)}
-        return {**arrays, "length": self.length.cpu().numpy()}
+        parts = {field.name: getattr(self, field.name) for field in fields(self)} | {"length": self.length}
+        return {name: part.cpu().numpy() for name, part in parts.items() if part is not None}
 
     def to_dataframe(self) -> Any:
         """The attributes as a pandas DataFrame, a row for each line (needs pandas)."""
@@ -93,6 +104,7 @@ def exact_interval(
     *,
     decision: Sequence[int] | None = None,
     dtype: torch.dtype = torch.float64,
+    resolve: Resolve = "auto",
     memory_budget: int | None = None,
 ) -> Interval:
     """How far along ``x + t d`` the class of x holds (paper, equation 6), found without sampling.
@@ -106,6 +118,7 @@ def exact_interval(
         decision: the logits that compete, two or more different positions; all of them by default. Labels remain
             positions among all the logits.
         dtype: of the computation, float64 or float32.
+        resolve: what to do about lines on which rounding may have decided something; see :func:`relu_regions.walk`.
         memory_budget: bytes that the walk may take; a quarter of the free memory by default.
 
     Returns:
@@ -115,92 +128,33 @@ def exact_interval(
         TypeError, ValueError, UnsupportedOperation: what was given cannot be walked; the text says why.
     """
     lines = LineBatch.of(model, x, d, t_range, dtype)
-    classes = _competing(lines, decision)
-    up = _outward(lines, lines.d, lines.high, classes, memory_budget)
-    down = _outward(lines, -lines.d, -lines.low, classes, memory_budget)
-    return Interval(-down.end, up.end, up.label, down.beyond, up.beyond, up.tied)
-
-
-def _competing(lines: LineBatch, decision: Sequence[int] | None) -> Tensor:
-    shape = lines.network.output_shape
-    if len(shape) != 1 or shape[0] == 0:
-        raise ValueError(f"The model's output for one input has shape {shape}; a class needs a vector of logits.")
-    if decision is None:
-        return torch.arange(shape[0], device=lines.x.device)
-    chosen = [int(position) for position in decision]
-    if len(set(chosen)) != len(chosen) or len(chosen) < 2 or not all(0 <= position < shape[0] for position in chosen):
-        raise ValueError(f"decision must name two or more different logits from 0 to {shape[0] - 1}, not {decision!r}.")
-    return torch.tensor(sorted(chosen), device=lines.x.device)
-
-
-@dataclass
-class _HalfLine:
-    """What was found going from x in one direction."""
-
-    end: Tensor
-    label: Tensor
-    beyond: Tensor
-    tied: Tensor
-
-
-def _outward(lines: LineBatch, direction: Tensor, end: Tensor, classes: Tensor, memory_budget: int | None) -> _HalfLine:
-    """Follow half-lines from x until the label changes; each leaves the sweep there."""
-    found = _HalfLine(
-        end=end.clone(),
-        label=torch.zeros(len(lines), dtype=torch.int64, device=end.device),
-        beyond=torch.full((len(lines),), -1, dtype=torch.int64, device=end.device),
-        tied=torch.zeros(len(lines), dtype=torch.bool, device=end.device),
-    )
-    starts = torch.stack([torch.zeros_like(end), end.clamp_min(torch.finfo(end.dtype).tiny)], 1).to(lines.x.dtype)
-    reached = torch.zeros_like(found.tied)
-    sweep = Sweep(lines.network, Segments(lines.x, direction, starts), False, memory_budget, window=16)
+    classes = competing_classes(lines, decision)
+    bounded = may_settle(resolve, lines.network)
+    certainty = Certainty(lines.network, dtype) if bounded else None
     with torch.no_grad():
-        for points in sweep:
-            logits = competing_logits(points.values[lines.network.output_name], classes)
-            opening = points.segments[~reached[points.segments]]
-            if len(opening):
-                rows = points.offsets[:-1][~reached[points.segments]]
-                found.label[opening] = logits[rows].argmax(1)
-                found.tied[opening] = (logits[rows] == logits[rows].amax(1, keepdim=True)).sum(1) > 1
-                reached[opening] = True
-            sweep.drop(_record_exits(points, logits, found))
-    one_sided = end == 0
-    found.end[one_sided], found.beyond[one_sided] = 0.0, -1
-    if lines.network.output_shape[0] > 1:
-        found.label = classes[found.label]
-        found.beyond = torch.where(found.beyond >= 0, classes[found.beyond.clamp_min(0)], -1)
-    return found
+        up = outward(lines, lines.d, lines.high, classes, memory_budget, certainty)
+        down = outward(lines, -lines.d, -lines.low, classes, memory_budget, certainty)
+    found = Interval(-down.end, up.end, up.label, down.beyond, up.beyond, up.tied)
+    if not bounded:
+        return found
+    doubt = up.doubt | down.doubt
+    found = replace(found, lo_error=down.error, hi_error=up.error, certain=~doubt, settled=torch.zeros_like(doubt))
+    doubtful = worth_settling(doubt, up.points + down.points, resolve, lines.network)
+    return _with_settled(found, lines, doubtful, classes) if doubtful else found
 
 
-def competing_logits(outputs: Tensor, classes: Tensor) -> Tensor:
-    """The logits that decide, ``(P, k)``: a single output competes with 0."""
-    if outputs.shape[1] == 1:
-        return torch.cat([torch.zeros_like(outputs), outputs], 1)
-    return outputs if len(classes) == outputs.shape[1] else outputs[:, classes]
-
-
-def _record_exits(points: Points, logits: Tensor, found: _HalfLine) -> Tensor:
-    """Note where segments first leave the class of x; gives these segments."""
-    counts = points.offsets.diff()
-    segment = torch.arange(len(counts), device=counts.device).repeat_interleave(counts)
-    own = logits.gather(1, found.label[points.segments][segment][:, None])
-    lead = own - logits
-    lost = (lead < 0).any(1).nonzero()[:, 0]
-    if not len(lost):
-        return points.segments[:0]
-    # The first lost point of each segment: rows are in order, so writing them backwards leaves the first.
-    first = torch.full_like(points.segments, -1)
-    first[segment[lost].flip(0)] = lost.flip(0)
-    gone = first >= 0
-    row = first[gone]
-    here, there = lead[row - 1].clamp_min(0), -lead[row]
-    # here / there grows with the place of the crossing, and does not round to 1 for all who come late.
-    lateness = torch.where(there > 0, here / there, torch.inf)
-    soonest = (lateness == lateness.amin(1, keepdim=True)) & (there > 0)
-    winner = logits[row].masked_fill(~soonest, -torch.inf).argmax(1)
-    here, there = (side.gather(1, winner[:, None])[:, 0] for side in (here, there))
-    left, right = there / (here + there), here / (here + there)
-    numbers = points.segments[gone]
-    found.end[numbers] = points.between(row - 1, left, right).double()
-    found.beyond[numbers] = winner
-    return numbers
+def _with_settled(found: Interval, lines: LineBatch, numbers: list[int], classes: Tensor) -> Interval:
+    """The intervals with some of them replaced by what rational arithmetic says of them."""
+    exact = settle_intervals(lines, numbers, classes)
+    chosen = torch.tensor(numbers, device=found.lo.device)
+    parts = {field.name: getattr(found, field.name).clone() for field in fields(found)}
+    for name in ("lo", "hi"):
+        ends = torch.tensor([float(getattr(interval, name)) for interval in exact], dtype=torch.float64)
+        parts[name][chosen] = ends.to(chosen.device)
+        rounding = torch.where(torch.isinf(ends), 0.0, torch.finfo(ends.dtype).eps * ends.abs())
+        parts[f"{name}_error"][chosen] = rounding.to(chosen.device)
+    for name in ("label", "label_lo", "label_hi", "tied"):
+        values = [getattr(interval, name) for interval in exact]
+        parts[name][chosen] = torch.tensor(values, dtype=parts[name].dtype, device=chosen.device)
+    parts["certain"][chosen], parts["settled"][chosen] = True, True
+    return Interval(**parts)

@@ -6,7 +6,6 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from math import prod
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -20,8 +19,8 @@ from relu_regions.steps import AffineStep, GateStep, Step
 
 __all__ = ["Replay", "affine_map", "affine_maps_of", "blocks", "dtype_of", "slopes_of"]
 
-# Memory that a processor keeps near: larger blocks of regions are slower, not faster.
-_BLOCK_BYTES = {"cpu": 8 << 20}
+# Smaller blocks of regions pay the overhead of each call more often, larger ones leave the processor's caches.
+_BLOCK_BYTES = {"cpu": 32 << 20}
 
 
 @dataclass(frozen=True)
@@ -33,26 +32,34 @@ class Replay:
     Attributes:
         network: in the dtype of the results, on the patterns' device.
         patterns: for each gate ``(R, units)`` int64, the pieces.
+        count: R; it need be given only where the network has no gates.
     """
 
     network: Network
     patterns: tuple[Tensor, ...]
+    count: int = -1
 
     def __post_init__(self) -> None:
-        units = [step.units for step in self.network.gates]
+        if self.count < 0:
+            object.__setattr__(self, "count", len(self.patterns[0]) if self.patterns else 1)
+        expected = [(self.count, step.units) for step in self.network.gates]
         given = [tuple(pieces.shape) for pieces in self.patterns]
-        if [shape[1:] for shape in given] != [(count,) for count in units] or len({s[0] for s in given}) > 1:
+        if given != expected:
+            units = [step.units for step in self.network.gates]
             raise ValueError(
                 f"The network has gates of {units} units, but the patterns have shapes {given}; "
                 "give one (regions, units) tensor of pieces for each gate."
             )
 
     def __len__(self) -> int:
-        return len(self.patterns[0]) if self.patterns else 1
+        return self.count
 
-    def __getitem__(self, chosen: Any) -> Replay:
+    def __getitem__(self, chosen: slice | Tensor) -> Replay:
         """Some of the patterns, by slice, mask or indices."""
-        return replace(self, patterns=tuple(pieces[chosen] for pieces in self.patterns))
+        count = (
+            len(range(self.count)[chosen]) if isinstance(chosen, slice) else len(torch.arange(self.count)[chosen.cpu()])
+        )
+        return replace(self, patterns=tuple(pieces[chosen] for pieces in self.patterns), count=count)
 
     # ------------------------------------------------------------ both directions
 
@@ -198,13 +205,14 @@ def _winners(gate: Maximum, pieces: Tensor) -> Tensor:
 
 
 def affine_maps_of(
-    network: Network, patterns: tuple[Tensor, ...], *, memory_budget: int | None = None
+    network: Network, patterns: tuple[Tensor, ...], count: int = -1, *, memory_budget: int | None = None
 ) -> tuple[Tensor, Tensor]:
     """The affine map of the network on the regions of activation patterns (paper, equation 7).
 
     Args:
         network: in the dtype of the results, on the patterns' device.
         patterns: for each gate ``(R, units)`` int64, the piece of every unit.
+        count: R; it need be given only where the network has no gates.
         memory_budget: bytes that the work may take besides its result; a quarter of the free memory by default.
 
     Returns:
@@ -213,7 +221,7 @@ def affine_maps_of(
     Raises:
         ValueError: the patterns do not fit the network.
     """
-    replay = Replay(network, patterns)
+    replay = Replay(network, patterns, count)
     empty = torch.empty(0, dtype=dtype_of(network), device=replay.device)
     matrices = empty.new_empty(len(replay), *network.output_shape, *network.input_shape)
     constants = empty.new_empty(len(replay), *network.output_shape)
@@ -243,7 +251,7 @@ def affine_map(model: Model, x: Array, *, dtype: torch.dtype = torch.float64) ->
     # The door checks lines: any direction does.
     points = LineBatch.of(model, x, torch.ones(1, dtype=torch.float64), (0.0, 1.0), dtype)
     with torch.no_grad():
-        return affine_maps_of(points.network, activation_patterns(points.network, points.x))
+        return affine_maps_of(points.network, activation_patterns(points.network, points.x), len(points))
 
 
 def blocks(network: Network, count: int, each: int, device: torch.device, memory_budget: int | None) -> Iterator[slice]:

@@ -8,12 +8,15 @@ import os
 import weakref
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from importlib.util import find_spec
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
+from relu_regions.archive import load_program
+from relu_regions.gates import rows
 from relu_regions.operations import BATCH, OPERATIONS, REFUSED, Call, UnsupportedOperation, Value
 from relu_regions.steps import AffineStep, GateStep, Origin, Step
 
@@ -86,13 +89,40 @@ class Network:
             output: which output to read, by position or key, where the program returns several.
 
         Raises:
-            ValueError: the program's batch size is fixed.
+            OSError: the file cannot be read.
+            ValueError: the file is no exported program or holds what could run code, or the batch size is fixed.
             UnsupportedOperation: the program is not continuous and piecewise linear, or cannot be read.
         """
         if not isinstance(program, ExportedProgram):
-            program = torch.export.load(os.fspath(program))
+            program = load_program(program)
         trace = _Trace.of(program)
         return _bind(trace, {**program.state_dict}, {**program.state_dict}, output)
+
+    @classmethod
+    def from_onnx(cls, path: str | os.PathLike[str], output: str | None = None) -> Network:
+        """Read an ONNX file (needs the extra ``relu-regions[onnx]``).
+
+        The weights are those of the file, exactly. Where onnxruntime is installed, its answers on random inputs are
+        compared with the network's.
+
+        Args:
+            path: of a file with one input, whose first axis is a batch of 1 or of any size.
+            output: name of the output to read, where the file has several.
+
+        Raises:
+            ImportError: onnx or onnx2fx is not installed.
+            FileNotFoundError: there is no such file.
+            ValueError: the file is no ONNX model, has several inputs or outputs, or its first axis is not a batch.
+            UnsupportedOperation: the network is not continuous and piecewise linear, or cannot be read; the text
+                names the node.
+        """
+        from relu_regions.onnx_reading import check_against_onnxruntime, module_from_onnx
+
+        model, input_shape = module_from_onnx(path, output)
+        network = cls.from_module(model, input_shape)
+        if find_spec("onnxruntime") is not None:
+            check_against_onnxruntime(network, path, output)
+        return network
 
     @property
     def gates(self) -> tuple[GateStep, ...]:
@@ -160,7 +190,7 @@ def as_network(model: nn.Module | Network | ExportedProgram, input_shape: Sequen
 def _evaluate(step: Step, values: list[Tensor]) -> Tensor:
     if isinstance(step, AffineStep):
         return step(*values)
-    return step.gate.apply(values[0].flatten(1)).view(-1, *step.shape)
+    return step.gate.apply(rows(values[0])).view(len(values[0]), *step.shape)
 
 
 def _check_module(model: object) -> None:

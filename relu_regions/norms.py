@@ -3,25 +3,26 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from math import prod
-from typing import TYPE_CHECKING, Literal, Union
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import Tensor
 
+from relu_regions.gates import Maximum
 from relu_regions.maps import Replay, blocks, dtype_of
 from relu_regions.network import Network
 from relu_regions.patterns import flips_between, patterns_along, segments_of
+from relu_regions.points import Flips
+from relu_regions.steps import GateStep
 
 if TYPE_CHECKING:
     from relu_regions.paths import Paths
 
 __all__ = ["Norm", "norms_along", "norms_of", "operator_norm"]
 
-# Updating W pays on many segments at once: stretches are this much longer than what fits a processor's near memory.
-_STRETCH = 8
-
-Norm = Union[Literal[1, 2, "fro"], float]
+Norm = Literal[1, 2, "fro"] | float
 
 
 def operator_norm(matrices: Tensor, p: Norm) -> Tensor:
@@ -40,15 +41,15 @@ def operator_norm(matrices: Tensor, p: Norm) -> Tensor:
         ValueError: p is none of these.
     """
     _check_norm(p)
-    if p == "fro":
-        return torch.linalg.vector_norm(matrices, 2, dim=(-2, -1))
-    if p == 1:
-        return torch.linalg.vector_norm(matrices, 1, dim=-2).amax(-1)
     if p == 2:
         # The largest eigenvalue of the smaller Gram matrix: it keeps its relative precision, unlike the small ones.
         wide = matrices if matrices.shape[-2] <= matrices.shape[-1] else matrices.mT
-        return torch.linalg.eigvalsh(wide @ wide.mT)[..., -1].clamp_min(0).sqrt()
-    return torch.linalg.vector_norm(matrices, 1, dim=-1).amax(-1)
+        norm: Tensor = torch.linalg.eigvalsh(wide @ wide.mT)[..., -1].clamp_min(0).sqrt()
+    elif p == "fro":
+        norm = torch.linalg.vector_norm(matrices, 2, dim=(-2, -1))
+    else:
+        norm = matrices.abs().sum(-2).amax(-1) if p == 1 else torch.linalg.vector_norm(matrices, 1, dim=-1).amax(-1)
+    return norm
 
 
 def _check_norm(p: object) -> None:
@@ -56,11 +57,13 @@ def _check_norm(p: object) -> None:
         raise ValueError(f'p must be 1, 2, math.inf or "fro", not {p!r}.')
 
 
-def norms_of(network: Network, patterns: tuple[Tensor, ...], p: Norm, *, memory_budget: int | None = None) -> Tensor:
+def norms_of(
+    network: Network, patterns: tuple[Tensor, ...], p: Norm, count: int = -1, *, memory_budget: int | None = None
+) -> Tensor:
     """The norm of W on the regions of activation patterns.
 
     Args:
-        network, patterns, memory_budget: as :func:`relu_regions.maps.affine_maps_of`.
+        network, patterns, count, memory_budget: as :func:`relu_regions.maps.affine_maps_of`.
         p: as :func:`operator_norm`.
 
     Returns:
@@ -70,7 +73,7 @@ def norms_of(network: Network, patterns: tuple[Tensor, ...], p: Norm, *, memory_
         ValueError: the patterns do not fit the network, or p is no known norm.
     """
     _check_norm(p)
-    replay = Replay(network, patterns)
+    replay = Replay(network, patterns, count)
     with torch.no_grad():
         parts = [
             operator_norm(_flat(network, replay[block].matrices()), p)
@@ -103,12 +106,12 @@ def norms_along(paths: Paths, p: Norm, *, memory_budget: int | None = None) -> T
         for start, stop in _stretches(paths, memory_budget):
             segment = segments_of(paths, start, stop)
             patterns = patterns_along(paths, start, stop)
-            chosen, region = flips_between(paths, start + int(segment[0]) + 1, stop - 1 + int(segment[-1]))
+            flips, region = flips_between(paths, start + int(segment[0]) + 1, stop - 1 + int(segment[-1]))
             if 2 * len(region) < prod(paths.network.output_shape) * (stop - start):
-                replay = Replay(paths.network, patterns)
-                parts.append(_updated_norms(replay, segment, paths.flips[chosen], region - start, p))
+                replay = Replay(paths.network, patterns, stop - start)
+                parts.append(_updated_norms(replay, segment, flips, region - start, p))
             else:
-                parts.append(norms_of(paths.network, patterns, p, memory_budget=memory_budget))
+                parts.append(norms_of(paths.network, patterns, p, stop - start, memory_budget=memory_budget))
     return torch.cat(parts)
 
 
@@ -118,7 +121,8 @@ def _stretches(paths: Paths, memory_budget: int | None) -> Iterator[tuple[int, i
     _, region = flips_between(paths, 0, len(paths.position) - 1)
     numbers = torch.arange(count, device=region.device)
     cost = numbers + torch.searchsorted(region, numbers, right=True)
-    size = next(blocks(paths.network, 1 << 62, 1, region.device, memory_budget)).stop * _STRETCH
+    # One row for each flip, where a block of whole maps has one for each output.
+    size = next(blocks(paths.network, 1 << 62, 1, region.device, memory_budget)).stop
     start = 0
     while start < count:
         stop = max(start + 1, int(torch.searchsorted(cost, int(cost[start]) + size, right=True)))

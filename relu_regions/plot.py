@@ -189,8 +189,9 @@ def interval_density(
         xlabel="length of the interval, in units of $t$",
         ylabel="density per unit of $t$",
     )
-    ax.set_ylim(bottom=0)
-    ax.legend(frameon=False)
+    # Room above the densities for the legend.
+    ax.set_ylim(0, (1.15 + 0.08 * len(columns)) * max(ax.dataLim.ymax, 1e-300))
+    ax.legend(frameon=False, loc="upper left")
     if marks:
         _draw_atoms(ax, marks, shares)
     return ax
@@ -209,18 +210,19 @@ def _lengths(name: str, given: Array, marks: list[float]) -> Floats:
 
 def _draw_atoms(ax: Axes, marks: list[float], shares: Mapping[str, list[float]]) -> None:
     """Bars of the shares in a panel to the right."""
-    panel = ax.inset_axes((1.06, 0, 0.09 * len(marks) * len(shares) + 0.04, 1))
+    from mpl_toolkits.axes_grid1 import make_axes_locatable  # type: ignore[import-untyped]
+
+    size = f"{8 * len(marks) * len(shares) + 4}%"
+    panel = make_axes_locatable(ax).append_axes("right", size, pad=0.5)
     width = 0.8 / len(shares)
-    for place, (name, of_name) in enumerate(shares.items()):
+    for place, of_name in enumerate(shares.values()):
         centres = np.arange(len(marks)) + (place - (len(shares) - 1) / 2) * width
-        bars = panel.bar(centres, of_name, width * 0.9, color=_colour(place), alpha=0.75, label=name)
-        panel.bar_label(bars, [f"{share:.1%}" for share in of_name], fontsize="x-small", padding=1)
-    names = ["never ends" if math.isinf(mark) else f"exactly {mark:g}" for mark in marks]
+        bars = panel.bar(centres, of_name, width * 0.9, color=_colour(place), alpha=0.75)
+        panel.bar_label(bars, [f"{share:.1%}" if share else "" for share in of_name], fontsize="x-small", padding=1)
+    names = ["= ∞" if math.isinf(mark) else f"= {mark:g}" for mark in marks]
     panel.set_xticks(range(len(marks)), names)
-    panel.set(ylim=(0, 1), xlim=(-0.5, len(marks) - 0.5))
-    panel.set_xlabel("share of all")
-    panel.yaxis.tick_right()
-    panel.yaxis.set_major_formatter(lambda share, _: f"{share:.0%}")
+    panel.set_yticks([0, 0.5, 1], ["0%", "50%", "100%"], fontsize="x-small")
+    panel.set(ylim=(0, 1), xlim=(-0.5, len(marks) - 0.5), xlabel="share of all")
 
 
 def _axes(ax: Axes | None) -> Axes:

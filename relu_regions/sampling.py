@@ -8,10 +8,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from relu_regions.interval import Interval, _competing, competing_logits
+from relu_regions.interval import Interval
 from relu_regions.lines import Array, LineBatch, Model, Range
 from relu_regions.memory import free_memory
 from relu_regions.network import Network
+from relu_regions.outward import competing_classes, competing_logits
 from relu_regions.progress import Progress
 from relu_regions.steps import AffineStep
 
@@ -63,17 +64,18 @@ def sampled_interval(
     _check_num(num)
     lines = LineBatch.of(model, x, d, t_range, dtype)
     _check_finite(lines)
-    classes = _competing(lines, decision)
+    classes = competing_classes(lines, decision)
     rows = _rows_at_once(lines.network, lines.x, memory_budget)
     # Few enough lines together that a stack holds several samples of each, so that lines can leave early.
-    blocks = torch.arange(len(lines), device=lines.x.device).split(max(1, rows // 16))
-    parts = []
+    size = max(1, rows // 16)
+    parts = [_no_lines(lines)]
     with torch.no_grad(), Progress(len(lines), "sample", progress) as bar:
-        for block in blocks:
+        for start in range(0, len(lines), size):
+            block = torch.arange(start, min(len(lines), start + size), device=lines.x.device)
             parts.append(_searched(lines, classes, block, num, rows))
-            bar.reach(sum(map(len, parts)))
-    fields = (torch.cat([getattr(part, name) for part in parts]) for name in Interval.__dataclass_fields__)
-    return Interval(*fields)
+            bar.reach(start + len(block))
+    names = ("lo", "hi", "label", "label_lo", "label_hi", "tied")
+    return Interval(*(torch.cat([getattr(part, name) for part in parts]) for name in names))
 
 
 def _check_num(num: int) -> None:
@@ -105,6 +107,12 @@ def _rows_at_once(network: Network, x: Tensor, memory_budget: int | None) -> int
     return max(1, limit // bytes_each)
 
 
+def _no_lines(lines: LineBatch) -> Interval:
+    ends = lines.low[:0]
+    labels = torch.zeros_like(ends, dtype=torch.int64)
+    return Interval(ends, ends, labels, labels, labels, labels.bool())
+
+
 def _searched(lines: LineBatch, classes: Tensor, block: Tensor, num: int, rows: int) -> Interval:
     """The intervals of some of the lines, their numbers in ``block``."""
     logits = competing_logits(lines.network(lines.x[block]), classes)
@@ -112,10 +120,11 @@ def _searched(lines: LineBatch, classes: Tensor, block: Tensor, num: int, rows: 
     tied = (logits == logits.amax(1, keepdim=True)).sum(1) > 1
     lo, label_lo = _outwards(lines, classes, block, label, num, rows, -1)
     hi, label_hi = _outwards(lines, classes, block, label, num, rows, +1)
-    labels = [label, label_lo, label_hi]
     if lines.network.output_shape[0] > 1:
-        labels = [torch.where(label >= 0, classes[label.clamp_min(0)], -1) for label in labels]
-    return Interval(lo, hi, *labels, tied)
+        label, label_lo, label_hi = (
+            torch.where(places >= 0, classes[places.clamp_min(0)], -1) for places in (label, label_lo, label_hi)
+        )
+    return Interval(lo, hi, label, label_lo, label_hi, tied)
 
 
 def _outwards(

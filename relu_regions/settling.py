@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, get_args
 
 import torch
 from torch import Tensor
@@ -17,20 +17,39 @@ from relu_regions.points import Flips
 from relu_regions.steps import AffineStep
 
 if TYPE_CHECKING:
-    from relu_regions.rational import RationalPath
+    from relu_regions.rational import ExactNetwork, RationalInterval, RationalPath
 
-__all__ = ["Settled", "can_be_certain", "products_per_point", "settle"]
-
-
-def can_be_certain(network: Network) -> bool:
-    """Whether the error bounds cover the network: they do where every gate has knots."""
-    return all(isinstance(step.gate, Knots) for step in network.gates)
+__all__ = ["Resolve", "Settled", "may_settle", "settle", "settle_intervals", "worth_settling"]
 
 
-def products_per_point(network: Network) -> int:
-    """How many products one evaluation of the network takes: what a rational walk costs for each region, at most."""
+Resolve = Literal["auto", "always", "never"]
+
+# A rational walk handles some 10^8 products a second, so "auto" spends at most about ten seconds on a line.
+AFFORDABLE_PRODUCTS = 10**9
+
+
+def may_settle(resolve: Resolve, network: Network) -> bool:
+    """Whether doubt is wanted and can be told: the error bounds cover networks whose gates all have knots.
+
+    Raises:
+        ValueError: resolve is none of its values.
+    """
+    if resolve not in get_args(Resolve):
+        raise ValueError(f"resolve must be one of {get_args(Resolve)}, not {resolve!r}.")
+    return resolve != "never" and all(isinstance(step.gate, Knots) for step in network.gates)
+
+
+def worth_settling(doubt: Tensor, points: Tensor, resolve: Resolve, network: Network) -> list[int]:
+    """The lines in doubt to take to rational arithmetic.
+
+    Args:
+        doubt: ``(N,)`` bool.
+        points: how many points each line has, ``(N,)`` int64.
+    """
     affine = (step for step in network.steps if isinstance(step, AffineStep))
-    return sum(step.terms * math.prod(step.shape) for step in affine if step.constants)
+    products = sum(step.terms * math.prod(step.shape) for step in affine if step.constants)
+    affordable = points * products <= AFFORDABLE_PRODUCTS
+    return (doubt & affordable if resolve == "auto" else doubt).nonzero()[:, 0].tolist()
 
 
 @dataclass(frozen=True)
@@ -51,17 +70,27 @@ class Settled:
     flips: Flips
 
 
-def settle(lines: LineBatch, segments: list[int]) -> list[Settled]:
-    """Walk some segments of a batch in rational arithmetic."""
+def settle(lines: LineBatch, numbers: list[int]) -> list[Settled]:
+    """Walk some lines of a batch in rational arithmetic."""
     from relu_regions import rational
 
-    network = rational.ExactNetwork(lines.network.to(torch.float64, "cpu"))
-    result = []
-    for index in segments:
-        x, d = (part[index : index + 1].double().cpu() for part in (lines.x, lines.d))
-        path = rational.walk(network, x, d, (lines.low[index].item(), lines.high[index].item()))[0]
-        result.append(_rounded(path, lines))
-    return result
+    return [_rounded(path, lines) for path in rational.walk(*_exact(lines, numbers))]
+
+
+def settle_intervals(lines: LineBatch, numbers: list[int], classes: Tensor) -> list[RationalInterval]:
+    """The generalization intervals of some lines of a batch in rational arithmetic."""
+    from relu_regions import rational
+
+    decision = classes.tolist() if len(classes) > 1 else None
+    return rational.exact_interval(*_exact(lines, numbers), decision=decision)
+
+
+def _exact(lines: LineBatch, numbers: list[int]) -> tuple[ExactNetwork, Tensor, Tensor, tuple[Tensor, Tensor]]:
+    from relu_regions.rational import ExactNetwork
+
+    network = ExactNetwork(lines.network.to(torch.float64, "cpu"))
+    x, d, low, high = (part[numbers].double().cpu() for part in (lines.x, lines.d, lines.low, lines.high))
+    return network, x, d, (low, high)
 
 
 def _rounded(path: RationalPath, lines: LineBatch) -> Settled:
@@ -73,13 +102,20 @@ def _rounded(path: RationalPath, lines: LineBatch) -> Settled:
     rows = [number for number, flips in enumerate(path.flips, 1) for _ in flips]
     flips = [flip for flips in path.flips for flip in flips]
     columns = (rows, *([getattr(flip, name) for flip in flips] for name in ("gate", "unit", "before", "after")))
-    like = {"dtype": lines.x.dtype, "device": lines.x.device}
+    device = lines.x.device
+
+    def floats(numbers: object) -> Tensor:
+        return torch.tensor(numbers, dtype=lines.x.dtype, device=device)
+
+    def integers(numbers: object) -> Tensor:
+        return torch.tensor(numbers, dtype=torch.int64, device=device)
+
     return Settled(
-        position=torch.tensor(position, **like),
-        weight=torch.tensor([float(ok) for ok in finite], **like),
-        values=torch.tensor(values, **like).view(len(t), *shape),
-        first=[torch.tensor(pieces, dtype=torch.int64, device=lines.x.device) for pieces in path.first_patterns],
-        flips=Flips(*(torch.tensor(column, dtype=torch.int64, device=lines.x.device) for column in columns)),
+        position=floats(position),
+        weight=floats([float(ok) for ok in finite]),
+        values=floats(values).view(len(t), *shape),
+        first=[integers(pieces) for pieces in path.first_patterns],
+        flips=Flips(*(integers(column) for column in columns)),
     )
 
 

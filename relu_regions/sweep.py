@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from relu_regions.certainty import Certainty
-from relu_regions.gates import Knots
+from relu_regions.gates import Knots, rows
 from relu_regions.kernels import Placement, edge_pieces, kernel_for
 from relu_regions.memory import free_memory
 from relu_regions.network import Network
@@ -181,7 +181,7 @@ class Sweep:
         """Insert the gate's bends, then apply it."""
         number, gate = self._gate_of_step[points.step], step.gate
         name = step.inputs[0]
-        inputs = points.values[name].flatten(1)
+        inputs = rows(points.values[name])
         starts = points.starts_interval
         placed = self._kernel.place(gate, inputs, points.position, points.weight, starts, self.record)
         if self._needs(step, points, len(placed)) > self._allowance() and len(points) > 2:
@@ -196,7 +196,7 @@ class Sweep:
             del points.values[name]
         points = replace(self._inserted(points, placed), errors=errors)
         outputs = self._kernel.bend(gate, inputs, points.weight, placed)
-        points.values[step.output] = outputs.view(-1, *step.shape)
+        points.values[step.output] = outputs.view(len(points), *step.shape)
         if self.certainty is not None and isinstance(gate, Knots):
             errors[step.output] = self.certainty.applied(gate, errors[name], outputs)
             if name in self._releases[points.step]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Literal, get_args
 
 import torch
 from torch import Tensor
@@ -13,15 +12,10 @@ from relu_regions.lines import Array, LineBatch, Model, Range
 from relu_regions.paths import Paths
 from relu_regions.points import Flips, Points
 from relu_regions.progress import Progress
-from relu_regions.settling import Settled, can_be_certain, products_per_point, settle
+from relu_regions.settling import Resolve, Settled, may_settle, settle, worth_settling
 from relu_regions.sweep import Segments, Sweep
 
-__all__ = ["Resolve", "walk"]
-
-Resolve = Literal["auto", "always", "never"]
-
-# A rational walk handles some 10^8 products a second, so "auto" spends at most about ten seconds on a segment.
-AFFORDABLE_PRODUCTS = 10**9
+__all__ = ["walk"]
 
 
 def walk(
@@ -55,33 +49,20 @@ def walk(
     Raises:
         TypeError, ValueError, UnsupportedOperation: what was given cannot be walked; the text says why.
     """
-    if resolve not in get_args(Resolve):
-        raise ValueError(f"resolve must be one of {get_args(Resolve)}, not {resolve!r}.")
     lines = LineBatch.of(model, x, d, t_range, dtype)
+    certainty = Certainty(lines.network, dtype) if may_settle(resolve, lines.network) else None
     starts = torch.stack([lines.low, lines.low.clamp(0, 0), lines.high], 1).to(dtype)
+    sweep = Sweep(lines.network, Segments(lines.x, lines.d, starts), True, memory_budget, certainty=certainty)
     collected = Collected(lines)
     with torch.no_grad(), Progress(len(lines), "walk", progress) as bar:
-        bounded = resolve != "never" and can_be_certain(lines.network)
-        certainty = Certainty(lines.network, dtype) if bounded else None
-        for points in Sweep(
-            lines.network, Segments(lines.x, lines.d, starts), True, memory_budget, certainty=certainty
-        ):
+        for points in sweep:
             collected.add(points)
             bar.reach(int(points.segments.max()))
         paths = collected.paths()
-        doubtful = _to_settle(paths, resolve)
+        if certainty is None:
+            return paths
+        doubtful = worth_settling(~paths.certain, paths.region_counts, resolve, lines.network)
         return with_settled(paths, doubtful, settle(lines, doubtful)) if doubtful else paths
-
-
-def _to_settle(paths: Paths, resolve: Resolve) -> list[int]:
-    """The segments to walk again in rational arithmetic."""
-    if resolve == "never" or paths.certain.all():
-        return []
-    doubtful = ~paths.certain
-    if resolve == "auto":
-        products = products_per_point(paths.network) * paths.region_counts
-        doubtful &= products <= AFFORDABLE_PRODUCTS
-    return doubtful.nonzero()[:, 0].tolist()
 
 
 class Collected:

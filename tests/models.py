@@ -174,5 +174,6 @@ ARCHITECTURES = [
     Architecture("weight norm", lambda: nn.Sequential(nn.utils.parametrizations.weight_norm(Linear(5, 8)), nn.ReLU(), Linear(8, 3)), (5,)),
     Architecture("spectral norm", lambda: nn.Sequential(nn.utils.parametrizations.spectral_norm(Linear(5, 8)), nn.ReLU(), Linear(8, 3)), (5,)),
     Architecture("sum, mean, slices", wrapped(lambda m, x: torch.stack([(h := torch.relu(m.a(x)))[:, ::2].sum(1), h[:, 1:].mean(1), h[:, 3], -h[:, [0, 2, 4]].sum(1)], 1), a=lambda: Linear(5, 9)), (5,)),
+    Architecture("one number for each point", wrapped(lambda m, x: m.b(torch.relu(m.a(x)[:, 0])[:, None]), a=lambda: Linear(5, 1), b=lambda: Linear(1, 3)), (5,)),
     Architecture("split and chunk", wrapped(lambda m, x: (p := torch.relu(m.a(x)).chunk(3, 1))[0] - p[1] + 2 * p[2].flip(1), a=lambda: Linear(5, 9)), (5,)),
 ]  # fmt: skip

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import relu_regions as rr
-from relu_regions import walker
+from relu_regions import settling
 from tests.models import mlp
 from tests.networks import network_of
 from tests.oracles import fractions_walk as truth
@@ -21,7 +21,7 @@ WITH_KNOTS = [name for name in GATES if name not in ("hardsigmoid", "maxout")]
 KNOTS = {"gates": st.lists(st.sampled_from(WITH_KNOTS), min_size=1, max_size=2), "skips": st.booleans()}
 
 
-def walked(case: Case, resolve: walker.Resolve = "auto") -> rr.Paths:
+def walked(case: Case, resolve: settling.Resolve = "auto") -> rr.Paths:
     x, d = (torch.tensor([numbers], dtype=torch.float64) for numbers in (case.x, case.d))
     return rr.walk(network_of(case.layers, len(case.x)), x, d, (case.lo, case.hi), resolve=resolve)
 
@@ -42,11 +42,11 @@ def assert_true(paths: rr.Paths, case: Case) -> None:
 @settings(max_examples=200, deadline=None)
 @given(cases(**KNOTS))
 def test_bounds_that_leave_no_doubt_are_right(case: Case) -> None:
-    allowed, walker.AFFORDABLE_PRODUCTS = walker.AFFORDABLE_PRODUCTS, -1
+    allowed, settling.AFFORDABLE_PRODUCTS = settling.AFFORDABLE_PRODUCTS, -1
     try:
         paths = walked(case)
     finally:
-        walker.AFFORDABLE_PRODUCTS = allowed
+        settling.AFFORDABLE_PRODUCTS = allowed
     assert not paths.settled.any()
     if paths.certain.all():
         assert_true(paths, case)
@@ -112,3 +112,47 @@ def test_never_leaves_doubt_alone() -> None:
     assert paths.t_error is None and not paths.certain.any() and not paths.settled.any()
     with pytest.raises(ValueError, match="resolve must be one of"):
         rr.walk(model, -d, d, (-1, 3), resolve="sometimes")  # type: ignore[arg-type]
+
+
+def interval_of(case: Case) -> rr.Interval:
+    x, d = (torch.tensor([numbers], dtype=torch.float64) for numbers in (case.x, case.d))
+    return rr.exact_interval(network_of(case.layers, len(case.x)), x, d, (case.lo, case.hi))
+
+
+def assert_true_interval(interval: rr.Interval, case: Case) -> None:
+    expected = truth.exact_interval(case.layers, case.x, case.d, case.lo, case.hi)
+    found = {name: column[0].item() for name, column in interval.numpy().items()}
+    for name in ("label", "label_lo", "label_hi", "tied"):
+        assert found[name] == getattr(expected, name), name
+    for name in ("lo", "hi"):
+        end, exact, error = found[name], getattr(expected, name), found[f"{name}_error"]
+        assert end == exact or math.isinf(error) or abs(Fraction(end) - exact) <= Fraction(error), name
+
+
+@settings(max_examples=200, deadline=None)
+@given(cases(**KNOTS))
+def test_every_interval_is_settled_by_default(case: Case) -> None:
+    interval = interval_of(case)
+    assert interval.certain is not None and interval.certain.all()
+    assert_true_interval(interval, case)
+
+
+@settings(max_examples=200, deadline=None)
+@given(cases(**KNOTS))
+def test_intervals_without_doubt_are_right(case: Case) -> None:
+    allowed, settling.AFFORDABLE_PRODUCTS = settling.AFFORDABLE_PRODUCTS, -1
+    try:
+        interval = interval_of(case)
+    finally:
+        settling.AFFORDABLE_PRODUCTS = allowed
+    if interval.certain is not None and interval.certain.all():
+        assert_true_interval(interval, case)
+
+
+def test_ordinary_intervals_need_no_settling() -> None:
+    torch.manual_seed(0)
+    model = mlp(64, 64, 64, 10).eval()
+    x, d = torch.randn(2, 200, 64)
+    interval = rr.exact_interval(model, x, d)
+    assert interval.certain is not None and interval.certain.all()
+    assert interval.settled is not None and int(interval.settled.sum()) <= 4

@@ -4,22 +4,40 @@ from __future__ import annotations
 
 from functools import cache
 from importlib.util import find_spec
-from types import ModuleType
+from typing import Protocol, cast
 
 import torch
+from torch import Tensor
 
+from relu_regions.gates import Gate
 from relu_regions.kernels import reference
 from relu_regions.kernels.bends import edge_pieces
 from relu_regions.kernels.placement import Placement
 
-__all__ = ["Placement", "edge_pieces", "kernel_for"]
+__all__ = ["Kernel", "Placement", "edge_pieces", "kernel_for"]
+
+
+class Kernel(Protocol):
+    """What a backend answers; :mod:`relu_regions.kernels.reference` says what each function does."""
+
+    def place(
+        self, gate: Gate, inputs: Tensor, position: Tensor, weight: Tensor | None, starts_interval: Tensor, record: bool
+    ) -> Placement: ...
+
+    def insert(self, values: Tensor, placement: Placement) -> Tensor: ...
+
+    def bend(self, gate: Gate, inputs: Tensor, weight: Tensor | None, placement: Placement) -> Tensor: ...
+
+    def rows_in_doubt(self, distance: Tensor, bound: Tensor, before: Tensor, after: Tensor) -> Tensor: ...
+
+    def largest(self, values: Tensor) -> Tensor: ...
 
 
 @cache
-def kernel_for(device: torch.device) -> ModuleType:
+def kernel_for(device: torch.device) -> Kernel:
     """The fastest installed backend for a device; it is loaded when first asked for."""
     if device.type == "cpu" and find_spec("numba") is not None:
         from relu_regions.kernels import compiled
 
-        return compiled
-    return reference
+        return cast(Kernel, compiled)
+    return cast(Kernel, reference)

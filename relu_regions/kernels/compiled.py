@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from relu_regions.gates import Gate, Knots
+from relu_regions.gates import Gate, Knots, rows
 from relu_regions.kernels import loops, reference
 from relu_regions.kernels.bends import Bends, Changes, changes_at_points
 from relu_regions.kernels.placement import Placement
@@ -50,11 +50,11 @@ def place(
 
 def insert(values: Tensor, placement: Placement) -> Tensor:
     """As reference.insert."""
-    flat = values.reshape(len(values), -1)
+    flat = rows(values)
     result = flat.new_empty(len(placement), flat.shape[1])
     arrays = (placement.added, placement.left, placement.right)
     loops.insert(flat.contiguous().numpy(), *(a.numpy() for a in arrays), _first_new(placement), result.numpy())
-    return result.view(-1, *values.shape[1:])
+    return result.view(len(placement), *values.shape[1:])
 
 
 def bend(gate: Gate, inputs: Tensor, weight: Tensor | None, placement: Placement) -> Tensor:
@@ -88,7 +88,7 @@ def rows_in_doubt(distance: Tensor, bound: Tensor, before: Tensor, after: Tensor
 def largest(values: Tensor) -> Tensor:
     """As reference.largest."""
     result = values.new_zeros(len(values))
-    loops.largest(values.flatten(1).contiguous().numpy(), result.numpy())
+    loops.largest(rows(values).contiguous().numpy(), result.numpy())
     return result
 
 

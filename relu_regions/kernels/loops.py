@@ -1,14 +1,17 @@
-"""The loops that numba compiles: plain arrays in and out, no torch."""
+"""The loops that numba compiles: plain arrays in and out, no torch.
 
-from numba import njit, prange
+They run on one thread: on busy cores, a second pool of threads beside torch's own made the walk ten times slower.
+"""
+
+from numba import njit
 
 __all__ = ["count", "insert", "insert_relu", "largest", "locate", "rows", "rows_in_doubt", "zero"]
 
 
-@njit(cache=True, parallel=True, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy")
 def count(z, w, knots, starts_interval, counts):
     on_knot = 0
-    for i in prange(z.shape[0]):
+    for i in range(z.shape[0]):
         if starts_interval[i]:
             count, zeros = 0, 0
             for k in range(knots.shape[0]):
@@ -22,7 +25,7 @@ def count(z, w, knots, starts_interval, counts):
     return on_knot
 
 
-@njit(cache=True, parallel=True, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy")
 def locate(
     z,
     p,
@@ -44,7 +47,7 @@ def locate(
     added,
     weighted,
 ):
-    for i in prange(z.shape[0]):
+    for i in range(z.shape[0]):
         if counts[i] == 0:
             continue
         n = starts[i]
@@ -78,7 +81,7 @@ def locate(
         added[i] = fresh
 
 
-@njit(cache=True, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy")
 def rows(counts, starts, added, first_new, inside, opens, ends, bend_row):
     for i in range(len(counts)):
         at = i + first_new[i]
@@ -92,9 +95,9 @@ def rows(counts, starts, added, first_new, inside, opens, ends, bend_row):
                 bend_row[m] = i + first_new[i]
 
 
-@njit(cache=True, parallel=True, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy")
 def insert(values, added, left, right, first_new, result):
-    for i in prange(values.shape[0]):
+    for i in range(values.shape[0]):
         at, g = i + first_new[i], first_new[i]
         result[at] = values[i]
         for _ in range(added[i]):
@@ -104,9 +107,9 @@ def insert(values, added, left, right, first_new, result):
             g += 1
 
 
-@njit(cache=True, parallel=True, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy")
 def insert_relu(values, added, left, right, first_new, result):
-    for i in prange(values.shape[0]):
+    for i in range(values.shape[0]):
         at, g = i + first_new[i], first_new[i]
         for u in range(values.shape[1]):
             result[at, u] = max(values[i, u], 0.0)
@@ -117,16 +120,16 @@ def insert_relu(values, added, left, right, first_new, result):
             g += 1
 
 
-@njit(cache=True, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy")
 def zero(rows, units, inside, outputs):
     for m in range(len(rows)):
         if inside[m]:
             outputs[rows[m], units[m]] = 0.0
 
 
-@njit(cache=True, parallel=True, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy")
 def rows_in_doubt(distance, bound, before, after, doubt):
-    for i in prange(distance.shape[0]):
+    for i in range(distance.shape[0]):
         earlier, later = max(i - 1, 0), min(i + 1, distance.shape[0] - 1)
         count = 0
         for u in range(distance.shape[1]):
@@ -139,9 +142,9 @@ def rows_in_doubt(distance, bound, before, after, doubt):
         doubt[i] = count > 0
 
 
-@njit(cache=True, parallel=True, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy")
 def largest(values, result):
-    for i in prange(values.shape[0]):
+    for i in range(values.shape[0]):
         size = result[i]
         for u in range(values.shape[1]):
             size = max(size, abs(values[i, u]))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from relu_regions.gates import Gate
+from relu_regions.gates import Gate, rows
 from relu_regions.kernels.bends import Changes, changes_at_points, find_bends
 from relu_regions.kernels.placement import Placement
 
@@ -97,5 +97,5 @@ def rows_in_doubt(distance: Tensor, bound: Tensor, before: Tensor, after: Tensor
 
 def largest(values: Tensor) -> Tensor:
     """The largest absolute number of each row, ``(P,)``; 0 for rows without numbers."""
-    flat = values.flatten(1)
+    flat = rows(values)
     return flat.abs().amax(1) if flat.shape[1] else flat.new_zeros(len(flat))

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from relu_regions.gates import Maximum
+from relu_regions.gates import Maximum, rows
 from relu_regions.operations.registry import (
     Call,
     Value,
@@ -41,13 +41,10 @@ def _flat_concatenation(call: Call, parts: Sequence[Any], values: list[Value]) -
 
     def join(*points: Tensor) -> Tensor:
         if len(positions) == 1:
-            return points[0].flatten(1)
+            return rows(points[0])
         empty = points[0]
         return torch.cat(
-            [
-                points[p].flatten(1) if p >= 0 else empty.new_zeros(empty.shape[0], size)
-                for p, size in zip(positions, sizes)
-            ],
+            [rows(points[p]) if p >= 0 else empty.new_zeros(empty.shape[0], size) for p, size in zip(positions, sizes)],
             dim=1,
         )
 

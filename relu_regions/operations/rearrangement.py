@@ -134,8 +134,10 @@ def _pad(call: Call) -> list[Step]:
         return _rearrangement(call)
     if call.origin.operation == "pad":
         filling = call.argument(3, "value", 0)
-    if len(padding) > 2 * len(value.shape):
+    own = 2 * len(value.shape)
+    if any(padding[own:]):
         raise call.refuse("it pads the batch")
+    padding = padding[:own]
     bias = None
     if filling:
         bias = functional.pad(torch.zeros(1, *value.shape, dtype=torch.float64), padding, value=float(filling))

@@ -65,7 +65,13 @@ class Endpoint:
 
     @classmethod
     def at(cls, exact: Number, given: float | None = None) -> Endpoint:
-        """The end at a number, with its neighbours."""
+        """The end at a number, with its neighbours.
+
+        Raises:
+            CertificateError: one of exact and given is infinite, and the other is not the same.
+        """
+        if given is not None and given != exact and (isinstance(exact, float) or math.isinf(given)):
+            raise CertificateError(f"The end is {exact}, but {given} was given.")
         if isinstance(exact, float):
             return cls(exact, exact, exact, given, None if given is None else Fraction(0))
         error = None if given is None else Fraction(given) - exact

@@ -50,6 +50,8 @@ def _check_question(made: Certificate) -> None:
     """What is asked for, and the ends: all that does not depend on the network."""
     if question_digest(made.input_shape, made.x, made.d, made.t_range, made.classes) != made.question:
         _reject("x, d, t_range or classes are not those that it was made for")
+    if not any(made.d):
+        _reject("its direction is zero")
     low, high, lo, hi = *made.t_range, made.lo.exact, made.hi.exact
     if not (low <= lo <= 0 <= hi <= high and low < high):
         _reject("its ends are not around 0 and inside of t_range")
@@ -134,7 +136,7 @@ class _Check:
         tables, changes = step.at(value.exponent), self.changes[gate]
         made = _Value(value.exponent + step.slope_exponent, {}, {}, [{} for _ in self.points])
         jumps = [{**dict.fromkeys(c, 0), **jump} if c else jump for c, jump in zip(changes, value.jumps)]
-        events = _events(step.size, jumps)
+        events = _events(jumps)
         for unit, piece in enumerate(self.certificate.first_pattern[gate]):
             table = tables[unit if len(tables) > 1 else 0]
             knots, slopes, last = table.knots, table.slopes, len(table.knots)
@@ -144,7 +146,7 @@ class _Check:
                 _reject(f"unit {unit} of gate {gate} starts on another piece")
             made.intercept[unit] = slopes[piece] * intercept + table.offsets[piece]
             made.slope[unit] = slopes[piece] * slope
-            for k, jump in events[unit]:
+            for k, jump in events.get(unit, ()):
                 top, bottom = point = self.points[k]
                 at, old = intercept * bottom + slope * top, (intercept, slope)
                 before, after = changes[k].get(unit, (piece, piece))
@@ -167,16 +169,16 @@ class _Check:
 
     def _maximum(self, gate: int, step: ExactMaximum, value: _Value) -> _Value:
         made = _Value(value.exponent, {}, {}, [{} for _ in self.points])
-        events = _events(1 + max((i for window in step.windows for _, i in window), default=0), value.jumps)
-        turns = _events(step.size, [dict.fromkeys(changes, 0) for changes in self.changes[gate]])
+        events = _events(value.jumps)
+        turns = _events([dict.fromkeys(changes, 0) for changes in self.changes[gate]])
         for unit, (window, piece) in enumerate(zip(step.windows, self.certificate.first_pattern[gate])):
             lines = {p: (value.intercept.get(i, 0), value.slope.get(i, 0)) for p, i in window}
             if piece != _leader(lines, *self.start):
                 _reject(f"unit {unit} of gate {gate} starts on another piece")
             made.intercept[unit], made.slope[unit] = lines[piece]
-            moves: dict[int, list[tuple[int, int]]] = {k: [] for k, _ in turns[unit]}
+            moves: dict[int, list[tuple[int, int]]] = {k: [] for k, _ in turns.get(unit, ())}
             for position, i in window:
-                for k, jump in events[i]:
+                for k, jump in events.get(i, ()):
                     moves.setdefault(k, []).append((position, jump))
             for k in sorted(moves):
                 point, old = self.points[k], lines[piece][1]
@@ -218,7 +220,7 @@ class _Check:
                 self._check_beyond(lines, points[0], -1, made.label_lo)
             elif region == len(points) and made.label_hi >= 0:
                 self._check_beyond(lines, points[-1], 1, made.label_hi)
-            else:
+            elif made.lo.exact != made.hi.exact:  # there is a region
                 left = points[region - 1] if region else self.start[0]
                 self._check_lead(lines, left, points[region] if region < len(points) else self.stop[0])
 
@@ -261,12 +263,12 @@ def _lifted(value: _Value, exponent: int) -> _Value:
     return _Value(exponent, vectors[0], vectors[1], vectors[2:])
 
 
-def _events(size: int, jumps: Sequence[SparseVector]) -> list[list[tuple[int, int]]]:
-    """For each function the points at which it bends, with the jump."""
-    events: list[list[tuple[int, int]]] = [[] for _ in range(size)]
+def _events(jumps: Sequence[SparseVector]) -> dict[int, list[tuple[int, int]]]:
+    """For each function that bends the points at which it does, with the jump."""
+    events: dict[int, list[tuple[int, int]]] = {}
     for k, jump in enumerate(jumps):
         for unit, number in jump.items():
-            events[unit].append((k, number))
+            events.setdefault(unit, []).append((k, number))
     return events
 
 

@@ -230,7 +230,33 @@ def _coefficients(step: AffineStep, shapes: list[tuple[int, ...]]) -> list[Coeff
             return [matrix]
         if step.function is torch.matmul:
             return [matrix.T]
-    return [_probed(step, shapes, place) for place in range(len(shapes))]
+    if step.origin.operation.startswith("conv") and len(step.constants) == 1:
+        return [_convolution(step, shapes[0])]
+    found = []
+    for place in range(len(shapes)):
+        taken = _taken(step, shapes, place)
+        found.append(_probed(step, shapes, place) if taken is None else taken)
+    return found
+
+
+def _taken(step: AffineStep, shapes: list[tuple[int, ...]], place: int) -> sparse.csc_array | None:
+    """The matrix of one input where every output takes one number of it at most: a rearrangement, a scale, a sum.
+
+    With ones for constants the coefficients of an output are non-negative. Where they add up to 1 and their mean
+    position has no variance, there is one of them.
+    """
+    width = prod(shapes[place])
+    position = torch.arange(width, dtype=torch.float64)
+    inputs = [position.new_zeros(3, *shape) for shape in shapes]
+    inputs[place] = torch.stack([torch.ones_like(position), position, position**2]).view(3, *shapes[place])
+    plain = step.function(*inputs, *(torch.ones_like(constant) for constant in step.constants))
+    total, mean, square = plain.reshape(3, -1).numpy()
+    takes = total == 1
+    if not (takes | (total == 0)).all() or not (mean**2 == square).all():
+        return None
+    entries = step.linear(*(value[:1] for value in inputs)).reshape(-1).numpy()
+    positions = takes.nonzero()[0], mean[takes].astype(np.int64)
+    return sparse.csc_array((entries[takes], positions), shape=(prod(step.shape), width))
 
 
 def _probed(step: AffineStep, shapes: list[tuple[int, ...]], place: int) -> sparse.csc_array:
@@ -249,6 +275,35 @@ def _probed(step: AffineStep, shapes: list[tuple[int, ...]], place: int) -> spar
         inputs[place] = probes.view(stop - start, *shapes[place])
         blocks.append(sparse.csr_array(step.linear(*inputs).reshape(stop - start, height).numpy()))
     return sparse.csc_array(sparse.vstack(blocks).T) if blocks else sparse.csc_array((height, width))
+
+
+def _convolution(step: AffineStep, shape: tuple[int, ...]) -> sparse.csc_array:
+    """The matrix of a convolution, transposed or not, without a probe for every input.
+
+    With each place of the kernel, an output takes at most one place of the input. The convolution itself tells which:
+    for a kernel that is 1 at this place and 0 elsewhere it gives the numbers of the input's places.
+    """
+    weight, transposed = step.constants[0].numpy(), "transpose" in step.origin.operation
+    kernel, space, size = weight.shape[2:], shape[1:], prod(shape[1:])
+    groups = (step.shape[0] if transposed else shape[0]) // weight.shape[1]
+    weight = weight.reshape(groups, -1, *weight.shape[1:])
+    weight = weight.swapaxes(1, 2) if transposed else weight  # (groups, outputs, inputs, *kernel)
+    outputs, inputs = (np.arange(groups * count).reshape(groups, count) for count in weight.shape[1:3])
+    numbers = torch.arange(1, size + 1, dtype=torch.float64).view(1, 1, *space).expand(1, groups, *space)
+    rows, columns, entries = [], [], []
+    for place in np.ndindex(*kernel):
+        probe = torch.zeros(groups, 1, *kernel, dtype=torch.float64)
+        probe[(..., *place)] = 1
+        taken = step.function(numbers, probe)[0, 0].reshape(-1).numpy().astype(np.int64) - 1
+        given = np.flatnonzero(taken >= 0)
+        block = np.broadcast_to(weight[(..., *place)][..., None], (*weight.shape[:3], len(given)))
+        row = outputs[:, :, None, None] * len(taken) + given
+        column = inputs[:, None, :, None] * size + taken[given]
+        rows.append(np.broadcast_to(row, block.shape).reshape(-1))
+        columns.append(np.broadcast_to(column, block.shape).reshape(-1))
+        entries.append(block.reshape(-1))
+    positions = np.concatenate(rows), np.concatenate(columns)
+    return sparse.csc_array((np.concatenate(entries), positions), shape=(prod(step.shape), prod(shape)))
 
 
 def _integer_matrix(coefficients: Coefficients) -> tuple[Matrix, int]:

@@ -18,7 +18,7 @@ from relu_regions.rational.walk import ExactLines, ExactModel, ExactRange
 __all__ = ["RationalInterval", "competing_classes", "exact_interval", "interval_on"]
 
 # How many regions of the first gate go on together from x outwards, before the class is looked at.
-_WINDOW = 8
+_WINDOW = 16
 
 
 @dataclass(frozen=True)

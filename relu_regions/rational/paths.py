@@ -24,7 +24,7 @@ class RationalPath:
     stretch: Stretch
     output_name: str
 
-    @property
+    @cached_property
     def t(self) -> list[Fraction | float]:
         """Both ends of the range and every breakpoint, in order; infinite ends are floats."""
         return [point.t for point in self.stretch.ends]
@@ -34,7 +34,7 @@ class RationalPath:
         """The breakpoints alone."""
         return [Fraction(point.numerator, point.denominator) for point in self.stretch.points]
 
-    @property
+    @cached_property
     def flips(self) -> list[list[Flip]]:
         """For each breakpoint the units that change their piece there, by gate and unit."""
         return [sorted(flips) for flips in self.stretch.flips]

@@ -6,7 +6,6 @@ import math
 from fractions import Fraction
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -19,8 +18,8 @@ from relu_regions.gates import Knots
 from relu_regions.network import Network
 from relu_regions.operations import UnsupportedOperation
 from relu_regions.rational import arithmetic
-from relu_regions.rational.arithmetic import Point, SparseMatrix, dyadic
-from relu_regions.rational.coefficients import ExactAffine, ExactNetwork
+from relu_regions.rational.arithmetic import Point
+from relu_regions.rational.coefficients import ExactNetwork
 from relu_regions.rational.walk import walk_between
 from relu_regions.steps import GateStep, Origin
 from tests.models import ARCHITECTURES, Architecture, mlp
@@ -176,7 +175,11 @@ def test_random_networks_are_walked_exactly(case: Case) -> None:
     assert_true(case)
 
 
-@pytest.mark.parametrize("backend", [pytest.param(True, marks=pytest.mark.skipif(not arithmetic.FLINT, reason="needs python-flint")), False], ids=["flint", "python"])
+@pytest.mark.parametrize(
+    "backend",
+    [pytest.param(True, marks=pytest.mark.skipif(not arithmetic.FLINT, reason="needs python-flint")), False],
+    ids=["flint", "python"],
+)
 @pytest.mark.parametrize("line", LINES)
 def test_every_flavour_on_every_line(line: str, backend: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(arithmetic, "FLINT", backend)
@@ -229,48 +232,7 @@ def test_the_float_walk_agrees(architecture: Architecture) -> None:
                 assert float(getattr(interval, name)) == pytest.approx(end, rel=1e-9, abs=1e-12)
 
 
-# ---------------------------------------------------------------- coefficients
-
-
-@given(st.lists(st.floats(allow_nan=False, allow_infinity=False)))
-def test_dyadic_integers_are_the_floats(numbers: list[float]) -> None:
-    integers, exponent = dyadic(np.array(numbers, dtype=np.float64))
-    assert exponent >= 0
-    assert [Fraction(integer, 2**exponent) for integer in integers] == [Fraction(number) for number in numbers]
-    assert exponent == 0 or any(integer % 2 for integer in integers)
-
-
-def test_dyadic_refuses_infinity() -> None:
-    with pytest.raises(ValueError, match="infinity"):
-        dyadic(np.array([1.0, math.inf]))
-
-
-def test_a_convolution_is_sparse() -> None:
-    network = Network.from_module(nn.Conv2d(2, 3, 3).double().eval(), (2, 9, 9))
-    (step,) = (step for step in ExactNetwork(network).steps if isinstance(step, ExactAffine))
-    (matrix,) = step.matrices
-    assert isinstance(matrix, SparseMatrix)
-    assert len(matrix.entries) == 3 * 7 * 7 * 2 * 9
-
-
-def test_the_digest_tells_networks_apart() -> None:
-    def digest(model: nn.Module) -> str:
-        return ExactNetwork(Network.from_module(model.eval(), (4,))).digest
-
-    model = mlp(4, 5, 3).double()
-    known = digest(model)
-    assert digest(model) == known
-    with torch.no_grad():
-        model[2].weight[1, 2] = math.nextafter(float(model[2].weight[1, 2]), 9)
-    assert digest(model) != known
-    assert digest(nn.Sequential(model[0], nn.LeakyReLU(0.1), model[2])) != digest(model)
-
-
-def test_a_gate_that_jumps_is_refused() -> None:
-    gate = Knots.of([3.0], [1 / 6, 0.0], [0.5, 1.0])
-    step = GateStep("y", ("x",), (2,), Origin("head", "hardsigmoid"), gate)
-    with pytest.raises(UnsupportedOperation, match="hardsigmoid in head jumps"):
-        rational.walk(Network((step,), "x", "y", (2,), (2,)), row(0.0, 1.0), row(1.0, 1.0))
+# ---------------------------------------------------------------- points, and what is refused
 
 
 def test_points_are_ordered_exactly() -> None:
@@ -279,9 +241,6 @@ def test_points_are_ordered_exactly() -> None:
     points = [Point.of(number) for number in numbers]
     for shuffled in (points[::-1], points[3:] + points[:3]):
         assert sorted(shuffled, key=lambda point: point.order) == points
-
-
-# ---------------------------------------------------------------- what is refused
 
 
 @pytest.mark.parametrize(
@@ -305,4 +264,13 @@ def test_the_model_comes_back_untouched() -> None:
     model = mlp(3, 4, 2).float().eval()
     before = {name: value.clone() for name, value in model.state_dict().items()}
     rational.walk(model, torch.zeros(1, 3), torch.ones(1, 3))
-    assert all(torch.equal(value, before[name]) and value.dtype == torch.float32 for name, value in model.state_dict().items())
+    assert all(
+        torch.equal(value, before[name]) and value.dtype == torch.float32 for name, value in model.state_dict().items()
+    )
+
+
+def test_a_gate_that_jumps_is_refused() -> None:
+    gate = Knots.of([3.0], [1 / 6, 0.0], [0.5, 1.0])
+    step = GateStep("y", ("x",), (2,), Origin("head", "hardsigmoid"), gate)
+    with pytest.raises(UnsupportedOperation, match="hardsigmoid in head jumps"):
+        rational.walk(Network((step,), "x", "y", (2,), (2,)), row(0.0, 1.0), row(1.0, 1.0))

@@ -1,0 +1,172 @@
+"""The subcommands of `relu-regions`. Needs the extra "demo" (typer and rich)."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+import os
+import sys
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any, BinaryIO
+
+import numpy as np
+import typer
+from numpy.typing import NDArray
+
+from relu_regions.archive import load_program
+from relu_regions.interval import exact_interval
+from relu_regions.lines import LineBatch
+from relu_regions.network import Network
+from relu_regions.progress import Progress
+
+__all__ = ["application"]
+
+_LINES_AT_ONCE = 1024
+
+application = typer.Typer(
+    help="Exact linear regions and generalization intervals of piecewise-linear networks.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+ModelFile = Annotated[Path, typer.Option("--model", help="A torch.export program (.pt2) or an ONNX file (.onnx).")]
+
+
+@application.command()
+def demo(
+    out: Annotated[Path, typer.Option(help="Folder for the pictures.")] = Path("relu_regions_demo"),
+    seed: Annotated[int, typer.Option(min=0, help="Of the data, the weights and the sample.")] = 0,
+    per_class: Annotated[int, typer.Option(min=2, help="Samples of each class whose pairs are walked.")] = 10,
+) -> None:
+    """Train on real digits and two moons, and compare exact intervals with sampled ones; takes seconds."""
+    from relu_regions.demo import run_demo
+
+    run_demo(out, seed=seed, per_class=per_class)
+
+
+@application.command()
+def describe(model: ModelFile) -> None:
+    """Show a model as the walk sees it: its steps, and the units that bend."""
+    print(_network(model).describe())
+
+
+@application.command()
+def interval(
+    model: ModelFile,
+    x: Annotated[Path, typer.Option("--x", help="Points (N, *input_shape): .npy, or .npz with an array x.")],
+    d: Annotated[
+        Path | None,
+        typer.Option("--d", help="Directions, one or N: .npy, or .npz with an array d; by default that of --x."),
+    ] = None,
+    t_range: Annotated[tuple[float, float], typer.Option("--range", help="Ends of t around 0.", metavar="LO HI")] = (
+        -math.inf,
+        math.inf,
+    ),
+    out: Annotated[
+        Path | None, typer.Option(help="Result: .csv, .json or .npz; by default CSV on standard output.")
+    ] = None,
+) -> None:
+    """How far along x + t d the class at x holds, exactly."""
+    if out is not None and out.suffix not in _WRITERS:
+        raise ValueError(f"--out must end in {', '.join(_WRITERS)}, not {out.suffix or 'nothing'}: {out}")
+    if out is not None and not out.absolute().parent.is_dir():
+        raise ValueError(f"there is no folder {out.absolute().parent}")
+    network = _network(model)
+    directions = _array(x, "d", alone=False) if d is None else _array(d, "d")
+    found = _intervals(LineBatch.of(network, _array(x, "x"), directions, t_range), t_range)
+    if out is None:
+        _write_csv(found, sys.stdout.buffer)
+    else:
+        _write(found, out)
+        print(f"{len(found['lo'])} intervals in {out}")
+
+
+# ---------------------------------------------------------------- in
+
+
+def _network(path: Path) -> Network:
+    if not path.is_file():
+        raise ValueError(f"there is no file {path}")
+    if path.suffix == ".onnx":
+        return Network.from_onnx(path)
+    if path.suffix == ".pt2":
+        return Network.from_exported(load_program(path))
+    raise ValueError(
+        f"{path} is neither .pt2 nor .onnx: save a model with "
+        "torch.export.save(torch.export.export(model, (x,), dynamic_shapes=({0: torch.export.Dim('N')},)), 'model.pt2')"
+    )
+
+
+def _array(path: Path, name: str, alone: bool = True) -> NDArray[Any]:
+    """The array of this name in a file; also one without a name, or the only one, if ``alone``."""
+    try:
+        loaded = np.load(path, allow_pickle=False)
+        arrays = {"": loaded} if isinstance(loaded, np.ndarray) else dict(loaded)
+    except (EOFError, ValueError, zipfile.BadZipFile) as error:
+        raise ValueError(f"{path} holds no arrays that numpy reads without pickle: {error}") from None
+    if name in arrays:
+        return arrays[name]
+    if alone and len(arrays) == 1:
+        return next(iter(arrays.values()))
+    names = ", ".join(repr(key) for key in arrays if key) or "one without a name"
+    raise ValueError(f"{path} holds no array {name!r}, only {names}; --{name} takes the file of another")
+
+
+# ---------------------------------------------------------------- out
+
+Columns = dict[str, NDArray[Any]]
+
+
+def _intervals(lines: LineBatch, t_range: tuple[float, float]) -> Columns:
+    """The intervals of all lines, batch by batch."""
+    parts = []
+    with Progress(len(lines), "intervals") as bar:
+        for start in range(0, max(1, len(lines)), _LINES_AT_ONCE):
+            rows = slice(start, start + _LINES_AT_ONCE)
+            parts.append(exact_interval(lines.network, lines.x[rows], lines.d[rows], t_range).numpy())
+            bar.reach(start + len(parts[-1]["lo"]))
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def _write(columns: Columns, path: Path) -> None:
+    """Write to a temporary name that then gets its own."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        with temporary.open("wb") as file:
+            _WRITERS[path.suffix](columns, file)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _write_npz(columns: Columns, file: BinaryIO) -> None:
+    np.savez(file, **columns)  # type: ignore[arg-type]
+
+
+def _write_csv(columns: Columns, file: BinaryIO) -> None:
+    text = io.TextIOWrapper(file, encoding="utf-8", newline="", write_through=True)
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["line", *columns])
+    writer.writerows(zip(range(len(columns["lo"])), *(column.tolist() for column in columns.values())))
+    text.detach()
+
+
+def _write_json(columns: Columns, file: BinaryIO) -> None:
+    # JSON has no infinity: it is written as the string "inf" or "-inf", which float() reads.
+    rows = [
+        {name: str(value) if value in (math.inf, -math.inf) else value for name, value in zip(columns, row)}
+        for row in zip(*(column.tolist() for column in columns.values()))
+    ]
+    file.write(json.dumps(rows, indent=1, allow_nan=False).encode() + b"\n")
+
+
+_WRITERS: dict[str, Callable[[Columns, BinaryIO], None]] = {
+    ".csv": _write_csv,
+    ".json": _write_json,
+    ".npz": _write_npz,
+}

@@ -1,0 +1,334 @@
+"""The checker: accepts every true certificate, rejects every falsified one, and knows nothing of the walks."""
+
+from __future__ import annotations
+
+import ast
+import copy
+import json
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import relu_regions as rr
+from relu_regions import rational
+from relu_regions.rational import check as checker
+from relu_regions.rational.certificate import Bend, Certificate, CertificateError, Endpoint, question_digest
+from relu_regions.rational.coefficients import ExactNetwork
+from tests.models import ARCHITECTURES, Architecture, mlp
+from tests.networks import network_of
+from tests.strategies import GATES, Case, cases, make_case
+
+EXACT_GATES = [name for name in GATES if name != "hardsigmoid"]
+
+
+def certified(case: Case) -> tuple[Certificate, ExactNetwork]:
+    """A certificate of the exact interval."""
+    network = ExactNetwork(network_of(case.layers, len(case.x)))
+    x, d = (torch.tensor([numbers], dtype=torch.float64) for numbers in (case.x, case.d))
+    (interval,) = rational.exact_interval(network, x, d, (case.lo, case.hi))
+    return rational.certify(network, x, d, interval), network
+
+
+# ---------------------------------------------------------------- true certificates
+
+
+@settings(max_examples=150, deadline=None)
+@given(cases(gates=st.lists(st.sampled_from(EXACT_GATES), min_size=1, max_size=2), skips=st.booleans()))
+def test_true_certificates_are_accepted(case: Case) -> None:
+    certificate, network = certified(case)
+    rational.check(Certificate.from_json(certificate.to_json()), network)
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES, ids=lambda a: a.name)
+def test_every_architecture(architecture: Architecture) -> None:
+    model = architecture.model()
+    generator = torch.Generator().manual_seed(0)
+    x, d = torch.randn(2, 1, *architecture.shape, generator=generator, dtype=torch.float64)
+    network = rr.Network.from_module(model, architecture.shape)
+    if len(network.output_shape) != 1:
+        pytest.skip("its output is no vector of logits")
+    certificate = rational.certify(network, x, d, rr.exact_interval(network, x, d))
+    rational.check(Certificate.from_json(certificate.to_json()), model)
+
+
+def test_the_checker_imports_nothing_of_the_walks() -> None:
+    imported = set()
+    for node in ast.walk(ast.parse(Path(checker.__globals__["__file__"]).read_text())):
+        if isinstance(node, ast.ImportFrom):
+            imported.add(node.module)
+        elif isinstance(node, ast.Import):
+            imported.update(name.name for name in node.names)
+    assert {name for name in imported if name.startswith("relu_regions")} == {
+        "relu_regions.lines",
+        "relu_regions.network",
+        "relu_regions.rational.arithmetic",
+        "relu_regions.rational.certificate",
+        "relu_regions.rational.coefficients",
+    }
+
+
+def test_it_is_faster_than_the_walk() -> None:
+    torch.manual_seed(0)
+    network = ExactNetwork(rr.Network.from_module(mlp(64, 64, 64, 64, 10).eval(), (64,)))
+    x, d = torch.rand(2, 1, 64)
+    (interval,) = rational.exact_interval(network, x, d)
+    certificate = rational.certify(network, x, d, interval)
+
+    def fastest(run: Any) -> float:
+        times = []
+        for _ in range(5):
+            start = time.process_time()
+            run()
+            times.append(time.process_time() - start)
+        return min(times)
+
+    assert certificate.region_count > 50
+    checking = fastest(lambda: rational.check(certificate, network))
+    assert checking < fastest(lambda: rational.exact_interval(network, x, d))
+
+
+# ---------------------------------------------------------------- one field changed
+
+
+LINE = (-math.inf, math.inf)
+SOURCES = {
+    "relu": make_case([3, 8, 7, 3], seed=7, t_range=LINE),
+    "a range that ends first": make_case([3, 8, 7, 3], seed=7, t_range=LINE)._replace(lo=-0.125, hi=2.0),
+    "several knots": make_case([3, 6, 3], ["hardtanh", "softshrink"], seed=22, t_range=LINE),
+    "maximum": make_case([3, 9, 6, 3], ["maxout"], seed=9, t_range=LINE),
+    "tied at x": make_case([2, 5, 3], line="whole numbers", flavour="integers", seed=34, t_range=(-3.0, 3.0)),
+    "tied at x, the range ends first": make_case(
+        [2, 5, 3], line="whole numbers", flavour="integers", seed=21, t_range=(-3.0, 3.0)
+    ),
+    "one output": make_case([3, 8, 1], seed=6, t_range=LINE),
+    "rays": make_case([4, 6, 3], bias=False, line="through the origin", seed=1, t_range=LINE),
+}
+
+
+def leaves(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """The paths to every value and every container of a JSON document."""
+    if path:
+        yield path
+    children = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, child in children:
+        yield from leaves(child, (*path, key))
+
+
+def changed(rng: Random, value: Any) -> Any:
+    """Another value that is as plausible as can be."""
+    if isinstance(value, bool):
+        return not value
+    if isinstance(value, int):
+        return value + rng.choice([-1, 1, 2, 1000])
+    if isinstance(value, float):
+        return rng.choice(
+            [math.nextafter(value, 9e9), math.nextafter(value, -9e9), -value or 1.0, value + 1, 0.5 * value + 0.1]
+        )
+    if value is None:
+        return rng.choice([0.0, "0/1", "inf"])
+    if isinstance(value, str) and "/" in value:
+        fraction = Fraction(*(int(part, 16) for part in value.split("/")))
+        other = rng.choice(
+            [
+                fraction + 1,
+                -fraction or Fraction(1),
+                fraction + Fraction(1, 10**30),
+                fraction * 2 or Fraction(2),
+                Fraction(0) if fraction else Fraction(3),
+            ]
+        )
+        return f"{other.numerator:x}/{other.denominator:x}"
+    if value in ("inf", "-inf"):
+        return rng.choice(["-inf" if value == "inf" else "inf", "5/1", "-5/1"])
+    if isinstance(value, str):
+        place = rng.randrange(len(value))
+        return value[:place] + ("0" if value[place] != "0" else "1") + value[place + 1 :]
+    if isinstance(value, list):
+        other = list(value)
+        how = rng.choice(["drop", "double", "swap", "empty"])
+        if how == "drop" and other:
+            del other[rng.randrange(len(other))]
+        elif how == "double" and other:
+            other.insert(rng.randrange(len(other)), rng.choice(other))
+        elif how == "swap" and len(other) > 1:
+            first, second = rng.sample(range(len(other)), 2)
+            other[first], other[second] = other[second], other[first]
+        else:
+            other = []
+        return other
+    return {name: part for name, part in value.items() if name != rng.choice(sorted(value))}
+
+
+def mutations(certificate: Certificate, rounds: int, seed: int = 0) -> Iterator[tuple[tuple[Any, ...], str]]:
+    """JSON texts with one field changed, every field in turn; each with the path of the field."""
+    rng, fields = Random(seed), json.loads(certificate.to_json())
+    for _ in range(rounds):
+        for path in leaves(fields):
+            mutant = copy.deepcopy(fields)
+            holder = mutant
+            for key in path[:-1]:
+                holder = holder[key]
+            holder[path[-1]] = changed(rng, holder[path[-1]])
+            if mutant != fields:
+                yield path, json.dumps(mutant)
+
+
+@pytest.mark.parametrize("source", SOURCES.values(), ids=SOURCES)
+def test_every_change_of_one_field_is_rejected(source: Case) -> None:
+    certificate, network = certified(source)
+    rational.check(Certificate.from_json(certificate.to_json()), network)
+    count = 0
+    for path, text in mutations(certificate, rounds=3):
+        assert refused(text, network), f"accepted with another {path}"
+        count += 1
+    assert count > 100
+
+
+def refused(text: str, network: ExactNetwork) -> bool:
+    try:
+        rational.check(Certificate.from_json(text), network)
+    except CertificateError:
+        return True
+    return False
+
+
+# ---------------------------------------------------------------- forged so that all else fits
+
+
+@pytest.fixture(scope="module")
+def relu() -> tuple[Certificate, ExactNetwork]:
+    certificate, network = certified(SOURCES["relu"])
+    assert certificate.region_count == 10
+    assert min(certificate.label_lo, certificate.label_hi) >= 0
+    return certificate, network
+
+
+def rejected(certificate: Certificate, network: ExactNetwork, reason: str) -> None:
+    asked = (certificate.input_shape, certificate.x, certificate.d, certificate.t_range, certificate.classes)
+    with pytest.raises(CertificateError, match=reason):
+        rational.check(replace(certificate, question=question_digest(*asked)), network)
+
+
+def with_hi(certificate: Certificate, hi: Fraction, bends: tuple[Bend, ...], **others: Any) -> Certificate:
+    return replace(certificate, hi=Endpoint.at(hi), bends=bends, **others)
+
+
+def test_an_interval_made_longer(relu: tuple[Certificate, ExactNetwork]) -> None:
+    certificate, network = relu
+    hi = certificate.hi.exact + Fraction(1, 10**6)
+    rejected(with_hi(certificate, hi, (*certificate.bends[:-1], Bend(hi, ()))), network, "ahead of its label inside")
+
+
+def test_an_interval_made_shorter(relu: tuple[Certificate, ExactNetwork]) -> None:
+    certificate, network = relu
+    hi = certificate.hi.exact - Fraction(1, 10**6)
+    rejected(with_hi(certificate, hi, (*certificate.bends[:-1], Bend(hi, ()))), network, "not ahead beyond an end")
+    # As if the range ended there, while it does not.
+    cut = with_hi(certificate, hi, certificate.bends[:-1], label_hi=-1)
+    rejected(cut, network, "none at an end inside")
+    # A range that does end there is another question, and the answer to it is true.
+    asked = replace(cut, t_range=(cut.t_range[0], hi))
+    digest = question_digest(asked.input_shape, asked.x, asked.d, asked.t_range, asked.classes)
+    rational.check(replace(asked, question=digest), network)
+
+
+def test_a_region_left_out(relu: tuple[Certificate, ExactNetwork]) -> None:
+    certificate, network = relu
+    for k in range(1, len(certificate.bends) - 1):
+        fewer = certificate.bends[:k] + certificate.bends[k + 1 :]
+        rejected(replace(certificate, bends=fewer), network, "unit .* of gate")
+
+
+def test_a_region_made_up(relu: tuple[Certificate, ExactNetwork]) -> None:
+    certificate, network = relu
+    before, after = certificate.bends[2:4]
+    middle = (before.t + after.t) / 2
+
+    def with_bend(*flips: tuple[int, int, int, int]) -> Certificate:
+        return replace(certificate, bends=(*certificate.bends[:3], Bend(middle, flips), *certificate.bends[3:]))
+
+    rejected(with_bend(), network, "nothing bends")
+    for unit in range(8):
+        for flip in ((0, unit, 0, 1), (0, unit, 1, 0)):
+            rejected(with_bend(flip), network, "on another piece")
+
+
+def test_a_breakpoint_moved(relu: tuple[Certificate, ExactNetwork]) -> None:
+    certificate, network = relu
+    for k in range(1, len(certificate.bends) - 1):
+        moved = replace(certificate.bends[k], t=certificate.bends[k].t + Fraction(1, 10**40))
+        bends = (*certificate.bends[:k], moved, *certificate.bends[k + 1 :])
+        rejected(replace(certificate, bends=bends), network, "on another piece")
+
+
+def test_a_unit_on_another_piece_throughout(relu: tuple[Certificate, ExactNetwork]) -> None:
+    certificate, network = relu
+    for gate, pieces in enumerate(certificate.first_pattern):
+        for unit, piece in enumerate(pieces):
+            other = (*pieces[:unit], 1 - piece, *pieces[unit + 1 :])
+            pattern = (*certificate.first_pattern[:gate], other, *certificate.first_pattern[gate + 1 :])
+            bends = tuple(
+                replace(
+                    bend,
+                    flips=tuple(
+                        (g, u, 1 - a, 1 - b) if (g, u) == (gate, unit) else (g, u, a, b) for g, u, a, b in bend.flips
+                    ),
+                )
+                for bend in certificate.bends
+            )
+            rejected(replace(certificate, first_pattern=pattern, bends=bends), network, f"unit {unit} of gate {gate}")
+
+
+def test_another_class(relu: tuple[Certificate, ExactNetwork]) -> None:
+    certificate, network = relu
+    rejected(
+        replace(certificate, label=certificate.label_hi, label_hi=certificate.label),
+        network,
+        "class of x|ahead|fall behind",
+    )
+    (other,) = {0, 1, 2} - {certificate.label, certificate.label_hi}
+    rejected(replace(certificate, label_hi=other), network, "not ahead beyond")
+    rejected(replace(certificate, classes=(0, 1)), network, "class|label|ahead")
+    rejected(replace(certificate, classes=(0, 1, 3)), network, "do not fit")
+
+
+def test_another_line(relu: tuple[Certificate, ExactNetwork]) -> None:
+    certificate, network = relu
+    x = (math.nextafter(certificate.x[0], 9), *certificate.x[1:])
+    rejected(replace(certificate, x=x), network, "on another piece")
+
+
+def test_another_network(relu: tuple[Certificate, ExactNetwork]) -> None:
+    certificate, _ = relu
+    other = ExactNetwork(network_of(make_case([3, 8, 7, 3], seed=2).layers, 3))
+    rejected(certificate, other, "another network")
+    rejected(replace(certificate, network=other.digest), other, "unit|class")
+
+
+def test_a_unit_whose_bend_is_hidden_beside_an_end() -> None:
+    """Just beyond an end the pattern must hold as well, even for a unit that does not change anywhere."""
+    certificate, network = certified(SOURCES["relu"])
+    flips = [flip for bend in certificate.bends for flip in bend.flips]
+    once = [flip for flip in flips if sum(other[:2] == flip[:2] for other in flips) == 1]
+    assert once
+    for gate, unit, before, _ in once:
+        bends = tuple(
+            replace(bend, flips=tuple(flip for flip in bend.flips if flip[:2] != (gate, unit)))
+            for bend in certificate.bends
+        )
+        bends = tuple(bend for bend in bends if bend.flips or bend.t in (certificate.lo.exact, certificate.hi.exact))
+        for piece in (before, 1 - before):
+            pieces = list(certificate.first_pattern[gate])
+            pieces[unit] = piece
+            pattern = (*certificate.first_pattern[:gate], tuple(pieces), *certificate.first_pattern[gate + 1 :])
+            rejected(replace(certificate, first_pattern=pattern, bends=bends), network, "unit")
