@@ -78,7 +78,7 @@ def _mean_gradients(paths: Paths, target: Tensor, memory_budget: int | None) -> 
         first, last = int(segment[0]), int(segment[-1])
         weighted = torch.zeros(len(segment), 1, *paths.network.output_shape, dtype=paths.x.dtype, device=rows.device)
         weighted[:, 0].scatter_(1, target[segment, None], share[block, None])
-        replay = Replay(paths.network, patterns_along(paths, block.start, block.stop), len(segment))
+        replay = Replay.of(paths.network, patterns_along(paths, block.start, block.stop), len(segment))
         merge = _sum_by(segment - first, last - first + 1)
         result[first : last + 1] += replay.backward(weighted, paths.network.output_name, merge)[:, 0]
     return result

@@ -31,35 +31,44 @@ class Replay:
 
     Attributes:
         network: in the dtype of the results, on the patterns' device.
-        patterns: for each gate ``(R, units)`` int64, the pieces.
-        count: R; it need be given only where the network has no gates.
+        patterns: for each gate ``(P, units)`` int64, the pieces.
+        chosen: which of them, ``(R,)`` int64 in any order, or a slice; all by default.
     """
 
     network: Network
     patterns: tuple[Tensor, ...]
-    count: int = -1
+    chosen: Tensor | slice
 
-    def __post_init__(self) -> None:
-        if self.count < 0:
-            object.__setattr__(self, "count", len(self.patterns[0]) if self.patterns else 1)
-        expected = [(self.count, step.units) for step in self.network.gates]
-        given = [tuple(pieces.shape) for pieces in self.patterns]
-        if given != expected:
-            units = [step.units for step in self.network.gates]
+    @classmethod
+    def of(cls, network: Network, patterns: tuple[Tensor, ...], count: int = -1) -> Replay:
+        """All of some patterns; how many there are need be given only where the network has no gates.
+
+        Raises:
+            ValueError: the patterns do not fit the network.
+        """
+        if count < 0:
+            count = len(patterns[0]) if patterns else 1
+        units = [step.units for step in network.gates]
+        given = [tuple(pieces.shape) for pieces in patterns]
+        if given != [(count, size) for size in units]:
             raise ValueError(
                 f"The network has gates of {units} units, but the patterns have shapes {given}; "
                 "give one (regions, units) tensor of pieces for each gate."
             )
+        return cls(network, patterns, slice(0, count))
 
     def __len__(self) -> int:
-        return self.count
+        return self.chosen.stop - self.chosen.start if isinstance(self.chosen, slice) else len(self.chosen)
 
-    def __getitem__(self, chosen: slice | Tensor) -> Replay:
-        """Some of the patterns, by slice, mask or indices."""
-        count = (
-            len(range(self.count)[chosen]) if isinstance(chosen, slice) else len(torch.arange(self.count)[chosen.cpu()])
-        )
-        return replace(self, patterns=tuple(pieces[chosen] for pieces in self.patterns), count=count)
+    def __getitem__(self, chosen: Tensor | slice) -> Replay:
+        """Some of them, by indices or slice."""
+        if isinstance(self.chosen, slice) and self.chosen.start == 0:
+            return replace(self, chosen=chosen)
+        raise IndexError("Choose from all patterns, not from those that were chosen already.")
+
+    def pieces(self, gate: int) -> Tensor:
+        """``(R, units)`` int64, the pieces of a gate; they are picked only where a gate is come to."""
+        return self.patterns[gate][self.chosen]
 
     # ------------------------------------------------------------ both directions
 
@@ -118,7 +127,7 @@ class Replay:
     def _apply(self, step: Step, inputs: list[Tensor], each: int, affine: bool) -> Tensor:
         if isinstance(step, AffineStep):
             return step(*inputs) if affine else step.linear(*inputs)
-        pieces = self.patterns[self._gate_numbers[step.output]]
+        pieces = self.pieces(self._gate_numbers[step.output])
         return _held(step.gate, pieces, inputs[0].reshape(len(pieces), each, -1), affine).reshape(-1, *step.shape)
 
     def _transposed(self, step: Step, rows: Tensor, each: int) -> Sequence[Tensor]:
@@ -127,7 +136,7 @@ class Replay:
             origin = [rows.new_zeros(1, *self._shapes[name]) for name in step.inputs]
             transposed = torch.func.vmap(torch.func.vjp(step.linear, *origin)[1])
             return [part[:, 0] for part in transposed(rows[:, None])]
-        pieces, shape = self.patterns[self._gate_numbers[step.output]], self._shapes[step.inputs[0]]
+        pieces, shape = self.pieces(self._gate_numbers[step.output]), self._shapes[step.inputs[0]]
         back = _held_transposed(step.gate, pieces, rows.reshape(len(pieces), each, -1), prod(shape))
         return [back.reshape(-1, *shape)]
 
@@ -221,7 +230,7 @@ def affine_maps_of(
     Raises:
         ValueError: the patterns do not fit the network.
     """
-    replay = Replay(network, patterns, count)
+    replay = Replay.of(network, patterns, count)
     empty = torch.empty(0, dtype=dtype_of(network), device=replay.device)
     matrices = empty.new_empty(len(replay), *network.output_shape, *network.input_shape)
     constants = empty.new_empty(len(replay), *network.output_shape)
@@ -254,11 +263,17 @@ def affine_map(model: Model, x: Array, *, dtype: torch.dtype = torch.float64) ->
         return affine_maps_of(points.network, activation_patterns(points.network, points.x), len(points))
 
 
-def blocks(network: Network, count: int, each: int, device: torch.device, memory_budget: int | None) -> Iterator[slice]:
-    """Cut the regions 0 to count into stretches that a replay of so many rows each can afford."""
+def blocks(
+    network: Network, count: int, each: int, device: torch.device, memory_budget: int | None, reach: int = 1
+) -> Iterator[slice]:
+    """Cut the regions 0 to count into stretches that a replay of so many rows each can afford.
+
+    Args:
+        reach: how many times the size that suits whole maps, where the budget allows it.
+    """
     widest = max([prod(network.input_shape), *(_workspace(step) for step in network.steps)])
     budget = memory_budget if memory_budget is not None else free_memory(device) // 4
-    limit = min(budget, _BLOCK_BYTES.get(device.type, budget))
+    limit = min(budget, _BLOCK_BYTES[device.type] * reach) if device.type in _BLOCK_BYTES else budget
     size = max(1, limit // (3 * each * widest * torch.finfo(dtype_of(network)).bits // 8))
     return (slice(start, min(count, start + size)) for start in range(0, count, size))
 

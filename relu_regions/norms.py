@@ -73,7 +73,7 @@ def norms_of(
         ValueError: the patterns do not fit the network, or p is no known norm.
     """
     _check_norm(p)
-    replay = Replay(network, patterns, count)
+    replay = Replay.of(network, patterns, count)
     with torch.no_grad():
         parts = [
             operator_norm(_flat(network, replay[block].matrices()), p)
@@ -107,8 +107,9 @@ def norms_along(paths: Paths, p: Norm, *, memory_budget: int | None = None) -> T
             segment = segments_of(paths, start, stop)
             patterns = patterns_along(paths, start, stop)
             flips, region = flips_between(paths, start + int(segment[0]) + 1, stop - 1 + int(segment[-1]))
-            if 2 * len(region) < prod(paths.network.output_shape) * (stop - start):
-                replay = Replay(paths.network, patterns, stop - start)
+            anew = prod(paths.network.output_shape) * int((segment.diff() == 0).sum())
+            if 2 * len(region) < anew:
+                replay = Replay.of(paths.network, patterns, stop - start)
                 parts.append(_updated_norms(replay, segment, flips, region - start, p))
             else:
                 parts.append(norms_of(paths.network, patterns, p, stop - start, memory_budget=memory_budget))
@@ -116,13 +117,14 @@ def norms_along(paths: Paths, p: Norm, *, memory_budget: int | None = None) -> T
 
 
 def _stretches(paths: Paths, memory_budget: int | None) -> Iterator[tuple[int, int]]:
-    """Cut the regions into stretches of about as many regions and flips as can be worked on together."""
+    """Cut the regions into stretches that can be worked on together: a row each, and for each flip; W where one begins."""
     count = int(paths.region_offsets[-1])
     _, region = flips_between(paths, 0, len(paths.position) - 1)
     numbers = torch.arange(count, device=region.device)
-    cost = numbers + torch.searchsorted(region, numbers, right=True)
-    # One row for each flip, where a block of whole maps has one for each output.
-    size = next(blocks(paths.network, 1 << 62, 1, region.device, memory_budget)).stop
+    begun = segments_of(paths, 0, count) * prod(paths.network.output_shape)
+    cost = numbers + torch.searchsorted(region, numbers, right=True) + begun
+    # Long stretches go on many segments at once: two to eight times what whole maps are best cut into was fastest.
+    size = next(blocks(paths.network, 1 << 62, 1, region.device, memory_budget, 4)).stop
     start = 0
     while start < count:
         stop = max(start + 1, int(torch.searchsorted(cost, int(cost[start]) + size, right=True)))

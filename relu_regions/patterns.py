@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import prod
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -40,7 +41,7 @@ def activation_patterns(network: Network, x: Tensor) -> tuple[Tensor, ...]:
         if isinstance(step, AffineStep):
             values[step.output] = step(*inputs)
         else:
-            flat = inputs[0].flatten(1)
+            flat = inputs[0].reshape(len(x), prod(inputs[0].shape[1:]))
             patterns.append(_pieces(step.gate, flat))
             values[step.output] = step.gate.apply(flat).view(-1, *step.shape)
         for name in released:
@@ -93,10 +94,11 @@ def patterns_along(paths: Paths, start: int, stop: int) -> tuple[Tensor, ...]:
     result = []
     for gate, first in enumerate(paths.first_patterns):
         here = flips.gate == gate
-        # The changes of one unit's piece telescope, so their running sum is its piece, in integers.
-        total = first.new_zeros(len(segment), first.shape[1])
-        total.index_put_((place[here], flips.unit[here]), (flips.after - flips.before)[here], accumulate=True)
-        total = total.cumsum(0)
+        # The changes of one unit's piece telescope, so their running sum is its piece, in integers. Units come first
+        # here because running sums are several times faster along the last dimension.
+        total = first.new_zeros(first.shape[1], len(segment))
+        total.index_put_((flips.unit[here], place[here]), (flips.after - flips.before)[here], accumulate=True)
+        total = total.cumsum(1).T
         base = first[segment[head]]
         base[1:] -= total[head[1:] - 1]
         result.append(base[run] + total)

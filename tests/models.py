@@ -167,6 +167,7 @@ ARCHITECTURES = [
     Architecture("one dimension", lambda: nn.Sequential(nn.Conv1d(2, 4, 3), nn.BatchNorm1d(4), nn.ReLU(), nn.MaxPool1d(2), nn.Flatten(), Linear(16, 3)), (2, 10)),
     Architecture("three dimensions", lambda: nn.Sequential(nn.Conv3d(1, 2, 2), nn.BatchNorm3d(2), nn.ReLU(), nn.MaxPool3d(2), nn.Flatten(), Linear(2, 3)), (1, 3, 3, 3)),
     Architecture("transposed convolution and upsampling", lambda: nn.Sequential(nn.ConvTranspose2d(2, 3, 2, 2), nn.ReLU(), nn.Upsample(scale_factor=2, mode="bilinear"), nn.ReLU(), nn.Upsample(scale_factor=2), nn.Flatten(), Linear(3 * 576, 2)), (2, 3, 3)),
+    Architecture("transposed convolution, grouped and dilated", lambda: nn.Sequential(nn.ConvTranspose1d(4, 6, 3, 2, 1, groups=2, dilation=2), nn.ReLU(), nn.Flatten(), Linear(66, 2)), (4, 5)),
     Architecture("padded", lambda: nn.Sequential(nn.ReflectionPad2d(1), nn.ConstantPad2d(1, 0.5), Conv2d(2, 3, 3), nn.ReLU(), nn.Flatten(), Linear(3 * 64, 2)), (2, 6, 6)),
     Architecture("residual block", wrapped(_resnet_block, c1=lambda: Conv2d(2, 4, 3, padding=1), n1=lambda: nn.BatchNorm2d(4), c2=lambda: Conv2d(4, 4, 3, padding=1), n2=lambda: nn.BatchNorm2d(4), skip=lambda: Conv2d(2, 4, 1), head=lambda: Linear(16, 3)), (2, 6, 6)),
     Architecture("grouped, shuffled, depthwise", wrapped(_shuffled, grouped=lambda: Conv2d(2, 8, 1, groups=2), depthwise=lambda: Conv2d(8, 8, 3, groups=8), head=lambda: Linear(128, 3)), (2, 6, 6)),

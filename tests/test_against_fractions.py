@@ -7,7 +7,7 @@ from fractions import Fraction
 
 import pytest
 import torch
-from hypothesis import assume, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import relu_regions as rr
@@ -17,10 +17,16 @@ from tests.strategies import FLAVOURS, GATES, LINES, Case, cases, make_case
 
 # The truth's hardsigmoid has slope 1/6, which no float is.
 EXACT_GATES = [name for name in GATES if name != "hardsigmoid"]
-GENERIC = {"flavour": st.just("ordinary"), "line": st.just("gaussian"), "gates": st.lists(st.sampled_from(EXACT_GATES), min_size=1, max_size=2)}
+# Bends of maximum gates that coincide only in real arithmetic are not settled, so these are compared but for slivers.
+SETTLED_GATES = [name for name in EXACT_GATES if name != "maxout"]
+GENERIC = {
+    "flavour": st.just("ordinary"),
+    "line": st.just("gaussian"),
+    "gates": st.lists(st.sampled_from(SETTLED_GATES), min_size=1, max_size=2),
+}
 # The scales and the whole numbers have a test of their own: gates with a knot away from 0 would jump, and zeros cancel.
 DEGENERATE = {
-    "gates": GENERIC["gates"],
+    "gates": st.lists(st.sampled_from(EXACT_GATES), min_size=1, max_size=2),
     "flavour": st.sampled_from(["ordinary", "zeros", "duplicates", "neighbours", "dead"]),
 }
 
@@ -42,10 +48,9 @@ def tolerance(case: Case) -> float:
     return 1e-12 * max(1.0, 1 / max(map(abs, case.d)))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(cases(**GENERIC, skips=st.booleans()))
 def test_generic_networks_agree_in_everything(case: Case) -> None:
-    assume(len(case.x) > 1 or case.layers[0][2] is not None)  # else every unit bends at the origin
     exact = truth.walk(case.layers, case.x, case.d, case.lo, case.hi)
     paths, interval = run(case)
     path = paths[0]
@@ -104,7 +109,7 @@ def wide(low: float, high: float, allowed: float) -> bool:
     return math.isinf(low) or math.isinf(high) or high - low > 4 * scaled(allowed, max(abs(low), abs(high)))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(cases(**DEGENERATE, skips=st.booleans()))
 def test_degenerate_networks_agree_but_for_slivers(case: Case) -> None:
     paths, _ = run(case)

@@ -39,7 +39,7 @@ def assert_true(paths: rr.Paths, case: Case) -> None:
         assert math.isinf(error) or abs(Fraction(t) - point.t) <= Fraction(error)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(cases(**KNOTS))
 def test_bounds_that_leave_no_doubt_are_right(case: Case) -> None:
     allowed, settling.AFFORDABLE_PRODUCTS = settling.AFFORDABLE_PRODUCTS, -1
@@ -52,7 +52,7 @@ def test_bounds_that_leave_no_doubt_are_right(case: Case) -> None:
         assert_true(paths, case)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(cases(**KNOTS))
 def test_every_case_is_settled_by_default(case: Case) -> None:
     paths = walked(case)
@@ -129,7 +129,7 @@ def assert_true_interval(interval: rr.Interval, case: Case) -> None:
         assert end == exact or math.isinf(error) or abs(Fraction(end) - exact) <= Fraction(error), name
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(cases(**KNOTS))
 def test_every_interval_is_settled_by_default(case: Case) -> None:
     interval = interval_of(case)
@@ -137,7 +137,7 @@ def test_every_interval_is_settled_by_default(case: Case) -> None:
     assert_true_interval(interval, case)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(cases(**KNOTS))
 def test_intervals_without_doubt_are_right(case: Case) -> None:
     allowed, settling.AFFORDABLE_PRODUCTS = settling.AFFORDABLE_PRODUCTS, -1

@@ -17,7 +17,9 @@ def chain(*layers: tuple[list[list[float]], list[float]], activation: type[nn.Mo
     modules: list[nn.Module] = []
     for weight, bias in layers:
         linear = nn.Linear(len(weight[0]), len(weight)).double()
-        linear.weight.data, linear.bias.data = (torch.tensor(numbers, dtype=torch.float64) for numbers in (weight, bias))
+        linear.weight.data, linear.bias.data = (
+            torch.tensor(numbers, dtype=torch.float64) for numbers in (weight, bias)
+        )
         modules += [linear, activation()]
     return nn.Sequential(*modules[:-1]).eval()
 

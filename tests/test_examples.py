@@ -12,6 +12,7 @@ EXAMPLES = Path(__file__).parents[1] / "examples"
 EXPECTED = {
     "breakpoints_of_a_curve": ("breakpoints_of_a_curve.png", "breakpoints_of_a_curve.png"),
     "first_interval": ("mean length", None),
+    "integrated_gradients": ("exact", None),
     "sampled_against_exact": ("3000", None),
     "unbounded_line": ("inf]", "unbounded_line.png"),
 }

@@ -52,7 +52,7 @@ def _convolution(call: Call) -> list[Step]:
     if len(value.shape) != weight.ndim - 1:
         raise call.refuse("its input has no batch dimension")
     transposed = "transpose" in call.target.__name__
-    groups = (options[4] if len(options) > 4 else 1) if transposed else 1
+    groups = options[3] if transposed and len(options) > 3 else 1
 
     def convolve(points: Tensor, kernel: Tensor, offset: Tensor | None = None) -> Tensor:
         result: Tensor = call.target(points, kernel, offset, *options, **keywords)

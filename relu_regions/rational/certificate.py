@@ -23,7 +23,8 @@ Number = Fraction | float
 
 _FORMAT = "relu_regions certificate 1"
 # Limits for certificates from strangers, far above what true ones need.
-_TEXT_LIMIT = 1 << 28  # characters of JSON
+_TEXT_LIMIT = 1 << 25  # characters of JSON
+_DIMENSION_LIMIT = 16  # of the shape of an input
 _DIGIT_LIMIT = 1 << 16  # hexadecimal digits of a numerator or denominator
 _NUMERAL_LIMIT = 40  # characters of a JSON number; a float64 takes 24
 _FRACTION = re.compile(r"(-?)([0-9a-f]+)/([0-9a-f]+)", re.ASCII)
@@ -52,7 +53,7 @@ class Endpoint:
 
     Attributes:
         exact: the fraction; ±inf where the interval has no end.
-        below, above: the neighbouring float64 numbers, ``below <= exact <= above``; both equal to exact where it is one.
+        below, above: the neighbouring float64 numbers, ``below <= exact <= above``; equal where exact is a float.
         given: the float64 end that was certified, if it came from floating-point arithmetic.
         error: ``given - exact``; 0 where both are infinite.
     """
@@ -97,9 +98,9 @@ class Certificate:
     """A proof that a network keeps its class on an interval of a line, and no further.
 
     It says of the real-valued network of the float64 coefficients: on ``[lo, hi]`` the class of x has the largest
-    logit, and just beyond an end class ``label_lo`` or ``label_hi`` is ahead of it. The proof is the list of all regions
-    that the interval crosses: on each region the pattern makes every pre-activation affine in t, so that its signs
-    just inside both ends are its signs on the whole region, gate after gate.
+    logit, and just beyond an end class ``label_lo`` or ``label_hi`` is ahead of it. The proof is the list of all
+    regions that the interval crosses: on each region the pattern makes every pre-activation affine in t, so that its
+    signs just inside both ends are its signs on the whole region, gate after gate.
 
     Attributes:
         network: SHA-256 of the network's coefficients.
@@ -152,13 +153,19 @@ class Certificate:
         return json.dumps(fields, allow_nan=False)
 
     @classmethod
-    def from_json(cls, text: str) -> Certificate:
+    def from_json(cls, text: str, limit: int = _TEXT_LIMIT) -> Certificate:
         """Read a certificate from someone who need not be trusted.
 
+        Args:
+            text: JSON.
+            limit: how many characters to read at most; parsing them may take some fifty times as many bytes.
+
         Raises:
-            CertificateError: the text is no certificate, or larger than any true one would be. What it says is left to
+            CertificateError: the text is no certificate, or longer than that. Whether it is true is left to
                 :func:`relu_regions.rational.check`.
         """
+        if len(text) > limit:
+            _refuse(f"it has {len(text)} characters, more than the limit of {limit}")
         return _read(text)
 
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -174,18 +181,18 @@ class Certificate:
             raise
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> Certificate:
-        """Read a certificate from a JSON file.
+    def load(cls, path: str | os.PathLike[str], limit: int = _TEXT_LIMIT) -> Certificate:
+        """Read a certificate from a JSON file; limit as in :meth:`from_json`.
 
         Raises:
             CertificateError: as :meth:`from_json`.
             OSError: the file cannot be read.
         """
         source = Path(path)
-        if source.stat().st_size > _TEXT_LIMIT:
-            raise CertificateError(f"{source} is larger than {_TEXT_LIMIT} bytes; no certificate is.")
+        if source.stat().st_size > limit:
+            raise CertificateError(f"{source} has {source.stat().st_size} bytes, more than the limit of {limit}.")
         try:
-            return cls.from_json(source.read_text(encoding="utf-8"))
+            return cls.from_json(source.read_text(encoding="utf-8"), limit)
         except UnicodeDecodeError as error:
             raise CertificateError(f"{source} is no text: {error}.") from None
 
@@ -227,8 +234,6 @@ def _refuse(reason: str) -> NoReturn:
 
 
 def _read(text: str) -> Certificate:
-    if len(text) > _TEXT_LIMIT:
-        _refuse(f"it has more than {_TEXT_LIMIT} characters")
     try:
         fields = json.loads(
             text, object_pairs_hook=_object, parse_int=_integer, parse_float=_float, parse_constant=_constant
@@ -259,7 +264,8 @@ def _read(text: str) -> Certificate:
         first_pattern=tuple(tuple(map(_natural, _list(pieces))) for pieces in _list(fields["first_pattern"])),
         bends=tuple(map(_bend, _list(fields["bends"]))),
     )
-    if prod(certificate.input_shape) != len(certificate.x) or len(certificate.x) != len(certificate.d):
+    shape, count = certificate.input_shape, len(certificate.x)
+    if len(shape) > _DIMENSION_LIMIT or prod(shape) != count or len(certificate.d) != count:
         _refuse("x, d and input_shape do not match")
     return certificate
 

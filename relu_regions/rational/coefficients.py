@@ -292,11 +292,12 @@ def _convolution(step: AffineStep, shape: tuple[int, ...]) -> sparse.csc_array:
     numbers = torch.arange(1, size + 1, dtype=torch.float64).view(1, 1, *space).expand(1, groups, *space)
     rows, columns, entries = [], [], []
     for place in np.ndindex(*kernel):
+        at_place = (..., *place)
         probe = torch.zeros(groups, 1, *kernel, dtype=torch.float64)
-        probe[(..., *place)] = 1
+        probe[at_place] = 1
         taken = step.function(numbers, probe)[0, 0].reshape(-1).numpy().astype(np.int64) - 1
         given = np.flatnonzero(taken >= 0)
-        block = np.broadcast_to(weight[(..., *place)][..., None], (*weight.shape[:3], len(given)))
+        block = np.broadcast_to(weight[at_place][..., None], (*weight.shape[:3], len(given)))
         row = outputs[:, :, None, None] * len(taken) + given
         column = inputs[:, None, :, None] * size + taken[given]
         rows.append(np.broadcast_to(row, block.shape).reshape(-1))
@@ -332,7 +333,7 @@ def _knots(step: GateStep, gate: Knots) -> ExactKnots:
             below = table.slopes[piece] * knot + table.offsets[piece]
             if below != table.slopes[piece + 1] * knot + table.offsets[piece + 1]:
                 raise UnsupportedOperation(
-                    f"{step.origin} jumps at one of its knots: its float64 slopes and offsets do not meet there exactly, "
-                    "so it is no continuous function; choose coefficients that do."
+                    f"{step.origin} jumps at one of its knots: its float64 slopes and offsets do not meet there "
+                    "exactly, so it is no continuous function; choose coefficients that do."
                 )
     return exact

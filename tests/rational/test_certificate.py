@@ -241,6 +241,7 @@ FIELDS = [
     ("input_shape", [2, 3]),
     ("input_shape", [-1, -4]),
     ("input_shape", [True, 4]),
+    ("input_shape", [4] + [1] * 100),
     ("label", 1.0),
     ("label", True),
     ("label", -1),
@@ -275,6 +276,18 @@ FIELDS = [
 def test_fields_of_another_form_are_refused(certificate: Certificate, name: str, value: Any) -> None:
     with pytest.raises(CertificateError, match="no certificate"):
         Certificate.from_json(with_field(certificate, name, value))
+
+
+def test_long_text_is_refused(certificate: Certificate, tmp_path: Path) -> None:
+    text, path = certificate.to_json(), tmp_path / "proof.json"
+    certificate.save(path)
+    assert Certificate.from_json(text, limit=len(text)) == Certificate.load(path, limit=len(text)) == certificate
+    for read in (
+        lambda: Certificate.from_json(text, limit=len(text) - 1),
+        lambda: Certificate.load(path, len(text) - 1),
+    ):
+        with pytest.raises(CertificateError, match="limit"):
+            read()
 
 
 def test_a_missing_field_is_refused(certificate: Certificate) -> None:

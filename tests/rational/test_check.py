@@ -236,6 +236,9 @@ def test_an_interval_made_shorter(relu: tuple[Certificate, ExactNetwork]) -> Non
     # As if the range ended there, while it does not.
     cut = with_hi(certificate, hi, certificate.bends[:-1], label_hi=-1)
     rejected(cut, network, "none at an end inside")
+    lo = certificate.lo.exact + Fraction(1, 10**6)
+    low_cut = replace(certificate, lo=Endpoint.at(lo), bends=certificate.bends[1:], label_lo=-1)
+    rejected(low_cut, network, "none at an end inside")
     # A range that does end there is another question, and the answer to it is true.
     asked = replace(cut, t_range=(cut.t_range[0], hi))
     digest = question_digest(asked.input_shape, asked.x, asked.d, asked.t_range, asked.classes)
@@ -315,20 +318,61 @@ def test_another_network(relu: tuple[Certificate, ExactNetwork]) -> None:
     rejected(replace(certificate, network=other.digest), other, "unit|class")
 
 
-def test_a_unit_whose_bend_is_hidden_beside_an_end() -> None:
-    """Just beyond an end the pattern must hold as well, even for a unit that does not change anywhere."""
-    certificate, network = certified(SOURCES["relu"])
+@pytest.mark.parametrize("name", ["relu", "several knots", "maximum", "rays"])
+def test_a_unit_whose_change_is_hidden(name: str) -> None:
+    """The pieces must hold on both sides of every bend and just beyond the ends, for units that change nowhere too."""
+    certificate, network = certified(SOURCES[name])
+    ends = (certificate.lo.exact, certificate.hi.exact)
     flips = [flip for bend in certificate.bends for flip in bend.flips]
     once = [flip for flip in flips if sum(other[:2] == flip[:2] for other in flips) == 1]
     assert once
-    for gate, unit, before, _ in once:
+    for gate, unit, before, after in once:
         bends = tuple(
             replace(bend, flips=tuple(flip for flip in bend.flips if flip[:2] != (gate, unit)))
             for bend in certificate.bends
         )
-        bends = tuple(bend for bend in bends if bend.flips or bend.t in (certificate.lo.exact, certificate.hi.exact))
-        for piece in (before, 1 - before):
+        bends = tuple(bend for bend in bends if bend.flips or bend.t in ends)
+        for piece in (before, after):
             pieces = list(certificate.first_pattern[gate])
             pieces[unit] = piece
             pattern = (*certificate.first_pattern[:gate], tuple(pieces), *certificate.first_pattern[gate + 1 :])
             rejected(replace(certificate, first_pattern=pattern, bends=bends), network, "unit")
+
+
+@pytest.mark.parametrize("step", [-1, 1], ids=["early", "late"])
+@pytest.mark.parametrize("name", ["relu", "maximum"])
+def test_a_unit_that_changes_one_bend_off(name: str, step: int) -> None:
+    certificate, network = certified(SOURCES[name])
+    ends = (certificate.lo.exact, certificate.hi.exact)
+    for k in range(1, len(certificate.bends) - 1):
+        for flip in certificate.bends[k].flips:
+            bends = list(certificate.bends)
+            bends[k] = replace(bends[k], flips=tuple(other for other in bends[k].flips if other != flip))
+            if flip[:2] in [other[:2] for other in bends[k + step].flips]:
+                continue
+            bends[k + step] = replace(bends[k + step], flips=tuple(sorted((*bends[k + step].flips, flip))))
+            kept = tuple(bend for bend in bends if bend.flips or bend.t in ends)
+            rejected(replace(certificate, bends=kept), network, "on another piece")
+
+
+def test_a_unit_that_changes_to_the_piece_it_is_on(relu: tuple[Certificate, ExactNetwork]) -> None:
+    certificate, network = relu
+    bend = certificate.bends[2]
+    taken = {flip[:2] for flip in bend.flips}
+    for unit, piece in enumerate(certificate.first_pattern[0]):
+        if (0, unit) not in taken:
+            more = replace(bend, flips=tuple(sorted((*bend.flips, (0, unit, piece, piece)))))
+            bends = (*certificate.bends[:2], more, *certificate.bends[3:])
+            rejected(replace(certificate, bends=bends), network, "do not exist or change")
+
+
+def test_an_end_at_which_the_class_goes_on(relu: tuple[Certificate, ExactNetwork]) -> None:
+    certificate, network = relu
+    hi = certificate.hi.exact - Fraction(1, 10**6)
+    shorter = with_hi(certificate, hi, (*certificate.bends[:-1], Bend(hi, ())), label_hi=certificate.label)
+    rejected(shorter, network, "does not fall behind")
+
+
+def test_no_direction() -> None:
+    certificate, network = certified(make_case([3, 8, 7, 3], seed=7, t_range=(-1.0, 1.0)))
+    rejected(replace(certificate, d=(0.0, 0.0, 0.0)), network, "direction is zero")

@@ -1,0 +1,364 @@
+"""Convolutional networks of CIFAR size: exact walks beside the networks' own forward passes, and their memory.
+
+    python benchmarks/architectures.py [--quick] [--only vgg | resnet18] [--out FILE.json]
+
+The networks have random weights and batch norm statistics that are not trivial. For each of them
+
+1. `walk` finds every breakpoint of a segment. The model's own float64 forward pass is timed on just these points, in
+   the same process, and must agree with the walk's logits. The ratio of the two times is the figure that matters.
+2. `exact_interval` looks for the generalization interval on the line to an input of another class.
+3. `walk` goes along segments 1, 4 and 16 times as long under one memory budget: peak memory must not follow.
+
+Prints two tables and writes all figures as JSON. Every measurement has a process of its own; memory is what that
+process holds at its peak beyond what it held just before.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass
+from multiprocessing import get_context
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import psutil
+import torch
+from torch import Tensor, nn
+
+import relu_regions as rr
+from relu_regions.walker import Resolve
+
+SHAPE = (3, 32, 32)
+CLASSES = 10
+# Logits that agree to this are those of one network: both sides only round.
+AGREEMENT = 1e-10
+
+
+# ---------------------------------------------------------------- networks
+
+
+def vgg(width: int) -> nn.Sequential:
+    """Three pairs of 3×3 convolutions, each with batch norm and ReLU, with max pooling; two linear layers."""
+    layers: list[nn.Module] = []
+    channels = SHAPE[0]
+    for wider in (width, 2 * width, 4 * width):
+        for _ in range(2):
+            layers += [nn.Conv2d(channels, wider, 3, padding=1, bias=False), nn.BatchNorm2d(wider), nn.ReLU()]
+            channels = wider
+        layers.append(nn.MaxPool2d(2))
+    head = [nn.Flatten(), nn.Linear(channels * 16, 8 * width), nn.ReLU(), nn.Linear(8 * width, CLASSES)]
+    return nn.Sequential(*layers, *head)
+
+
+class Block(nn.Module):
+    """The basic block of a residual network."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False)
+        self.norm1 = nn.BatchNorm2d(outputs)
+        self.conv2 = nn.Conv2d(outputs, outputs, 3, 1, 1, bias=False)
+        self.norm2 = nn.BatchNorm2d(outputs)
+        self.shortcut: nn.Module = nn.Identity()
+        if stride != 1 or inputs != outputs:
+            self.shortcut = nn.Sequential(nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs))
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = torch.relu(self.norm1(self.conv1(x)))
+        return torch.relu(self.norm2(self.conv2(y)) + self.shortcut(x))
+
+
+def resnet18(width: int) -> nn.Sequential:
+    """ResNet-18 as for CIFAR: 17 convolutions with shortcuts, average pooling and a linear layer."""
+    layers: list[nn.Module] = [nn.Conv2d(3, width, 3, padding=1, bias=False), nn.BatchNorm2d(width), nn.ReLU()]
+    channels = width
+    for stage, stride in enumerate((1, 2, 2, 2)):
+        for place in range(2):
+            outputs = width * 2**stage
+            layers.append(Block(channels, outputs, stride if place == 0 else 1))
+            channels = outputs
+    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, CLASSES))
+
+
+@dataclass(frozen=True)
+class Case:
+    """A network and the segments it is walked along.
+
+    Attributes:
+        reach: the upper end of t of the segment to walk; an input of another class lies at t = 1.
+        far: how far on both sides the end of the generalization interval is looked for.
+        budget: bytes for the walks.
+    """
+
+    name: str
+    architecture: str
+    width: int
+    reach: float
+    far: float
+    budget: int
+
+    def model(self) -> nn.Sequential:
+        """In float64 and eval mode, its batch norms with the statistics of random inputs, then disturbed."""
+        torch.manual_seed(0)
+        model = {"vgg": vgg, "resnet18": resnet18}[self.architecture](self.width).double()
+        norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
+        for norm in norms:
+            norm.momentum = None  # the mean over all batches
+        with torch.no_grad():
+            model.train()(images(64, seed=0))
+            for norm in norms:
+                norm.running_mean += 0.3 * norm.running_var.sqrt() * torch.randn_like(norm.running_mean)
+                norm.running_var *= 0.5 + 1.5 * torch.rand_like(norm.running_var)
+                norm.weight.uniform_(0.5, 1.5)
+                norm.bias.normal_(0, 0.3)
+            # No class wins everywhere.
+            model[-1].bias -= model.eval()(images(64, seed=0)).mean(0)
+        return model
+
+    def line(self, model: nn.Module) -> tuple[Tensor, Tensor]:
+        """An input, and the direction to the first other one of another class; each ``(1, 3, 32, 32)``."""
+        inputs = images(64, seed=1)
+        with torch.no_grad():
+            labels = model(inputs).argmax(1)
+        other = int((labels != labels[0]).nonzero()[0])
+        return inputs[:1], inputs[other : other + 1] - inputs[:1]
+
+
+def images(count: int, seed: int) -> Tensor:
+    """Smooth random pictures with a little noise, ``(count, 3, 32, 32)`` float64."""
+    generator = torch.Generator().manual_seed(seed)
+    coarse = torch.randn(count, 3, 4, 4, dtype=torch.float64, generator=generator)
+    smooth = nn.functional.interpolate(coarse, SHAPE[1:], mode="bilinear")
+    return smooth + 0.1 * torch.randn(count, *SHAPE, dtype=torch.float64, generator=generator)
+
+
+MEBIBYTE = 1 << 20
+CASES = [
+    Case("VGG-like, width 16", "vgg", 16, 0.04, 1.0, 256 * MEBIBYTE),
+    Case("ResNet-18-like, width 8", "resnet18", 8, 0.02, 1.0, 256 * MEBIBYTE),
+]
+QUICK_CASES = [
+    Case("VGG-like, width 2", "vgg", 2, 0.008, 0.02, 16 * MEBIBYTE),
+    Case("ResNet-18-like, width 2", "resnet18", 2, 0.008, 0.02, 16 * MEBIBYTE),
+]
+
+
+# ---------------------------------------------------------------- measuring
+
+
+class PeakMemory:
+    """The largest growth of this process's memory while the context lasts, by asking every few milliseconds."""
+
+    def __init__(self) -> None:
+        self.bytes = 0
+
+    def __enter__(self) -> PeakMemory:
+        process = psutil.Process()
+        before = process.memory_info().rss
+        self._done = threading.Event()
+
+        def watch() -> None:
+            while not self._done.wait(0.005):
+                self.bytes = max(self.bytes, process.memory_info().rss - before)
+
+        self._watcher = threading.Thread(target=watch, daemon=True)
+        self._watcher.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._done.set()
+        self._watcher.join()
+
+
+def prepared(case: Case, threads: int) -> tuple[nn.Module, rr.Network, Tensor, Tensor]:
+    """The model, its reading and its line, with everything loaded and compiled that the first call would load."""
+    torch.set_num_threads(threads)
+    model = case.model()
+    x, d = case.line(model)
+    network = rr.Network.from_module(model, SHAPE)
+    short = (0, case.reach / 100)
+    rr.walk(network, x, d, short, resolve="never")
+    rr.exact_interval(network, x, d, short, resolve="never")
+    return model, network, x, d
+
+
+def timed(function: Callable[[], Any]) -> tuple[float, Any]:
+    """Seconds, and the result."""
+    start = time.perf_counter()
+    result = function()
+    return time.perf_counter() - start, result
+
+
+def forward(model: nn.Module, x: Tensor, d: Tensor, t: Tensor, batch: int = 32) -> Tensor:
+    """The model's own logits at points of a line."""
+    with torch.no_grad():
+        return torch.cat([model(x + part.view(-1, 1, 1, 1) * d) for part in t.split(batch)])
+
+
+def best_batch(model: nn.Module, x: Tensor, d: Tensor) -> int:
+    """The size of batch with which the forward pass is fastest."""
+    t = torch.zeros(128, dtype=torch.float64)
+    return min((8, 32, 128), key=lambda batch: timed(lambda: forward(model, x, d, t, batch))[0])
+
+
+def measure_walk(case: Case, threads: int, resolve: Resolve) -> dict[str, Any]:
+    """The walk beside the model's own forward pass at the breakpoints."""
+    model, network, x, d = prepared(case, threads)
+    with PeakMemory() as peak:
+        seconds, paths = timed(
+            lambda: rr.walk(network, x, d, (0, case.reach), memory_budget=case.budget, resolve=resolve)
+        )
+    t = paths[0].breakpoints
+    batch = best_batch(model, x, d)
+    forward_seconds, expected = timed(lambda: forward(model, x, d, t, batch))
+    error = float((paths[0].outputs[1:-1] - expected).abs().max() / expected.abs().max())
+    if not error <= AGREEMENT:
+        raise SystemExit(f"{case.name}: the walk differs from the forward pass by {error:.2g}")
+    return {
+        "units": network.units,
+        "breakpoints": len(t),
+        "walk_seconds": seconds,
+        "forward_seconds": forward_seconds,
+        "ratio": seconds / forward_seconds,
+        "peak_bytes": peak.bytes,
+        "largest_relative_difference": error,
+    }
+
+
+def measure_interval(case: Case, threads: int, resolve: Resolve) -> dict[str, Any]:
+    """The generalization interval on both sides, and the forward pass just inside and just beyond its ends."""
+    model, network, x, d = prepared(case, threads)
+    with PeakMemory() as peak:
+        seconds, found = timed(
+            lambda: rr.exact_interval(network, x, d, (-case.far, case.far), memory_budget=case.budget, resolve=resolve)
+        )
+    ends = torch.cat([found.lo, found.hi])
+    around = forward(model, x, d, torch.cat([ends * (1 - 1e-9), ends * (1 + 1e-9)])).argmax(1)
+    changes = torch.cat([found.label_lo, found.label_hi])
+    if (around[:2] != found.label).any() or ((around[2:] != changes) & (changes >= 0)).any():
+        raise SystemExit(f"{case.name}: the model's class does not change where the interval ends")
+    return {
+        "interval": [found.lo.item(), found.hi.item()],
+        "interval_seconds": seconds,
+        "interval_peak_bytes": peak.bytes,
+    }
+
+
+def measure_memory(case: Case, threads: int, resolve: Resolve, times: int) -> dict[str, Any]:
+    """A walk along a segment so many times as long."""
+    _, network, x, d = prepared(case, threads)
+    reach = case.reach / 4 * times
+    with PeakMemory() as peak:
+        seconds, paths = timed(lambda: rr.walk(network, x, d, (0, reach), memory_budget=case.budget, resolve=resolve))
+    return {
+        "times": times,
+        "breakpoints": int(paths.breakpoint_counts),
+        "seconds": seconds,
+        "peak_bytes": peak.bytes,
+    }
+
+
+def in_a_fresh_process(function: Callable[..., dict[str, Any]], *arguments: Any) -> dict[str, Any]:
+    """Call a function where nothing was allocated before."""
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        return pool.submit(function, *arguments).result()
+
+
+# ---------------------------------------------------------------- the report
+
+
+def measured(case: Case, threads: int, resolve: Resolve, fresh: bool) -> dict[str, Any]:
+    """All measurements of a case."""
+
+    def call(function: Callable[..., dict[str, Any]], *arguments: Any) -> dict[str, Any]:
+        return in_a_fresh_process(function, *arguments) if fresh else function(*arguments)
+
+    result = asdict(case) | call(measure_walk, case, threads, resolve) | call(measure_interval, case, threads, resolve)
+    result["memory"] = [call(measure_memory, case, threads, resolve, times) for times in (1, 4, 16)]
+    return result
+
+
+def mebibytes(size: int) -> str:
+    """For the tables."""
+    return f"{size / MEBIBYTE:,.0f} MiB"
+
+
+def print_tables(results: Sequence[dict[str, Any]]) -> None:
+    """Print the two tables."""
+    print("| network | units | breakpoints | walk | forward at these | ratio | peak | exact_interval | its peak |")
+    print("| --- | --- | --- | --- | --- | --- | --- | --- | --- |")
+    for r in results:
+        print(
+            f"| {r['name']} | {r['units']:,} | {r['breakpoints']:,} | {r['walk_seconds']:.2f} s "
+            f"| {r['forward_seconds']:.2f} s | {r['ratio']:.2f} | {mebibytes(r['peak_bytes'])} "
+            f"| [{r['interval'][0]:.3g}, {r['interval'][1]:.3g}] in {r['interval_seconds']:.2f} s "
+            f"| {mebibytes(r['interval_peak_bytes'])} |"
+        )
+    print("\n| network, budget | segment | breakpoints | walk | peak |")
+    print("| --- | --- | --- | --- | --- |")
+    for r in results:
+        for m in r["memory"]:
+            print(
+                f"| {r['name']}, {mebibytes(r['budget'])} | ×{m['times']} | {m['breakpoints']:,} "
+                f"| {m['seconds']:.2f} s | {mebibytes(m['peak_bytes'])} |"
+            )
+
+
+def machine(threads: int) -> str:
+    """What the figures were measured on."""
+    name = platform.processor() or platform.machine()
+    if Path("/proc/cpuinfo").exists():
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        name = next((line.partition(": ")[2] for line in lines if line.startswith("model name")), name)
+    return f"{name}, {threads} of {os.cpu_count()} cores, torch {torch.__version__}"
+
+
+def write_json(report: dict[str, Any], path: Path) -> None:
+    """Write to a temporary name that then gets its own."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        temporary.write_text(json.dumps(report, indent=1) + "\n")
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the benchmark."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        "--quick", action="store_true", help="small networks, all in this process: a check that it runs"
+    )
+    parser.add_argument("--only", choices=("vgg", "resnet18"), help="one network alone")
+    parser.add_argument("--threads", type=int, default=2, help="of torch (default 2)")
+    parser.add_argument(
+        "--resolve",
+        choices=("never", "auto"),
+        default="never",
+        help="never: the float64 walk alone (default); auto: with bounds of its rounding",
+    )
+    parser.add_argument("--out", type=Path, default=Path("results/architectures.json"), help="where to write the JSON")
+    options = parser.parse_args(arguments)
+    cases = [c for c in (QUICK_CASES if options.quick else CASES) if options.only in (None, c.architecture)]
+    print(f"{machine(options.threads)}; float64, resolve={options.resolve!r}\n")
+    results = [measured(case, options.threads, options.resolve, fresh=not options.quick) for case in cases]
+    print_tables(results)
+    write_json({"machine": machine(options.threads), "resolve": options.resolve, "networks": results}, options.out)
+    print(f"\nAll figures: {options.out}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
