@@ -16,11 +16,18 @@ Array = NDArray[np.float64]
 RESOLUTION = 1e-9
 
 
+class _Solver(highspy.Highs):
+    """HiGHS without callbacks: setting them up prints a line to standard output."""
+
+    def enableCallbacks(self) -> None:
+        self.setOptionValue("output_flag", False)
+
+
 class LinearProgram:
     """Maximize a linear function of v subject to ``rows @ v <= upper``; v may be negative.
 
     HiGHS is called directly, because it goes on from its last solution. Finding the facets of one region takes a
-    program for each inequality; measured on 2 cores, milliseconds for one more program of the same rows:
+    program for each inequality; measured on one core, milliseconds for one more program of the same rows:
 
     ===================  ========  ================  ==============  =====================
     rows and variables   cvxpy     cvxpy, compiled   scipy linprog   HiGHS, from the last
@@ -47,10 +54,9 @@ class LinearProgram:
         program.a_matrix_.start_ = np.searchsorted(row, np.arange(count + 1)).astype(np.int32)
         program.a_matrix_.index_ = column.astype(np.int32)
         program.a_matrix_.value_ = rows[row, column]
-        self._solver = highspy.Highs()  # type: ignore[no-untyped-call]
+        self._solver = _Solver()  # type: ignore[no-untyped-call]
         for option, value in (
             ("output_flag", False),
-            ("threads", 1),
             ("primal_feasibility_tolerance", RESOLUTION / 10),
             ("dual_feasibility_tolerance", RESOLUTION / 10),
         ):

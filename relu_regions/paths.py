@@ -12,7 +12,9 @@ import torch
 from torch import Tensor
 
 from relu_regions.lines import Array
+from relu_regions.maps import affine_maps_of
 from relu_regions.network import Network
+from relu_regions.norms import Norm, norms_along, norms_of
 from relu_regions.points import Flips
 
 __all__ = ["Path", "Paths", "Region"]
@@ -142,6 +144,29 @@ class Paths:
             result.append(first[segment] + total[1:] - total[opening])
         return tuple(result)
 
+    def affine_maps(self, *, memory_budget: int | None = None) -> tuple[Tensor, Tensor]:
+        """W_x and b_x of every region (paper, equations 7 and 8), from its activation pattern.
+
+        Args:
+            memory_budget: bytes that the work may take besides its result.
+
+        Returns:
+            ``(R, *output_shape, *input_shape)`` and ``(R, *output_shape)``.
+        """
+        return affine_maps_of(self.network, self.patterns(), len(self.region_rows), memory_budget=memory_budget)
+
+    def norms(self, p: Norm, *, memory_budget: int | None = None) -> Tensor:
+        """The operator norm ‖W_x‖ of every region, ``(R,)``, without keeping the maps.
+
+        Args:
+            p: 1, 2, math.inf (the largest absolute row sum, paper, appendix A) or "fro".
+            memory_budget: bytes that the work may take.
+
+        Raises:
+            ValueError: p is none of these.
+        """
+        return norms_along(self, p, memory_budget=memory_budget)
+
     def numpy(self) -> dict[str, np.ndarray]:
         """t, outputs and offsets as numpy arrays, by name."""
         return {name: getattr(self, name).cpu().numpy() for name in ("t", "outputs", "offsets")}
@@ -256,6 +281,17 @@ class Region:
         """The piece of every unit, for each gate ``(units,)`` int64."""
         own = torch.tensor([self.row], device=self.path.paths.offsets.device)
         return tuple(pieces[0] for pieces in self.path.paths.patterns(own))
+
+    def affine_map(self) -> tuple[Tensor, Tensor]:
+        """W_x ``(*output_shape, *input_shape)`` and b_x ``(*output_shape)``, from the activation pattern."""
+        pattern = tuple(pieces[None] for pieces in self.pattern)
+        weight, bias = affine_maps_of(self.path.paths.network, pattern, 1)
+        return weight[0], bias[0]
+
+    def norm(self, p: Norm) -> float:
+        """The operator norm ‖W_x‖ for p in {1, 2, math.inf, "fro"}."""
+        pattern = tuple(pieces[None] for pieces in self.pattern)
+        return float(norms_of(self.path.paths.network, pattern, p, 1)[0])
 
     @property
     def interior(self) -> float:

@@ -279,3 +279,20 @@ def test_on_a_gpu() -> None:
     for one, other in zip(maps(here), maps(there)):
         assert other.is_cuda and torch.allclose(one, other.cpu(), rtol=1e-12, atol=1e-12)
     assert torch.allclose(norms_along(here, math.inf), norms_along(there, math.inf).cpu(), rtol=1e-12)
+
+
+def test_regions_and_paths_give_the_same_maps() -> None:
+    torch.manual_seed(0)
+    model = mlp(4, 7, 6, 3).double().eval()
+    x, d = torch.randn(2, 2, 4, dtype=torch.float64)
+    paths = rr.walk(model, x, d, (-2, 2))
+    weights, biases = paths.affine_maps()
+    norms = paths.norms(math.inf)
+    for path in paths:
+        for region in path.regions:
+            weight, bias = region.affine_map()
+            assert torch.allclose(weight, weights[region.row], rtol=1e-12)
+            assert torch.allclose(bias, biases[region.row], rtol=1e-12)
+            assert region.norm(math.inf) == pytest.approx(float(norms[region.row]), rel=1e-12)
+    affine = rr.walk(torch.nn.Linear(4, 3).double().eval(), x, d, (-2, 2))
+    assert affine.affine_maps()[0].shape == (2, 3, 4) and affine.norms(1).shape == (2,)
