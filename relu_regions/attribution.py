@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from relu_regions.lines import Array, LineBatch, Model
-from relu_regions.maps import Replay, blocks
+from relu_regions.maps import Replay, block_size, blocks
 from relu_regions.paths import Paths
 from relu_regions.patterns import patterns_along, segments_of
 from relu_regions.walker import walk
@@ -73,7 +73,7 @@ def _mean_gradients(paths: Paths, target: Tensor, memory_budget: int | None) -> 
     """The gradient of a logit averaged along each segment, ``(N, *input_shape)``."""
     rows = paths.region_rows
     share, result = paths.t[rows + 1] - paths.t[rows], torch.zeros_like(paths.x)
-    for block in blocks(paths.network, len(rows), 1, rows.device, memory_budget):
+    for block in blocks(len(rows), block_size(paths.network, 1, rows.device, memory_budget)):
         segment = segments_of(paths, block.start, block.stop)
         first, last = int(segment[0]), int(segment[-1])
         weighted = torch.zeros(len(segment), 1, *paths.network.output_shape, dtype=paths.x.dtype, device=rows.device)

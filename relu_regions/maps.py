@@ -17,7 +17,7 @@ from relu_regions.network import Network
 from relu_regions.patterns import activation_patterns
 from relu_regions.steps import AffineStep, GateStep, Step
 
-__all__ = ["Replay", "affine_map", "affine_maps_of", "blocks", "dtype_of", "slopes_of"]
+__all__ = ["Replay", "affine_map", "affine_maps_of", "block_size", "blocks", "dtype_of", "slopes_of"]
 
 # Smaller blocks of regions pay the overhead of each call more often, larger ones leave the processor's caches.
 _BLOCK_BYTES = {"cpu": 32 << 20}
@@ -60,11 +60,9 @@ class Replay:
     def __len__(self) -> int:
         return self.chosen.stop - self.chosen.start if isinstance(self.chosen, slice) else len(self.chosen)
 
-    def __getitem__(self, chosen: Tensor | slice) -> Replay:
-        """Some of them, by indices or slice."""
-        if isinstance(self.chosen, slice) and self.chosen.start == 0:
-            return replace(self, chosen=chosen)
-        raise IndexError("Choose from all patterns, not from those that were chosen already.")
+    def only(self, chosen: Tensor | slice) -> Replay:
+        """Some of the patterns, by indices or slice; they keep their numbers."""
+        return replace(self, chosen=chosen)
 
     def pieces(self, gate: int) -> Tensor:
         """``(R, units)`` int64, the pieces of a gate; they are picked only where a gate is come to."""
@@ -235,8 +233,9 @@ def affine_maps_of(
     matrices = empty.new_empty(len(replay), *network.output_shape, *network.input_shape)
     constants = empty.new_empty(len(replay), *network.output_shape)
     with torch.no_grad():
-        for block in blocks(network, len(replay), prod(network.output_shape), replay.device, memory_budget):
-            matrices[block], constants[block] = replay[block].matrices(), replay[block].constants()
+        size = block_size(network, prod(network.output_shape), replay.device, memory_budget)
+        for block in blocks(len(replay), size):
+            matrices[block], constants[block] = replay.only(block).matrices(), replay.only(block).constants()
     return matrices, constants
 
 
@@ -263,10 +262,8 @@ def affine_map(model: Model, x: Array, *, dtype: torch.dtype = torch.float64) ->
         return affine_maps_of(points.network, activation_patterns(points.network, points.x), len(points))
 
 
-def blocks(
-    network: Network, count: int, each: int, device: torch.device, memory_budget: int | None, reach: int = 1
-) -> Iterator[slice]:
-    """Cut the regions 0 to count into stretches that a replay of so many rows each can afford.
+def block_size(network: Network, rows: int, device: torch.device, memory_budget: int | None, reach: int = 1) -> int:
+    """How many patterns with so many rows each go through the network together.
 
     Args:
         reach: how many times the size that suits whole maps, where the budget allows it.
@@ -274,7 +271,12 @@ def blocks(
     widest = max([prod(network.input_shape), *(_workspace(step) for step in network.steps)])
     budget = memory_budget if memory_budget is not None else free_memory(device) // 4
     limit = min(budget, _BLOCK_BYTES[device.type] * reach) if device.type in _BLOCK_BYTES else budget
-    size = max(1, limit // (3 * each * widest * torch.finfo(dtype_of(network)).bits // 8))
+    # About three values of the network are alive at a time.
+    return max(1, limit // (3 * rows * widest * torch.finfo(dtype_of(network)).bits // 8))
+
+
+def blocks(count: int, size: int) -> Iterator[slice]:
+    """0 to count in stretches of so many."""
     return (slice(start, min(count, start + size)) for start in range(0, count, size))
 
 

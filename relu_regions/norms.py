@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from relu_regions.gates import Maximum
-from relu_regions.maps import Replay, blocks, dtype_of
+from relu_regions.maps import Replay, block_size, blocks, dtype_of
 from relu_regions.network import Network
 from relu_regions.patterns import flips_between, patterns_along, segments_of
 from relu_regions.points import Flips
@@ -75,10 +75,8 @@ def norms_of(
     _check_norm(p)
     replay = Replay.of(network, patterns, count)
     with torch.no_grad():
-        parts = [
-            operator_norm(_flat(network, replay[block].matrices()), p)
-            for block in blocks(network, len(replay), prod(network.output_shape), replay.device, memory_budget)
-        ]
+        size = block_size(network, prod(network.output_shape), replay.device, memory_budget)
+        parts = [operator_norm(_flat(network, replay.only(block).matrices()), p) for block in blocks(len(replay), size)]
     return torch.cat(parts) if parts else torch.zeros(0, dtype=dtype_of(network), device=replay.device)
 
 
@@ -124,7 +122,7 @@ def _stretches(paths: Paths, memory_budget: int | None) -> Iterator[tuple[int, i
     begun = segments_of(paths, 0, count) * prod(paths.network.output_shape)
     cost = numbers + torch.searchsorted(region, numbers, right=True) + begun
     # Long stretches go on many segments at once: two to eight times what whole maps are best cut into was fastest.
-    size = next(blocks(paths.network, 1 << 62, 1, region.device, memory_budget, 4)).stop
+    size = block_size(paths.network, 1, region.device, memory_budget, reach=4)
     start = 0
     while start < count:
         stop = max(start + 1, int(torch.searchsorted(cost, int(cost[start]) + size, right=True)))
@@ -151,7 +149,7 @@ def _updated_norms(replay: Replay, segment: Tensor, flips: Flips, region: Tensor
     rank = torch.arange(len(region), device=region.device) - first_flip[run[region]]
     turn = (rank * len(counts) + place[run[region]]).argsort()
     columns, rows = columns[turn].unsqueeze(2), rows[turn].unsqueeze(1)
-    matrices = _flat(replay.network, replay[opens.nonzero()[:, 0][order]].matrices())
+    matrices = _flat(replay.network, replay.only(opens.nonzero()[:, 0][order]).matrices())
     norms = [operator_norm(matrices, p)]
     done = 0
     for going in torch.bincount(rank).tolist():
@@ -179,9 +177,11 @@ def _changes(replay: Replay, flips: Flips, region: Tensor) -> tuple[Tensor, Tens
             source, target = _jump(step, flips[mine], prod(replay.shape_of(step.inputs[0])), dtype)
             source = source.view(len(mine), 1, *replay.shape_of(step.inputs[0]))
             target = target.view(len(mine), 1, *step.shape)
-            rows[mine] = replay[region[mine] - 1].backward(source, step.inputs[0]).flatten(1)
+            rows[mine] = replay.only(region[mine] - 1).backward(source, step.inputs[0]).flatten(1)
             name = network.output_name
-            columns[mine] = replay[region[mine]].forward(target, step.output, [name], affine=False)[name].flatten(1)
+            columns[mine] = (
+                replay.only(region[mine]).forward(target, step.output, [name], affine=False)[name].flatten(1)
+            )
     return columns, rows
 
 

@@ -59,7 +59,7 @@ def outward(
     starts = torch.stack([torch.zeros_like(end), end.clamp_min(torch.finfo(end.dtype).tiny)], 1).to(lines.x.dtype)
     reached = torch.zeros_like(found.tied)
     segments = Segments(lines.x, direction, starts)
-    sweep = Sweep(lines.network, segments, False, memory_budget, window=16, certainty=certainty)
+    sweep = Sweep(lines.network, segments, False, memory_budget, window=64, certainty=certainty)
     for points in sweep:
         logits = competing_logits(points.values[lines.network.output_name], classes)
         fresh = ~reached[points.segments]

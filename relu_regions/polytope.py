@@ -352,6 +352,6 @@ def _smallest_move(matrix: Floats, slack: Floats, slopes: Floats, ahead: float) 
     rows = np.block(
         [[matrix, np.zeros((len(matrix), 1))], [identity, -ones], [-identity, -ones], [-slopes, np.zeros(1)]]
     )
-    program = LinearProgram(rows, np.concatenate([slack, np.zeros(2 * size), [-ahead]]))
+    program = LinearProgram(rows, np.concatenate([slack, np.zeros(2 * size), [-ahead]]), interior=True)
     value, solution = program.maximize(np.append(np.zeros(size), -1.0))
     return (-value, solution[:-1]) if math.isfinite(value) else None

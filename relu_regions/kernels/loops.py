@@ -112,11 +112,13 @@ def insert_relu(values, added, left, right, first_new, result):
     for i in range(values.shape[0]):
         at, g = i + first_new[i], first_new[i]
         for u in range(values.shape[1]):
-            result[at, u] = max(values[i, u], 0.0)
+            value = values[i, u]
+            result[at, u] = value if value > 0 else 0
         for _ in range(added[i]):
             at += 1
             for u in range(values.shape[1]):
-                result[at, u] = max(values[i, u] * left[g] + values[i + 1, u] * right[g], 0.0)
+                value = values[i, u] * left[g] + values[i + 1, u] * right[g]
+                result[at, u] = value if value > 0 else 0
             g += 1
 
 
@@ -142,10 +144,12 @@ def rows_in_doubt(distance, bound, before, after, doubt):
         doubt[i] = count > 0
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+# That there are no NaN lets the compiler take several maxima at once; the result is the same.
+@njit(cache=True, nogil=True, error_model="numpy", fastmath={"nnan", "nsz"})
 def largest(values, result):
     for i in range(values.shape[0]):
         size = result[i]
         for u in range(values.shape[1]):
-            size = max(size, abs(values[i, u]))
+            number = abs(values[i, u])
+            size = number if number > size else size
         result[i] = size
