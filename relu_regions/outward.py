@@ -78,10 +78,6 @@ def outward(
     return found
 
 
-def _beside(error: Tensor) -> Tensor:
-    return beside(error)
-
-
 def competing_classes(lines: LineBatch, decision: Sequence[int] | None) -> Tensor:
     """The positions of the logits that compete, ``(k,)`` int64.
 
