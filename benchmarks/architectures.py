@@ -19,6 +19,7 @@ import argparse
 import json
 import os
 import platform
+import statistics
 import sys
 import threading
 import time
@@ -141,6 +142,21 @@ def images(count: int, seed: int) -> Tensor:
     return smooth + 0.1 * torch.randn(count, *SHAPE, dtype=torch.float64, generator=generator)
 
 
+@dataclass(frozen=True)
+class Options:
+    """How everything is measured.
+
+    Attributes:
+        threads: of torch.
+        rounds: how often walk and forward pass are timed, in turn; the figures are medians.
+        resolve: as for `walk`.
+    """
+
+    threads: int
+    rounds: int
+    resolve: Resolve
+
+
 MEBIBYTE = 1 << 20
 CASES = [
     Case("VGG-like, width 16", "vgg", 16, 0.04, 1.0, 256 * MEBIBYTE),
@@ -181,9 +197,9 @@ class PeakMemory:
         self._watcher.join()
 
 
-def prepared(case: Case, threads: int) -> tuple[nn.Module, rr.Network, Tensor, Tensor]:
+def prepared(case: Case, options: Options) -> tuple[nn.Module, rr.Network, Tensor, Tensor]:
     """The model, its reading and its line, with everything loaded and compiled that the first call would load."""
-    torch.set_num_threads(threads)
+    torch.set_num_threads(options.threads)
     model = case.model()
     x, d = case.line(model)
     network = rr.Network.from_module(model, SHAPE)
@@ -208,40 +224,48 @@ def forward(model: nn.Module, x: Tensor, d: Tensor, t: Tensor, batch: int = 32) 
 
 def best_batch(model: nn.Module, x: Tensor, d: Tensor) -> int:
     """The size of batch with which the forward pass is fastest."""
-    t = torch.zeros(128, dtype=torch.float64)
-    return min((8, 32, 128), key=lambda batch: timed(lambda: forward(model, x, d, t, batch))[0])
+    t = torch.zeros(64, dtype=torch.float64)
+    return min((2, 4, 8, 16, 32, 64), key=lambda batch: timed(lambda: forward(model, x, d, t, batch))[0])
 
 
-def measure_walk(case: Case, threads: int, resolve: Resolve) -> dict[str, Any]:
-    """The walk beside the model's own forward pass at the breakpoints."""
-    model, network, x, d = prepared(case, threads)
+def measure_walk(case: Case, options: Options) -> dict[str, Any]:
+    """The walk beside the model's own forward pass at the breakpoints, both once in each round."""
+    model, network, x, d = prepared(case, options)
+
+    def walk() -> rr.Paths:
+        return rr.walk(network, x, d, (0, case.reach), resolve=options.resolve, memory_budget=case.budget)
+
     with PeakMemory() as peak:
-        seconds, paths = timed(
-            lambda: rr.walk(network, x, d, (0, case.reach), memory_budget=case.budget, resolve=resolve)
-        )
-    t = paths[0].breakpoints
+        path = walk()[0]
     batch = best_batch(model, x, d)
-    forward_seconds, expected = timed(lambda: forward(model, x, d, t, batch))
-    error = float((paths[0].outputs[1:-1] - expected).abs().max() / expected.abs().max())
+    rounds = []
+    for _ in range(options.rounds):
+        seconds, _ = timed(walk)
+        forward_seconds, expected = timed(lambda: forward(model, x, d, path.breakpoints, batch))
+        rounds.append((seconds, forward_seconds))
+    error = float((path.outputs[1:-1] - expected).abs().max() / expected.abs().max())
     if not error <= AGREEMENT:
         raise SystemExit(f"{case.name}: the walk differs from the forward pass by {error:.2g}")
     return {
         "units": network.units,
-        "breakpoints": len(t),
-        "walk_seconds": seconds,
-        "forward_seconds": forward_seconds,
-        "ratio": seconds / forward_seconds,
+        "breakpoints": len(path.breakpoints),
+        "walk_seconds": statistics.median(seconds for seconds, _ in rounds),
+        "forward_seconds": statistics.median(seconds for _, seconds in rounds),
+        "forward_batch": batch,
+        "ratio": statistics.median(seconds / others for seconds, others in rounds),
         "peak_bytes": peak.bytes,
         "largest_relative_difference": error,
     }
 
 
-def measure_interval(case: Case, threads: int, resolve: Resolve) -> dict[str, Any]:
+def measure_interval(case: Case, options: Options) -> dict[str, Any]:
     """The generalization interval on both sides, and the forward pass just inside and just beyond its ends."""
-    model, network, x, d = prepared(case, threads)
+    model, network, x, d = prepared(case, options)
     with PeakMemory() as peak:
         seconds, found = timed(
-            lambda: rr.exact_interval(network, x, d, (-case.far, case.far), memory_budget=case.budget, resolve=resolve)
+            lambda: rr.exact_interval(
+                network, x, d, (-case.far, case.far), memory_budget=case.budget, resolve=options.resolve
+            )
         )
     ends = torch.cat([found.lo, found.hi])
     around = forward(model, x, d, torch.cat([ends * (1 - 1e-9), ends * (1 + 1e-9)])).argmax(1)
@@ -255,12 +279,14 @@ def measure_interval(case: Case, threads: int, resolve: Resolve) -> dict[str, An
     }
 
 
-def measure_memory(case: Case, threads: int, resolve: Resolve, times: int) -> dict[str, Any]:
+def measure_memory(case: Case, options: Options, times: int) -> dict[str, Any]:
     """A walk along a segment so many times as long."""
-    _, network, x, d = prepared(case, threads)
+    _, network, x, d = prepared(case, options)
     reach = case.reach / 4 * times
     with PeakMemory() as peak:
-        seconds, paths = timed(lambda: rr.walk(network, x, d, (0, reach), memory_budget=case.budget, resolve=resolve))
+        seconds, paths = timed(
+            lambda: rr.walk(network, x, d, (0, reach), memory_budget=case.budget, resolve=options.resolve)
+        )
     return {
         "times": times,
         "breakpoints": int(paths.breakpoint_counts),
@@ -278,14 +304,14 @@ def in_a_fresh_process(function: Callable[..., dict[str, Any]], *arguments: Any)
 # ---------------------------------------------------------------- the report
 
 
-def measured(case: Case, threads: int, resolve: Resolve, fresh: bool) -> dict[str, Any]:
+def measured(case: Case, options: Options, fresh: bool) -> dict[str, Any]:
     """All measurements of a case."""
 
     def call(function: Callable[..., dict[str, Any]], *arguments: Any) -> dict[str, Any]:
         return in_a_fresh_process(function, *arguments) if fresh else function(*arguments)
 
-    result = asdict(case) | call(measure_walk, case, threads, resolve) | call(measure_interval, case, threads, resolve)
-    result["memory"] = [call(measure_memory, case, threads, resolve, times) for times in (1, 4, 16)]
+    result = asdict(case) | call(measure_walk, case, options) | call(measure_interval, case, options)
+    result["memory"] = [call(measure_memory, case, options, times) for times in (1, 4, 16)]
     return result
 
 
@@ -343,6 +369,7 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("--only", choices=("vgg", "resnet18"), help="one network alone")
     parser.add_argument("--threads", type=int, default=2, help="of torch (default 2)")
+    parser.add_argument("--rounds", type=int, help="times that walk and forward pass are timed (default 3; quick 1)")
     parser.add_argument(
         "--resolve",
         choices=("never", "auto"),
@@ -351,9 +378,10 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("--out", type=Path, default=Path("results/architectures.json"), help="where to write the JSON")
     options = parser.parse_args(arguments)
+    chosen = Options(options.threads, options.rounds or (1 if options.quick else 3), options.resolve)
     cases = [c for c in (QUICK_CASES if options.quick else CASES) if options.only in (None, c.architecture)]
     print(f"{machine(options.threads)}; float64, resolve={options.resolve!r}\n")
-    results = [measured(case, options.threads, options.resolve, fresh=not options.quick) for case in cases]
+    results = [measured(case, chosen, fresh=not options.quick) for case in cases]
     print_tables(results)
     write_json({"machine": machine(options.threads), "resolve": options.resolve, "networks": results}, options.out)
     print(f"\nAll figures: {options.out}")

@@ -2,7 +2,16 @@
 
     python benchmarks/norms.py [--quick] [--device cuda] [--out FILE.json]
 
-Prints a table and writes all figures as JSON. benchmarks/README.md says what they mean.
+Segments with t in [-1, 2] between uniform points of [0, 1]^784, through 784-128-128-128-10 with its first weights.
+
+- carried from region to region: `norms_along`; W is carried on by the low-rank change that the flips of units make.
+- each from its pattern: `norms_of`; the outputs' rows go back through the network for each region.
+- products, outputs first: nothing but the products of W_4 D W_3 D W_2 D W_1 from the left, into memory that is there
+  already, all regions at once; the diagonal factors and the norms are not in it.
+- the same, out of the cache: block by block of 64 regions on the same numbers, so that only the arithmetic is left.
+- products, inputs first: the same from the right, W_2 times W_1 first (timed on some of the regions and scaled).
+
+Quotients are taken within a round, and their medians shown. Prints a table and writes all figures as JSON.
 """
 
 from __future__ import annotations

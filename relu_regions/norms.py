@@ -85,7 +85,7 @@ def norms_along(paths: Paths, p: Norm, *, memory_budget: int | None = None) -> T
 
     Neighbouring regions differ in few units, so W changes by a matrix of low rank from one to the next. Where that
     takes fewer rows through the network than W itself, W is updated, and computed anew at the start of each segment
-    and of each block of regions.
+    and of each stretch of regions. Rounding then is relative to the largest W of a stretch.
 
     Args:
         paths: what the walk found.

@@ -211,7 +211,7 @@ def test_no_points_and_no_gates() -> None:
 # ---------------------------------------------------------------- norms
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(st.integers(0, 10**6), st.lists(st.integers(1, 12), min_size=3, max_size=6))
 def test_no_region_exceeds_the_product_of_the_layers(seed: int, widths: list[int]) -> None:
     """Appendix: ‖W_x‖ ≤ Π ‖W_l‖ for ReLU networks, in every operator norm."""
