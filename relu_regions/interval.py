@@ -33,8 +33,8 @@ class Interval:
         lo_error, hi_error: ``(N,)`` float64, rigorous bounds of how far the ends are from the true ones; None where
             nobody asked.
         certain: ``(N,)`` bool, whether labels, ties and what ends the interval are proven to be those of the
-            real-valued network; None where nobody asked.
-        settled: ``(N,)`` bool, the lines that rational arithmetic had to settle; None where nobody asked.
+            real-valued network; None for sampled intervals.
+        settled: ``(N,)`` bool, the lines that rational arithmetic had to settle; None for sampled intervals.
     """
 
     lo: Tensor
@@ -135,10 +135,11 @@ def exact_interval(
         up = outward(lines, lines.d, lines.high, classes, memory_budget, certainty)
         down = outward(lines, -lines.d, -lines.low, classes, memory_budget, certainty)
     found = Interval(-down.end, up.end, up.label, down.beyond, up.beyond, up.tied)
+    doubt = up.doubt | down.doubt
+    found = replace(found, certain=~doubt if bounded else torch.zeros_like(doubt), settled=torch.zeros_like(doubt))
     if not bounded:
         return found
-    doubt = up.doubt | down.doubt
-    found = replace(found, lo_error=down.error, hi_error=up.error, certain=~doubt, settled=torch.zeros_like(doubt))
+    found = replace(found, lo_error=down.error, hi_error=up.error)
     doubtful = worth_settling(doubt, up.points + down.points, resolve, lines.network)
     return _with_settled(found, lines, doubtful, classes) if doubtful else found
 
