@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cached_property
 from math import prod
 
 import torch
@@ -42,6 +43,7 @@ class AffineStep:
         bias: broadcastable to ``(1, *shape)``, or None.
         terms: the largest number of products summed for one output number.
         fused: the whole map in one call of the values, where there is a faster one.
+        is_matrix: whether the one constant is the matrix ``(outputs, inputs)`` of the map from one flat value to another.
     """
 
     output: str
@@ -53,6 +55,7 @@ class AffineStep:
     bias: Tensor | None = None
     terms: int = 1
     fused: Callable[..., Tensor] | None = None
+    is_matrix: bool = False
 
     def linear(self, *values: Tensor) -> Tensor:
         """The linear part alone."""
@@ -73,6 +76,11 @@ class AffineStep:
         if self.fused is not None:
             return self.fused(*values, *self.constants, self.bias)
         return self.linear(*values) + self.bias
+
+    @cached_property
+    def columns(self) -> Tensor:
+        """The columns of the matrix, each of them contiguous, ``(inputs, outputs)``."""
+        return self.constants[0].T.contiguous()
 
     def magnitude(self, *values: Tensor) -> Tensor:
         """Σ |a| |v| for every output number, the bias left out."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -78,6 +79,7 @@ class Sweep:
             index: number
             for number, index in enumerate(i for i, s in enumerate(network.steps) if isinstance(s, GateStep))
         }
+        self._matrix_after = _matrices_after_gates(network, self._releases)
         self._points_per_segment = 2.0 + network.units / 2
         self._waiting: list[Points] = []
         self._kernel = kernel_for(segments.x.device)
@@ -192,19 +194,33 @@ class Sweep:
         if self.certainty is not None and isinstance(gate, Knots):
             shifts = self.certainty.gate(gate, points, name, inputs, placed)
             errors = self.certainty.inserted(points, name, inputs, placed, shifts)
-        if name in self._releases[points.step]:
+        released = name in self._releases[points.step]
+        if released:
             del points.values[name]
         points = replace(self._inserted(points, placed), errors=errors)
-        outputs = self._kernel.bend(gate, inputs, points.weight, placed)
-        points.values[step.output] = outputs.view(len(points), *step.shape)
-        if self.certainty is not None and isinstance(gate, Knots):
-            errors[step.output] = self.certainty.applied(gate, errors[name], outputs)
-            if name in self._releases[points.step]:
-                del errors[name]
-        points.step += 1
+        self._apply(step, points, inputs, placed)
+        if released:
+            errors.pop(name, None)
         if self.window is not None and number == 0:
             points = self._windowed(points)
         return points
+
+    def _apply(self, step: GateStep, points: Points, inputs: Tensor, placed: Placement) -> None:
+        """What the gate makes of its input, and the matrix that alone reads it, if there is one, of that."""
+        gate, name, following = step.gate, step.inputs[0], self._matrix_after.get(points.step)
+        if following is None:
+            outputs = self._kernel.bend(gate, inputs, points.weight, placed)
+            points.values[step.output] = outputs.view(len(points), *step.shape)
+            if self.certainty is not None and isinstance(gate, Knots):
+                points.errors[step.output] = self.certainty.applied(gate, points.errors[name], outputs)
+            points.step += 1
+        else:
+            outputs = self._kernel.bend_and_multiply(gate, inputs, points.weight, placed, following)
+            points.values[following.output] = outputs
+            if self.certainty is not None and isinstance(gate, Knots):
+                error = self.certainty.multiplied(gate, following, points.errors[name], inputs, placed)
+                points.errors[following.output] = error
+            points.step += 2
 
     def _inserted(self, points: Points, placed: Placement) -> Points:
         """The points with the new ones among them, every value interpolated."""
@@ -280,6 +296,16 @@ class Sweep:
 
     def _next_gate(self, points: Points) -> int:
         return sum(1 for step in self._gate_of_step if step < points.step)
+
+
+def _matrices_after_gates(network: Network, releases: list[tuple[str, ...]]) -> dict[int, AffineStep]:
+    """The matrix steps that alone read the output of the gate before them, by the gate's index."""
+    found = {}
+    for index, (step, following) in enumerate(pairwise(network.steps)):
+        if isinstance(step, GateStep) and isinstance(following, AffineStep) and following.is_matrix:
+            if following.inputs == (step.output,) and step.output in releases[index + 1]:
+                found[index] = following
+    return found
 
 
 def _along(at: Tensor, direction: Tensor, position: Tensor, weight: Tensor | None) -> Tensor:

@@ -13,6 +13,7 @@ from relu_regions.gates import Gate
 from relu_regions.kernels import reference
 from relu_regions.kernels.bends import edge_pieces
 from relu_regions.kernels.placement import Placement
+from relu_regions.steps import AffineStep
 
 __all__ = ["Kernel", "Placement", "edge_pieces", "kernel_for"]
 
@@ -27,6 +28,10 @@ class Kernel(Protocol):
     def insert(self, values: Tensor, placement: Placement) -> Tensor: ...
 
     def bend(self, gate: Gate, inputs: Tensor, weight: Tensor | None, placement: Placement) -> Tensor: ...
+
+    def bend_and_multiply(
+        self, gate: Gate, inputs: Tensor, weight: Tensor | None, placement: Placement, step: AffineStep
+    ) -> Tensor: ...
 
     def rows_in_doubt(self, distance: Tensor, bound: Tensor, before: Tensor, after: Tensor) -> Tensor: ...
 

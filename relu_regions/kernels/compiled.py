@@ -12,8 +12,9 @@ from relu_regions.gates import Gate, Knots, rows
 from relu_regions.kernels import loops, reference
 from relu_regions.kernels.bends import Bends, Changes, changes_at_points
 from relu_regions.kernels.placement import Placement
+from relu_regions.steps import AffineStep
 
-__all__ = ["bend", "insert", "largest", "place", "rows_in_doubt"]
+__all__ = ["bend", "bend_and_multiply", "insert", "largest", "place", "rows_in_doubt"]
 
 
 def place(
@@ -76,6 +77,41 @@ def bend(gate: Gate, inputs: Tensor, weight: Tensor | None, placement: Placement
     loops.insert_relu(inputs.contiguous().numpy(), *(a.numpy() for a in arrays), _first_new(placement), outputs.numpy())
     loops.zero(placement.bend_row.numpy(), placement.bends.unit.numpy(), placement.inside.numpy(), outputs.numpy())
     return outputs
+
+
+def bend_and_multiply(
+    gate: Gate, inputs: Tensor, weight: Tensor | None, placement: Placement, step: AffineStep
+) -> Tensor:
+    """As reference.bend_and_multiply, with a product only for the points there were."""
+    if not isinstance(gate, Knots):
+        return reference.bend_and_multiply(gate, inputs, weight, placement, step)
+    old = None if weight is None else weight[placement.old_rows]
+    products = step(gate.apply(inputs, None if old is None else old[:, None]), weight=old)
+    bends = placement.bends
+    loops.multiply(
+        products.numpy(),
+        step.columns.numpy(),
+        placement.added.numpy(),
+        _first_new(placement),
+        placement.right.numpy(),
+        bends.row.numpy(),
+        bends.unit.numpy(),
+        bends.left.numpy(),
+        placement.bend_row.numpy(),
+        _kinks(gate, inputs, old, bends),
+        (result := products.new_empty(len(placement), products.shape[1])).numpy(),
+    )
+    return result
+
+
+def _kinks(gate: Knots, inputs: Tensor, weight: Tensor | None, bends: Bends) -> np.ndarray:
+    """By how much the slope of a gate's output changes at each bend, for a whole interval as the unit of length."""
+    knots, slopes = (part.expand(-1, inputs.shape[1]).contiguous().numpy() for part in (gate.knots, gate.slopes))
+    w = inputs.new_ones(len(inputs)) if weight is None else weight
+    columns = (part.numpy() for part in (bends.row, bends.unit, bends.before, bends.after))
+    result = inputs.new_empty(len(bends.row)).numpy()
+    loops.kinks(inputs.contiguous().numpy(), w.numpy(), knots, slopes, *columns, result)
+    return result
 
 
 def rows_in_doubt(distance: Tensor, bound: Tensor, before: Tensor, after: Tensor) -> Tensor:

@@ -3,9 +3,10 @@
 They run on one thread: on busy cores, a second pool of threads beside torch's own made the walk ten times slower.
 """
 
+import numpy as np
 from numba import njit
 
-__all__ = ["count", "insert", "insert_relu", "largest", "locate", "rows", "rows_in_doubt", "zero"]
+__all__ = ["count", "insert", "insert_relu", "kinks", "largest", "locate", "multiply", "rows", "rows_in_doubt", "zero"]
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -127,6 +128,47 @@ def zero(rows, units, inside, outputs):
     for m in range(len(rows)):
         if inside[m]:
             outputs[rows[m], units[m]] = 0.0
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def kinks(z, w, knots, slopes, row, unit, before, after, kink):
+    for m in range(len(row)):
+        i, u, k = row[m], unit[m], max(before[m], after[m]) - 1
+        rise = (z[i + 1, u] - knots[k, u] * w[i + 1]) - (z[i, u] - knots[k, u] * w[i])
+        kink[m] = (slopes[after[m], u] - slopes[before[m], u]) * rise
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def multiply(products, columns, added, first_new, right, row, unit, left, bend_row, kink, result):
+    size = products.shape[1]
+    slope = np.empty(size, products.dtype)
+    stop = 0
+    for i in range(len(added)):
+        at, start = i + first_new[i], stop
+        while stop < len(row) and row[stop] == i:
+            stop += 1
+        result[at] = products[i]
+        if added[i] == 0:
+            continue
+        # From the whole change over the interval, what the bends after a place add is taken back.
+        for u in range(size):
+            slope[u] = products[i + 1, u] - products[i, u]
+        for m in range(start, stop):
+            column, share = columns[unit[m]], left[m] * kink[m]
+            for u in range(size):
+                slope[u] -= share * column[u]
+        place, g = products.dtype.type(0), first_new[i]
+        for m in range(start, stop):
+            column, change = columns[unit[m]], kink[m]
+            if bend_row[m] == at + 1 and at - i < first_new[i] + added[i]:
+                here, there, step = result[at], result[at + 1], right[g] - place
+                for u in range(size):
+                    there[u] = here[u] + step * slope[u]
+                    slope[u] += change * column[u]
+                place, at, g = right[g], at + 1, g + 1
+            else:
+                for u in range(size):
+                    slope[u] += change * column[u]
 
 
 @njit(cache=True, nogil=True, error_model="numpy")

@@ -8,8 +8,9 @@ from torch import Tensor
 from relu_regions.gates import Gate, rows
 from relu_regions.kernels.bends import Changes, changes_at_points, find_bends
 from relu_regions.kernels.placement import Placement
+from relu_regions.steps import AffineStep
 
-__all__ = ["bend", "insert", "largest", "place", "rows_in_doubt"]
+__all__ = ["bend", "bend_and_multiply", "insert", "largest", "place", "rows_in_doubt"]
 
 
 def place(
@@ -77,6 +78,17 @@ def bend(gate: Gate, inputs: Tensor, weight: Tensor | None, placement: Placement
         weight,
     )
     return outputs
+
+
+def bend_and_multiply(
+    gate: Gate, inputs: Tensor, weight: Tensor | None, placement: Placement, step: AffineStep
+) -> Tensor:
+    """The output at all points of a matrix step that alone reads the gate's output; arguments as bend.
+
+    A backend need not multiply at the new points: there the output goes on from the point before, and at each bend its slope
+    changes by the bend's kink times a column of the matrix.
+    """
+    return step(bend(gate, inputs, weight, placement), weight=weight)
 
 
 def rows_in_doubt(distance: Tensor, bound: Tensor, before: Tensor, after: Tensor) -> Tensor:

@@ -16,8 +16,8 @@ __all__: list[str] = []
 def _linear(call: Call) -> list[Step]:
     value, weight = only_first_is_value(call), call.args[1]
     bias = call.argument(2, "bias")
-    fused = None if bias is None else functional.linear
-    return [call.affine([value], functional.linear, constants=(weight,), bias=bias, terms=weight.shape[1], fused=fused)]
+    details = {"constants": (weight,), "bias": bias, "terms": weight.shape[1], "is_matrix": len(value.shape) == 1}
+    return [call.affine([value], functional.linear, **details, fused=None if bias is None else functional.linear)]
 
 
 @register("matmul", "mm", "bmm")

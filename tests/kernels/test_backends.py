@@ -8,9 +8,11 @@ from types import ModuleType
 import pytest
 import torch
 from torch import Tensor
+from torch.nn.functional import linear
 
 from relu_regions.gates import Gate, Knots, Maximum
 from relu_regions.kernels import kernel_for, reference
+from relu_regions.steps import AffineStep, Origin
 
 compiled = pytest.importorskip("relu_regions.kernels.compiled")
 
@@ -62,6 +64,24 @@ def test_the_same_bit_for_bit(backend: ModuleType, name: str, kind: str, dtype: 
         assert torch.equal(backend.insert(inputs, ours), reference.insert(inputs, truth))
         inserted = None if weight is None else reference.insert(weight, truth)
         assert torch.equal(backend.bend(gate, inputs, inserted, ours), reference.bend(gate, inputs, inserted, truth))
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=str)
+@pytest.mark.parametrize("kind", ["generic", "coincident", "rays"])
+@pytest.mark.parametrize("name", GATES)
+@pytest.mark.parametrize("backend", [compiled], ids=["compiled"])
+def test_a_matrix_after_a_gate_up_to_rounding(backend: ModuleType, name: str, kind: str, dtype: torch.dtype) -> None:
+    gate = GATES[name].to(dtype, torch.device("cpu"))
+    units = len(gate.windows) if isinstance(gate, Maximum) else 7
+    for seed in range(20):
+        inputs, position, weight, starts = stack(seed, kind, dtype)
+        matrix, bias = torch.randn(4, units, dtype=dtype), torch.randn(4, dtype=dtype)
+        step = AffineStep("", ("",), (4,), Origin("", ""), linear, (matrix,), bias, units, linear, is_matrix=True)
+        placed = reference.place(gate, inputs, position, weight, starts, True)
+        inserted = None if weight is None else reference.insert(weight, placed)
+        ours = backend.bend_and_multiply(gate, inputs, inserted, placed, step)
+        truth = reference.bend_and_multiply(gate, inputs, inserted, placed, step)
+        assert (ours - truth).abs().max() <= 100 * torch.finfo(dtype).eps * truth.abs().max()
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=str)
