@@ -218,7 +218,7 @@ class _Shifts:
         if len(row) < 2:
             return row[:0]
         widest = torch.zeros_like(placed.added, dtype=place.dtype).scatter_reduce(0, row, self.relative, "amax")
-        close = ~(place[1:] - place[:-1] > 2 * widest[row[1:]])
+        close = ~(place[1:] - place[:-1] > 2 * widest[row[1:]]) | (placed.bend_row[1:] == placed.bend_row[:-1])
         return row[1:][close & (row[1:] == row[:-1])]
 
 

@@ -40,10 +40,11 @@ class Flips:
 
     def ordered(self) -> Flips:
         """By row, gate and unit; several flips of one unit at one point are made one, and dropped if they cancel."""
-        order = torch.arange(len(self.row), device=self.row.device)
-        for key in (self.unit, self.gate, self.row):
-            order = order[torch.argsort(key[order], stable=True)]
-        flips = self[order]
+        if not self.row.numel():
+            return self
+        # One number orders them all; gates and units are few enough for the product to stay below 2^63.
+        units = self.unit.max() + 1
+        flips = self[torch.argsort((self.row * (self.gate.max() + 1) + self.gate) * units + self.unit, stable=True)]
         while True:
             again = torch.zeros_like(flips.row, dtype=torch.bool)
             again[1:] = (

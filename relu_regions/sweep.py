@@ -247,17 +247,15 @@ class Sweep:
         first_pieces[segment[at_first], bends.unit[at_first]] = bends.after[at_first]
         last_pieces[segment[at_last], bends.unit[at_last]] = bends.before[at_last]
         points.first[number], points.last[number] = first_pieces, last_pieces
-        changes = placed.changes
-        flips = Flips.joined(
-            [
-                replace(points.flips, row=old_rows[points.flips.row]),
-                Flips.of_gate(number, old_rows[changes.row], changes.unit, changes.before, changes.after),
-                Flips.of_gate(number, placed.bend_row, bends.unit, bends.before, bends.after),
-            ]
-        )
         ends = torch.zeros(len(placed), dtype=torch.bool, device=inputs.device)
         ends[old_rows[first]], ends[old_rows[last]] = True, True
-        points.flips = flips[~ends[flips.row] | (flips.gate < number)]
+        changes, kept = placed.changes, ~ends[placed.bend_row]
+        new = Flips.of_gate(number, placed.bend_row, bends.unit, bends.before, bends.after)
+        if len(changes.row):
+            at = Flips.of_gate(number, old_rows[changes.row], changes.unit, changes.before, changes.after)
+            new, kept = Flips.joined([at, new]), torch.cat([~ends[at.row], kept])
+        earlier = replace(points.flips, row=old_rows[points.flips.row])
+        points.flips = Flips.joined([earlier, new if kept.all() else new[kept]])
 
     # ------------------------------------------------------------ windows
 
@@ -300,11 +298,11 @@ class Sweep:
 
 def _matrices_after_gates(network: Network, releases: list[tuple[str, ...]]) -> dict[int, AffineStep]:
     """The matrix steps that alone read the output of the gate before them, by the gate's index."""
-    found = {}
+    found: dict[int, AffineStep] = {}
     for index, (step, following) in enumerate(pairwise(network.steps)):
-        if isinstance(step, GateStep) and isinstance(following, AffineStep) and following.is_matrix:
-            if following.inputs == (step.output,) and step.output in releases[index + 1]:
-                found[index] = following
+        alone = isinstance(step, GateStep) and step.output in releases[index + 1]
+        if alone and isinstance(following, AffineStep) and following.is_matrix and len(following.inputs) == 1:
+            found[index] = following
     return found
 
 

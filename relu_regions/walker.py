@@ -144,6 +144,7 @@ class Collected:
         kept[:-1] |= edge
         kept[:1], kept[-1:] = True, True
         kept &= ~seam
+        order = order[kept]
         counts = torch.bincount(segment[kept], minlength=len(lines))
         values = torch.cat(self.values) if self.values else lines.x.new_zeros(0, *lines.network.output_shape)
         return Paths(
@@ -151,13 +152,13 @@ class Collected:
             x=lines.x,
             d=lines.d,
             offsets=torch.cat([counts.new_zeros(1), counts.cumsum(0)]),
-            position=_gathered(self.position, order, kept, lines.x),
-            weight=_gathered(self.weight, order, kept, lines.x) if self.weight else None,
-            values=values[order][kept],
+            position=_gathered(self.position, order, lines.x),
+            weight=_gathered(self.weight, order, lines.x) if self.weight else None,
+            values=values[order],
             outputs_at_x=self.outputs_at_x,
             first_patterns=tuple(self.first),
             flips=replace(flips, row=(kept.cumsum(0) - 1)[flips.row]),
-            t_error=_gathered(self.errors, order, kept, lines.x) if self.errors else None,
+            t_error=_gathered(self.errors, order, lines.x) if self.errors else None,
             certain=~self.uncertain if self.errors else torch.zeros_like(self.uncertain),
             settled=torch.zeros_like(self.uncertain),
         )
@@ -179,8 +180,8 @@ def _t_error(points: Points) -> Tensor:
     return torch.where(given, 0.0, torch.where(room > 0, error * (1 + 16 * unit), torch.inf))
 
 
-def _gathered(parts: list[Tensor], order: Tensor, kept: Tensor, like: Tensor) -> Tensor:
-    return torch.cat(parts)[order][kept] if parts else like.new_zeros(0)
+def _gathered(parts: list[Tensor], order: Tensor, like: Tensor) -> Tensor:
+    return torch.cat(parts)[order] if parts else like.new_zeros(0)
 
 
 def with_settled(paths: Paths, segments: list[int], settled: list[Settled]) -> Paths:

@@ -22,6 +22,8 @@ class Bends:
     Attributes:
         row, unit: which interval and which unit, ``(K,)`` int64.
         left, right: weights of the interval's two ends, ``(K,)``, both positive, adding up to one.
+        rise: by how much what is 0 at the crossing grows over the whole interval, ``(K,)``: the unit's distance from its
+            knot, or the lead of the input that overtakes.
         before, after: the unit's piece on either side, ``(K,)`` int64.
     """
 
@@ -29,6 +31,7 @@ class Bends:
     unit: Tensor
     left: Tensor
     right: Tensor
+    rise: Tensor
     before: Tensor
     after: Tensor
 
@@ -124,7 +127,8 @@ def _knot_bends(gate: Knots, knot: int, values: Tensor, weight: Tensor | None, s
     crosses = starts_interval[row] & (here != 0) & (there != 0)
     row, unit, here, there = row[crosses], unit[crosses], here[crosses], there[crosses]
     rising = (there > 0).long()
-    return Bends(row, unit, there / (there - here), here / (here - there), knot + 1 - rising, knot + rising)
+    rise, lower = there - here, knot + 1 - rising
+    return Bends(row, unit, there / rise, here / (here - there), rise, lower, knot + rising)
 
 
 def _knot_changes(gate: Knots, knot: int, values: Tensor, weight: Tensor | None, inner: Tensor) -> Changes:
@@ -158,21 +162,21 @@ def _envelope_bends(gate: Maximum, values: Tensor, starts_interval: Tensor) -> B
     here, there = values[row[:, None], windows], values[row[:, None] + 1, windows]
     winner, goal = first[row, unit], last[row, unit]
     left, right = torch.ones_like(here[:, 0]), torch.zeros_like(here[:, 0])
-    found = [Bends(row[:0], unit[:0], left[:0], right[:0], winner[:0], goal[:0])]
+    found = [Bends(row[:0], unit[:0], left[:0], right[:0], left[:0], winner[:0], goal[:0])]
     while len(row):
-        following, next_left, next_right = _overtaking(here, there, winner)
+        following, next_left, next_right, rise = _overtaking(here, there, winner)
         # Rounding may put a later bend of the envelope before an earlier one.
         left, right = torch.minimum(left, next_left), torch.maximum(right, next_right)
         going = there.gather(1, following[:, None])[:, 0] < there.amax(1)
         following = torch.where(going, following, goal)
-        found.append(Bends(row, unit, left, right, winner, following))
+        found.append(Bends(row, unit, left, right, rise, winner, following))
         row, unit, here, there = row[going], unit[going], here[going], there[going]
         winner, goal, left, right = following[going], goal[going], left[going], right[going]
     return Bends.joined(found)
 
 
-def _overtaking(here: Tensor, there: Tensor, winner: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """The input that overtakes the winner first (of several, the steepest), and the weights of the two ends there."""
+def _overtaking(here: Tensor, there: Tensor, winner: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """The input that overtakes the winner first (of several, the steepest), the weights of the two ends there, and the rise."""
     behind = (here.gather(1, winner[:, None]) - here).clamp_min(0)
     ahead = there - there.gather(1, winner[:, None])
     # behind / ahead grows with the place of the crossing, and does not round to 1 for all who come late.
@@ -180,4 +184,5 @@ def _overtaking(here: Tensor, there: Tensor, winner: Tensor) -> tuple[Tensor, Te
     soonest = (lateness == lateness.amin(1, keepdim=True)) & (ahead > 0)
     following = there.masked_fill(~soonest, -torch.inf).argmax(1)
     behind, ahead = (difference.gather(1, following[:, None])[:, 0] for difference in (behind, ahead))
-    return following, ahead / (behind + ahead), behind / (behind + ahead)
+    rise = behind + ahead
+    return following, ahead / rise, behind / rise, rise

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import torch
 from torch import Tensor
@@ -32,21 +30,24 @@ def place(
     changes = Changes.none(inputs.device)
     if record and on_knot:
         changes = changes_at_points(gate, inputs, None if weight is None else weight[:, None], starts_interval)
-    starts = np.concatenate([[0], np.cumsum(counts)])
-    total = int(starts[-1])
-    found = _Found(total, p.dtype)
-    added = np.zeros(len(p), np.int64)
-    loops.locate(z, p, w, t, knots, counts, starts, *found.arrays, added, weight is not None)
-    chosen = np.flatnonzero(found.opens)
-    bend_row = np.empty(total, np.int64)
-    loops.rows(counts, starts, added, np.cumsum(added) - added, found.inside, found.opens, found.ends, bend_row)
-    row, unit, left, right = (torch.from_numpy(a) for a in (found.row, found.unit, found.left, found.right))
-    bends = Bends(row, unit, left, right, torch.from_numpy(found.before), torch.from_numpy(found.after))
-    picked = torch.from_numpy(chosen)
-    return Placement(
-        row[picked], left[picked], right[picked], torch.from_numpy(added), bends,
-        torch.from_numpy(bend_row), torch.from_numpy(found.inside), changes,
+    total = int(counts.sum())
+    integers, floats = np.empty((6, total), np.int64), np.empty((5, total), p.dtype)
+    row, unit, before, after, bend_row, new_interval = integers
+    left, right, rise, new_left, new_right = floats
+    inside = np.empty(total, np.bool_)
+    added, old_rows = np.zeros((2, len(p)), np.int64)
+    fresh = loops.locate(
+        z, p, w, t, knots, counts, weight is not None, row, unit, left, right, rise, before, after,
+        bend_row, inside, added, old_rows, new_interval, new_left, new_right,
     )  # fmt: skip
+    bends = Bends(*_tensors(row, unit, left, right, rise, before, after))
+    new = _tensors(new_interval[:fresh], new_left[:fresh], new_right[:fresh])
+    counted, places, within = _tensors(added, bend_row, inside)
+    return Placement(new[0], new[1], new[2], counted, bends, places, within, changes)
+
+
+def _tensors(*arrays: np.ndarray) -> list[Tensor]:
+    return [torch.from_numpy(array) for array in arrays]
 
 
 def insert(values: Tensor, placement: Placement) -> Tensor:
@@ -54,7 +55,7 @@ def insert(values: Tensor, placement: Placement) -> Tensor:
     flat = rows(values)
     result = flat.new_empty(len(placement), flat.shape[1])
     arrays = (placement.added, placement.left, placement.right)
-    loops.insert(flat.contiguous().numpy(), *(a.numpy() for a in arrays), _first_new(placement), result.numpy())
+    loops.insert(flat.contiguous().numpy(), *(a.numpy() for a in arrays), placement.first_new.numpy(), result.numpy())
     return result.view(len(placement), *values.shape[1:])
 
 
@@ -74,7 +75,9 @@ def bend(gate: Gate, inputs: Tensor, weight: Tensor | None, placement: Placement
         return outputs
     outputs = inputs.new_empty(len(placement), inputs.shape[1])
     arrays = (placement.added, placement.left, placement.right)
-    loops.insert_relu(inputs.contiguous().numpy(), *(a.numpy() for a in arrays), _first_new(placement), outputs.numpy())
+    loops.insert_relu(
+        inputs.contiguous().numpy(), *(a.numpy() for a in arrays), placement.first_new.numpy(), outputs.numpy()
+    )
     loops.zero(placement.bend_row.numpy(), placement.bends.unit.numpy(), placement.inside.numpy(), outputs.numpy())
     return outputs
 
@@ -87,31 +90,21 @@ def bend_and_multiply(
         return reference.bend_and_multiply(gate, inputs, weight, placement, step)
     old = None if weight is None else weight[placement.old_rows]
     products = step(gate.apply(inputs, None if old is None else old[:, None]), weight=old)
-    bends = placement.bends
-    loops.multiply(
-        products.numpy(),
-        step.columns.numpy(),
-        placement.added.numpy(),
-        _first_new(placement),
-        placement.right.numpy(),
-        bends.row.numpy(),
-        bends.unit.numpy(),
-        bends.left.numpy(),
-        placement.bend_row.numpy(),
-        _kinks(gate, inputs, old, bends),
-        (result := products.new_empty(len(placement), products.shape[1])).numpy(),
-    )
+    bends, result = placement.bends, products.new_empty(len(placement), products.shape[1])
+    parts = (
+        placement.added, placement.old_rows, placement.right, bends.row, bends.unit, bends.left,
+        placement.bend_row, _kinks(gate, bends), result,
+    )  # fmt: skip
+    loops.multiply(products.numpy(), step.columns.numpy(), *(part.numpy() for part in parts))
     return result
 
 
-def _kinks(gate: Knots, inputs: Tensor, weight: Tensor | None, bends: Bends) -> np.ndarray:
-    """By how much the slope of a gate's output changes at each bend, for a whole interval as the unit of length."""
-    knots, slopes = (part.expand(-1, inputs.shape[1]).contiguous().numpy() for part in (gate.knots, gate.slopes))
-    w = inputs.new_ones(len(inputs)) if weight is None else weight
-    columns = (part.numpy() for part in (bends.row, bends.unit, bends.before, bends.after))
-    result = inputs.new_empty(len(bends.row)).numpy()
-    loops.kinks(inputs.contiguous().numpy(), w.numpy(), knots, slopes, *columns, result)
-    return result
+def _kinks(gate: Knots, bends: Bends) -> Tensor:
+    """By how much the slope of a gate's output changes at each bend, with the interval as the unit of length."""
+    if gate.is_relu:
+        return bends.rise.abs()
+    column = bends.unit if gate.slopes.shape[1] > 1 else torch.zeros_like(bends.unit)
+    return (gate.slopes[bends.after, column] - gate.slopes[bends.before, column]) * bends.rise
 
 
 def rows_in_doubt(distance: Tensor, bound: Tensor, before: Tensor, after: Tensor) -> Tensor:
@@ -126,26 +119,3 @@ def largest(values: Tensor) -> Tensor:
     result = values.new_zeros(len(values))
     loops.largest(rows(values).contiguous().numpy(), result.numpy())
     return result
-
-
-def _first_new(placement: Placement) -> np.ndarray:
-    """The number of the first new point of each interval."""
-    added: np.ndarray = placement.added.numpy()
-    first: np.ndarray = np.cumsum(added) - added
-    return first
-
-
-class _Found:
-    """Room for the crossings that the loops find."""
-
-    def __init__(self, total: int, dtype: Any) -> None:
-        self.row, self.unit, self.before, self.after = (np.empty(total, np.int64) for _ in range(4))
-        self.left, self.right, self.at = (np.empty(total, dtype) for _ in range(3))
-        self.inside, self.opens, self.ends = (np.empty(total, np.bool_) for _ in range(3))
-
-    @property
-    def arrays(self) -> tuple[np.ndarray, ...]:
-        return (
-            self.row, self.unit, self.before, self.after, self.left, self.right, self.at,
-            self.inside, self.opens, self.ends,
-        )  # fmt: skip

@@ -6,7 +6,7 @@ They run on one thread: on busy cores, a second pool of threads beside torch's o
 import numpy as np
 from numba import njit
 
-__all__ = ["count", "insert", "insert_relu", "kinks", "largest", "locate", "multiply", "rows", "rows_in_doubt", "zero"]
+__all__ = ["count", "insert", "insert_relu", "largest", "locate", "multiply", "rows_in_doubt", "zero"]
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -28,35 +28,34 @@ def count(z, w, knots, starts_interval, counts):
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def locate(
-    z,
-    p,
-    w,
-    t,
-    knots,
-    counts,
-    starts,
-    row,
-    unit,
-    before,
-    after,
-    left,
-    right,
-    at,
-    inside,
-    opens,
-    ends,
-    added,
-    weighted,
-):
+    z, p, w, t, knots, counts, weighted, row, unit, left, right, rise, before, after,
+    bend_row, inside, added, old_rows, new_interval, new_left, new_right,
+):  # fmt: skip
+    """Fills what comes after ``weighted`` and gives the number of new points."""
+    at = np.empty(len(row), p.dtype)
+    units = z.shape[1]
+    # Eight units at a time are looked at once more only if one of them crosses.
+    crosses = np.zeros((units + 7) // 8 * 8, np.uint8)
+    eights = crosses.view(np.uint64)
+    stop, fresh = 0, 0
     for i in range(z.shape[0]):
+        old_rows[i] = i + fresh
         if counts[i] == 0:
             continue
-        n = starts[i]
+        start = stop
         for k in range(knots.shape[0]):
-            for u in range(z.shape[1]):
+            for u in range(units):
                 here = z[i, u] - knots[k, u] * w[i]
                 there = z[i + 1, u] - knots[k, u] * w[i + 1]
-                if ((here < 0) & (there > 0)) | ((here > 0) & (there < 0)):
+                crosses[u] = ((here < 0) & (there > 0)) | ((here > 0) & (there < 0))
+            for eight in range(len(eights)):
+                if eights[eight] == 0:
+                    continue
+                for u in range(8 * eight, min(8 * eight + 8, units)):
+                    if crosses[u] == 0:
+                        continue
+                    here = z[i, u] - knots[k, u] * w[i]
+                    there = z[i + 1, u] - knots[k, u] * w[i + 1]
                     rising = 1 if there > 0 else 0
                     lt, rt = there / (there - here), here / (here - there)
                     place = lt * p[i] + rt * p[i + 1]
@@ -64,36 +63,27 @@ def locate(
                         place = place / (lt * w[i] + rt * w[i + 1])
                     place = min(max(place, t[i]), t[i + 1])
                     # Insertion from the back keeps equal ones in the order they were found in.
-                    m = n
-                    while m > starts[i] and at[m - 1] > place:
+                    m = stop
+                    while m > start and at[m - 1] > place:
                         at[m], unit[m], left[m], right[m] = at[m - 1], unit[m - 1], left[m - 1], right[m - 1]
-                        before[m], after[m] = before[m - 1], after[m - 1]
+                        rise[m], before[m], after[m] = rise[m - 1], before[m - 1], after[m - 1]
                         m -= 1
                     at[m], unit[m], left[m], right[m] = place, u, lt, rt
-                    before[m], after[m] = k + 1 - rising, k + rising
-                    n += 1
-        fresh = 0
-        for m in range(starts[i], n):
+                    rise[m], before[m], after[m] = there - here, k + 1 - rising, k + rising
+                    stop += 1
+        first = fresh
+        for m in range(start, stop):
             row[m] = i
             inside[m] = at[m] != t[i] and at[m] != t[i + 1]
-            ends[m] = (not inside[m]) and at[m] != t[i]
-            opens[m] = inside[m] and (m == starts[i] or not inside[m - 1] or at[m] != at[m - 1])
-            fresh += opens[m]
-        added[i] = fresh
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def rows(counts, starts, added, first_new, inside, opens, ends, bend_row):
-    for i in range(len(counts)):
-        at = i + first_new[i]
-        for m in range(starts[i], starts[i] + counts[i]):
-            at += opens[m]
-            if inside[m]:
-                bend_row[m] = at
-            elif ends[m]:
-                bend_row[m] = i + 1 + first_new[i] + added[i]
-            else:
-                bend_row[m] = i + first_new[i]
+            if inside[m] and (m == start or not inside[m - 1] or at[m] != at[m - 1]):
+                new_interval[fresh], new_left[fresh], new_right[fresh] = i, left[m], right[m]
+                fresh += 1
+            bend_row[m] = i + fresh if inside[m] else i + first
+        added[i] = fresh - first
+        for m in range(start, stop):
+            if not inside[m] and at[m] != t[i]:
+                bend_row[m] = i + 1 + fresh
+    return fresh
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -131,44 +121,37 @@ def zero(rows, units, inside, outputs):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def kinks(z, w, knots, slopes, row, unit, before, after, kink):
-    for m in range(len(row)):
-        i, u, k = row[m], unit[m], max(before[m], after[m]) - 1
-        rise = (z[i + 1, u] - knots[k, u] * w[i + 1]) - (z[i, u] - knots[k, u] * w[i])
-        kink[m] = (slopes[after[m], u] - slopes[before[m], u]) * rise
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def multiply(products, columns, added, first_new, right, row, unit, left, bend_row, kink, result):
+def multiply(products, columns, added, old_rows, right, row, unit, left, bend_row, kink, result):
     size = products.shape[1]
     slope = np.empty(size, products.dtype)
-    stop = 0
+    stop, g = 0, 0
     for i in range(len(added)):
-        at, start = i + first_new[i], stop
+        start, at = stop, old_rows[i]
         while stop < len(row) and row[stop] == i:
             stop += 1
-        result[at] = products[i]
+        for u in range(size):
+            result[at, u] = products[i, u]
         if added[i] == 0:
             continue
         # From the whole change over the interval, what the bends after a place add is taken back.
         for u in range(size):
             slope[u] = products[i + 1, u] - products[i, u]
         for m in range(start, stop):
-            column, share = columns[unit[m]], left[m] * kink[m]
+            column, share = unit[m], left[m] * kink[m]
             for u in range(size):
-                slope[u] -= share * column[u]
-        place, g = products.dtype.type(0), first_new[i]
+                slope[u] -= share * columns[column, u]
+        last, place = at + added[i], products.dtype.type(0)
         for m in range(start, stop):
-            column, change = columns[unit[m]], kink[m]
-            if bend_row[m] == at + 1 and at - i < first_new[i] + added[i]:
-                here, there, step = result[at], result[at + 1], right[g] - place
+            column, change = unit[m], kink[m]
+            if at < last and bend_row[m] == at + 1:
+                step = right[g] - place
                 for u in range(size):
-                    there[u] = here[u] + step * slope[u]
-                    slope[u] += change * column[u]
+                    result[at + 1, u] = result[at, u] + step * slope[u]
+                    slope[u] += change * columns[column, u]
                 place, at, g = right[g], at + 1, g + 1
             else:
                 for u in range(size):
-                    slope[u] += change * column[u]
+                    slope[u] += change * columns[column, u]
 
 
 @njit(cache=True, nogil=True, error_model="numpy")

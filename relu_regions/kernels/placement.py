@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -38,15 +39,20 @@ class Placement:
     inside: Tensor
     changes: Changes
 
-    @property
+    @cached_property
     def old_rows(self) -> Tensor:
         """The rows that the points there were come to lie in, ``(P,)`` int64."""
-        return torch.arange(len(self.added), device=self.added.device) + self.added.cumsum(0) - self.added
+        return torch.arange(self.added.shape[0], device=self.added.device) + self.first_new
 
-    @property
+    @cached_property
     def new_rows(self) -> Tensor:
         """The rows of the new points, ``(G,)`` int64."""
-        return self.row + 1 + torch.arange(len(self.row), device=self.row.device)
+        return self.row + torch.arange(1, self.row.shape[0] + 1, device=self.row.device)
+
+    @cached_property
+    def first_new(self) -> Tensor:
+        """How many new points lie before each point there was, ``(P,)`` int64."""
+        return self.added.cumsum(0) - self.added
 
     def __len__(self) -> int:
-        return len(self.added) + len(self.row)
+        return self.added.shape[0] + self.row.shape[0]
