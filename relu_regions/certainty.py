@@ -88,19 +88,24 @@ class Certainty:
         errors[step.output] = norms.gain * error + made
 
     def start(
-        self, lines: dict[str, Tensor], errors: dict[str, Tensor], segment: Tensor, position: Tensor, weighted: bool
+        self,
+        lines: dict[str, tuple[Tensor, Tensor]],
+        errors: dict[str, Tensor],
+        segment: Tensor,
+        position: Tensor,
+        weighted: bool,
     ) -> dict[str, Tensor]:
         """The bounds at the starts ``weight * x + position * d``, from those of the values at x and along d.
 
         Args:
-            lines: ``(2, S, *shape)`` for each value.
-            errors: ``(2 S,)`` for each value.
+            lines: at x and along d, ``(S, *shape)`` each, for each value.
+            errors: ``(2, S)`` for each value.
             segment: of each start, ``(P,)`` int64.
         """
         reach = position.abs()
         bounds = {}
         for name, (at, direction) in lines.items():
-            at_error, direction_error = errors[name].view(2, -1)
+            at_error, direction_error = errors[name]
             size = (_largest(at) + at_error)[segment] + reach * (_largest(direction) + direction_error)[segment]
             bounds[name] = at_error[segment] + reach * direction_error[segment] + 8 * self.unit * size
         exact = ("shift", "position", "weight") if weighted else ("shift", "position")

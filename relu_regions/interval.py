@@ -132,8 +132,7 @@ def exact_interval(
     bounded = may_settle(resolve, lines.network)
     certainty = Certainty(lines.network, dtype) if bounded else None
     with torch.no_grad():
-        up = outward(lines, lines.d, lines.high, classes, memory_budget, certainty)
-        down = outward(lines, -lines.d, -lines.low, classes, memory_budget, certainty)
+        up, down = outward(lines, classes, memory_budget, certainty)
     found = Interval(-down.end, up.end, up.label, down.beyond, up.beyond, up.tied)
     doubt = up.doubt | down.doubt
     found = replace(found, certain=~doubt if bounded else torch.zeros_like(doubt), settled=torch.zeros_like(doubt))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import torch
 from torch import Tensor
@@ -18,7 +18,7 @@ __all__ = ["HalfLine", "competing_classes", "competing_logits", "outward"]
 
 @dataclass
 class HalfLine:
-    """What was found going from x in one direction; all ``(N,)``.
+    """What was found going from x; all ``(M,)``, one for each half-line.
 
     Attributes:
         end: how far the class of x holds.
@@ -38,27 +38,27 @@ class HalfLine:
     doubt: Tensor
     points: Tensor
 
+    def __getitem__(self, chosen: slice) -> HalfLine:
+        return HalfLine(*(getattr(self, field.name)[chosen] for field in fields(self)))
+
 
 def outward(
-    lines: LineBatch,
-    direction: Tensor,
-    end: Tensor,
-    classes: Tensor,
-    memory_budget: int | None,
-    certainty: Certainty | None,
-) -> HalfLine:
-    """Follow half-lines from x until the label changes; each leaves the sweep there.
+    lines: LineBatch, classes: Tensor, memory_budget: int | None, certainty: Certainty | None
+) -> tuple[HalfLine, HalfLine]:
+    """Follow lines from x both ways until the label changes; each half leaves the sweep there.
 
     Args:
-        direction: ``(N, *input_shape)``.
-        end: ``(N,)``, where each half-line ends at the latest.
         classes: positions of the logits that compete.
+
+    Returns:
+        What was found along d, and along -d.
     """
-    none = torch.zeros(len(lines), dtype=torch.int64, device=end.device)
+    end = torch.stack([lines.high, -lines.low], 1).flatten()
+    none = torch.zeros(len(end), dtype=torch.int64, device=end.device)
     found = HalfLine(end.clone(), torch.zeros_like(end), none, none - 1, none.bool(), none.bool(), none.clone())
     starts = torch.stack([torch.zeros_like(end), end.clamp_min(torch.finfo(end.dtype).tiny)], 1).to(lines.x.dtype)
     reached = torch.zeros_like(found.tied)
-    segments = Segments(lines.x, direction, starts)
+    segments = Segments(lines.x, lines.d, starts, both_ways=True)
     sweep = Sweep(lines.network, segments, False, memory_budget, window=64, certainty=certainty)
     for points in sweep:
         logits = competing_logits(points.values[lines.network.output_name], classes)
@@ -75,7 +75,7 @@ def outward(
     if lines.network.output_shape[0] > 1:
         found.label = classes[found.label]
         found.beyond = torch.where(found.beyond >= 0, classes[found.beyond.clamp_min(0)], -1)
-    return found
+    return found[0::2], found[1::2]
 
 
 def competing_classes(lines: LineBatch, decision: Sequence[int] | None) -> Tensor:

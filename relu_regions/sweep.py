@@ -29,17 +29,26 @@ class Segments:
     """The lines ``x + t d`` of a batch, each with the points that its sweep starts from.
 
     Attributes:
-        x, d: ``(N, *input_shape)``.
+        x, d: ``(L, *input_shape)``.
         starts: ``(N, k)`` values of t in increasing order, from k = 2; may be infinite at either end. Equal
             neighbours count once.
+        both_ways: whether each line has two segments, one after the other: along d, and along -d.
     """
 
     x: Tensor
     d: Tensor
     starts: Tensor
+    both_ways: bool = False
 
     def __len__(self) -> int:
-        return self.x.shape[0]
+        return self.starts.shape[0]
+
+    def block(self, numbers: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """For consecutive segments: the x and d of their lines, the row of each segment's line among these, and its sign."""
+        line = numbers // 2 if self.both_ways else numbers
+        rows = slice(int(line[0]), int(line[-1]) + 1)
+        sign = 1 - 2 * (numbers % 2) if self.both_ways else torch.ones_like(numbers)
+        return self.x[rows], self.d[rows], line - line[0], sign.to(self.x.dtype)
 
 
 class Sweep:
@@ -122,15 +131,18 @@ class Sweep:
         Up to there the network is affine on the whole line, so it is evaluated at x and along d alone, whose
         coordinates are exact, and every start follows from these.
         """
-        x, d, starts = (part[numbers] for part in (self.segments.x, self.segments.d, self.segments.starts))
+        x, d, line, sign = self.segments.block(numbers)
+        starts = self.segments.starts[numbers]
         values = {self.network.input_name: torch.cat([x, d])}
-        both = torch.cat([torch.ones_like(starts[:, 0]), torch.zeros_like(starts[:, 0])])
+        both = torch.ones(2 * len(x), dtype=x.dtype, device=x.device)
+        both[len(x) :] = 0
         errors = {} if self.certainty is None else {self.network.input_name: torch.zeros_like(both)}
         step = 0
         while step < len(self.network.steps) and isinstance(self.network.steps[step], AffineStep):
             self._affine(step, values, errors, both)
             step += 1
-        lines = {name: value.view(2, len(numbers), *value.shape[1:]) for name, value in values.items()}
+        lines = {name: _of_segments(value, line, sign) for name, value in values.items()}
+        errors = {name: torch.stack([error[line], error[len(x) + line]]) for name, error in errors.items()}
         distinct = torch.cat([starts[:, :1] == starts[:, :1], starts[:, 1:] > starts[:, :-1]], 1)
         segment = distinct.nonzero()[:, 0]
         position = starts[distinct]
@@ -304,6 +316,12 @@ def _matrices_after_gates(network: Network, releases: list[tuple[str, ...]]) -> 
         if alone and isinstance(following, AffineStep) and following.is_matrix and len(following.inputs) == 1:
             found[index] = following
     return found
+
+
+def _of_segments(values: Tensor, line: Tensor, sign: Tensor) -> tuple[Tensor, Tensor]:
+    """The values at x and along d, first all of the former, as those at the start and along the direction of segments."""
+    at, direction = values.view(2, -1, *values.shape[1:])
+    return at[line], direction[line] * sign.view(-1, *[1] * (values.ndim - 1))
 
 
 def _along(at: Tensor, direction: Tensor, position: Tensor, weight: Tensor | None) -> Tensor:
