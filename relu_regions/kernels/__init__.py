@@ -45,4 +45,8 @@ def kernel_for(device: torch.device) -> Kernel:
         from relu_regions.kernels import compiled
 
         return cast(Kernel, compiled)
+    if device.type == "cuda" and find_spec("triton") is not None:
+        from relu_regions.kernels import cuda
+
+        return cast(Kernel, cuda)
     return cast(Kernel, reference)

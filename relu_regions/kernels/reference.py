@@ -6,11 +6,11 @@ import torch
 from torch import Tensor
 
 from relu_regions.gates import Gate, rows
-from relu_regions.kernels.bends import Changes, changes_at_points, find_bends
+from relu_regions.kernels.bends import Bends, Changes, changes_at_points, find_bends
 from relu_regions.kernels.placement import Placement
 from relu_regions.steps import AffineStep
 
-__all__ = ["bend", "bend_and_multiply", "insert", "largest", "place", "rows_in_doubt"]
+__all__ = ["bend", "bend_and_multiply", "insert", "largest", "place", "placed", "rows_in_doubt"]
 
 
 def place(
@@ -28,6 +28,11 @@ def place(
     column = None if weight is None else weight[:, None]
     bends = find_bends(gate, inputs, column, starts_interval)
     changes = changes_at_points(gate, inputs, column, starts_interval) if record else Changes.none(inputs.device)
+    return placed(bends, changes, position, weight)
+
+
+def placed(bends: Bends, changes: Changes, position: Tensor, weight: Tensor | None) -> Placement:
+    """Where crossings come to lie, given in the order in which equal ones stay."""
     t = position if weight is None else position / weight
     at = bends.left * position[bends.row] + bends.right * position[bends.row + 1]
     if weight is not None:

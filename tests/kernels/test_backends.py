@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import fields
+from importlib import import_module
+from importlib.util import find_spec
 from types import ModuleType
 
 import pytest
@@ -15,6 +18,16 @@ from relu_regions.kernels import kernel_for, reference
 from relu_regions.steps import AffineStep, Origin
 
 compiled = pytest.importorskip("relu_regions.kernels.compiled")
+BACKENDS = [pytest.param((compiled, "cpu", 20), id="compiled")]
+if find_spec("triton") is None:
+    BACKENDS.append(pytest.param(None, id="cuda", marks=pytest.mark.skip("Triton is not installed")))
+else:
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    if device == "cpu":  # Triton's interpreter runs the same programs, slowly.
+        os.environ["TRITON_INTERPRET"] = "1"
+    seeds = 20 if device == "cuda" else 2
+    BACKENDS.append(pytest.param((import_module("relu_regions.kernels.cuda"), device, seeds), id="cuda"))
+Backend = tuple[ModuleType, str, int]
 
 GATES: dict[str, Gate] = {
     "relu": Knots.of([0], [0, 1], [0, 0]),
@@ -29,7 +42,9 @@ GATES: dict[str, Gate] = {
 }
 
 
-def stack(seed: int, kind: str, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor | None, Tensor]:
+def stack(
+    seed: int, kind: str, dtype: torch.dtype, device: str = "cpu"
+) -> tuple[Tensor, Tensor, Tensor | None, Tensor]:
     """Random points of five segments: inputs, position, weight, starts_interval."""
     generator = torch.Generator().manual_seed(seed)
     counts = [2, 5, 3, 9, 2]
@@ -43,59 +58,63 @@ def stack(seed: int, kind: str, dtype: torch.dtype) -> tuple[Tensor, Tensor, Ten
     if kind == "rays":
         weight = starts.double()
         position[~starts] = 1.0
-    return inputs.to(dtype), position.to(dtype), None if weight is None else weight.to(dtype), starts
+    inputs, position = inputs.to(device, dtype), position.to(device, dtype)
+    return inputs, position, None if weight is None else weight.to(device, dtype), starts.to(device)
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=str)
 @pytest.mark.parametrize("kind", ["generic", "coincident", "rays"])
 @pytest.mark.parametrize("name", GATES)
-@pytest.mark.parametrize("backend", [compiled], ids=["compiled"])
-def test_the_same_bit_for_bit(backend: ModuleType, name: str, kind: str, dtype: torch.dtype) -> None:
-    gate = GATES[name].to(dtype, torch.device("cpu"))
-    for seed in range(20):
-        inputs, position, weight, starts = stack(seed, kind, dtype)
-        ours = backend.place(gate, inputs, position, weight, starts, True)
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_the_same_bit_for_bit(backend: Backend, name: str, kind: str, dtype: torch.dtype) -> None:
+    module, device, seeds = backend
+    gate = GATES[name].to(dtype, torch.device(device))
+    for seed in range(seeds):
+        inputs, position, weight, starts = stack(seed, kind, dtype, device)
+        ours = module.place(gate, inputs, position, weight, starts, True)
         truth = reference.place(gate, inputs, position, weight, starts, True)
         for part in ("row", "left", "right", "added", "bend_row", "inside"):
             assert torch.equal(getattr(ours, part), getattr(truth, part)), part
         for part in ("bends", "changes"):
             one, other = getattr(ours, part), getattr(truth, part)
             assert all(torch.equal(getattr(one, f.name), getattr(other, f.name)) for f in fields(other)), part
-        assert torch.equal(backend.insert(inputs, ours), reference.insert(inputs, truth))
+        assert torch.equal(module.insert(inputs, ours), reference.insert(inputs, truth))
         inserted = None if weight is None else reference.insert(weight, truth)
-        assert torch.equal(backend.bend(gate, inputs, inserted, ours), reference.bend(gate, inputs, inserted, truth))
+        assert torch.equal(module.bend(gate, inputs, inserted, ours), reference.bend(gate, inputs, inserted, truth))
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=str)
 @pytest.mark.parametrize("kind", ["generic", "coincident", "rays"])
 @pytest.mark.parametrize("name", GATES)
-@pytest.mark.parametrize("backend", [compiled], ids=["compiled"])
-def test_a_matrix_after_a_gate_up_to_rounding(backend: ModuleType, name: str, kind: str, dtype: torch.dtype) -> None:
-    gate = GATES[name].to(dtype, torch.device("cpu"))
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_matrix_after_a_gate_up_to_rounding(backend: Backend, name: str, kind: str, dtype: torch.dtype) -> None:
+    module, device, seeds = backend
+    gate = GATES[name].to(dtype, torch.device(device))
     units = len(gate.windows) if isinstance(gate, Maximum) else 7
-    for seed in range(20):
-        inputs, position, weight, starts = stack(seed, kind, dtype)
-        matrix, bias = torch.randn(4, units, dtype=dtype), torch.randn(4, dtype=dtype)
+    for seed in range(seeds):
+        inputs, position, weight, starts = stack(seed, kind, dtype, device)
+        matrix, bias = torch.randn(4, units, dtype=dtype, device=device), torch.randn(4, dtype=dtype, device=device)
         step = AffineStep("", ("",), (4,), Origin("", ""), linear, (matrix,), bias, units, linear, is_matrix=True)
         placed = reference.place(gate, inputs, position, weight, starts, True)
         inserted = None if weight is None else reference.insert(weight, placed)
-        ours = backend.bend_and_multiply(gate, inputs, inserted, placed, step)
+        ours = module.bend_and_multiply(gate, inputs, inserted, placed, step)
         truth = reference.bend_and_multiply(gate, inputs, inserted, placed, step)
         assert (ours - truth).abs().max() <= 100 * torch.finfo(dtype).eps * truth.abs().max()
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=str)
-@pytest.mark.parametrize("backend", [compiled], ids=["compiled"])
-def test_bounds_are_the_same(backend: ModuleType, dtype: torch.dtype) -> None:
-    for seed in range(20):
-        inputs = stack(seed, "coincident", dtype)[0]
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_bounds_are_the_same(backend: Backend, dtype: torch.dtype) -> None:
+    module, device, seeds = backend
+    for seed in range(seeds):
+        inputs = stack(seed, "coincident", dtype, device)[0]
         generator = torch.Generator().manual_seed(seed)
-        bound, before, after = 0.05 * torch.rand(3, len(inputs), generator=generator).to(dtype)
+        bound, before, after = 0.05 * torch.rand(3, len(inputs), generator=generator).to(device, dtype)
         bound[::2] = 0
-        ours = backend.rows_in_doubt(inputs, bound, before, after)
+        ours = module.rows_in_doubt(inputs, bound, before, after)
         assert torch.equal(ours, reference.rows_in_doubt(inputs, bound, before, after))
-        assert torch.equal(backend.largest(inputs), reference.largest(inputs))
-        assert torch.equal(backend.largest(inputs[:, :0]), reference.largest(inputs[:, :0]))
+        assert torch.equal(module.largest(inputs), reference.largest(inputs))
+        assert torch.equal(module.largest(inputs[:, :0]), reference.largest(inputs[:, :0]))
 
 
 def test_crossings_of_a_segment_increase_and_lie_inside() -> None:
