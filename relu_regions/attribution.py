@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from relu_regions.lines import Array, LineBatch, Model
+from relu_regions.lines import Array, Model, PointBatch
 from relu_regions.maps import Replay, block_size, blocks
 from relu_regions.paths import Paths
 from relu_regions.patterns import patterns_along, segments_of
@@ -47,8 +47,7 @@ def integrated_gradients(
         TypeError, ValueError, UnsupportedOperation: what was given cannot be walked, or target names no logit; the
             text says why.
     """
-    # The door checks lines: any direction does.
-    points = LineBatch.of(model, x, torch.ones(1, dtype=torch.float64), (0.0, 1.0))
+    points = PointBatch.of(model, x)
     chosen = _targets(target, len(points), points.network.output_shape).to(points.x.device)
     start = _baseline(baseline, points.x)
     difference = points.x - start

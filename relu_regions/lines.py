@@ -13,11 +13,40 @@ from torch.export import ExportedProgram
 
 from relu_regions.network import Network, as_network
 
-__all__ = ["Array", "LineBatch", "Model", "Range"]
+__all__ = ["Array", "LineBatch", "Model", "PointBatch", "Range"]
 
 Array = Tensor | np.ndarray
 Model = nn.Module | Network | ExportedProgram
 Range = tuple[float | Sequence[float] | Array, float | Sequence[float] | Array]
+
+
+@dataclass(frozen=True)
+class PointBatch:
+    """The points of a batch and the network they go through.
+
+    Attributes:
+        network: in the dtype of the computation, on x's device.
+        x: ``(N, *input_shape)``, in the dtype of the computation.
+    """
+
+    network: Network
+    x: Tensor
+
+    def __len__(self) -> int:
+        return self.x.shape[0]
+
+    @classmethod
+    def of(cls, model: Model, x: Array, dtype: torch.dtype = torch.float64) -> PointBatch:
+        """Check what a public function was given.
+
+        Raises:
+            TypeError: x is no floating-point tensor or array; dtype is neither float64 nor float32.
+            ValueError: x is no batch of the model's inputs, or a number is not finite; or as
+                :meth:`Network.from_module`.
+            UnsupportedOperation: as :meth:`Network.from_module`.
+        """
+        points = _as_points(x, dtype)
+        return cls(as_network(model, points.shape[1:]).to(dtype, points.device), points)
 
 
 @dataclass(frozen=True)
@@ -49,13 +78,7 @@ class LineBatch:
                 leaves out 0; or as :meth:`Network.from_module`.
             UnsupportedOperation: as :meth:`Network.from_module`.
         """
-        if dtype not in (torch.float64, torch.float32):
-            raise TypeError(f"dtype must be torch.float64 or torch.float32, not {dtype}.")
-        points = _as_floats("x", x)
-        if points.ndim < 2:
-            raise ValueError(
-                f"x must be a batch (N, *input_shape), but has shape {tuple(points.shape)}; use x[None] for one point."
-            )
+        points = _as_points(x, dtype)
         directions = _as_floats("d", d).to(points.device)
         try:
             directions = directions.expand_as(points)
@@ -63,8 +86,7 @@ class LineBatch:
             raise ValueError(
                 f"d has shape {tuple(directions.shape)}, which does not broadcast to x's shape {tuple(points.shape)}."
             ) from None
-        points, directions = points.to(dtype), directions.to(dtype)
-        _refuse_rows("x", points, ~torch.isfinite(points), "is not finite")
+        directions = directions.to(dtype)
         _refuse_rows("d", directions, ~torch.isfinite(directions), "is not finite")
         if len(points):
             zero = (directions == 0).flatten(1).all(1)
@@ -74,6 +96,19 @@ class LineBatch:
         _check_range(low, high)
         network = as_network(model, points.shape[1:]).to(dtype, points.device)
         return cls(network, points, directions, low, high)
+
+
+def _as_points(x: Array, dtype: torch.dtype) -> Tensor:
+    if dtype not in (torch.float64, torch.float32):
+        raise TypeError(f"dtype must be torch.float64 or torch.float32, not {dtype}.")
+    points = _as_floats("x", x)
+    if points.ndim < 2:
+        raise ValueError(
+            f"x must be a batch (N, *input_shape), but has shape {tuple(points.shape)}; use x[None] for one point."
+        )
+    points = points.to(dtype)
+    _refuse_rows("x", points, ~torch.isfinite(points), "is not finite")
+    return points
 
 
 def _as_floats(name: str, given: Array) -> Tensor:

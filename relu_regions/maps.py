@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from relu_regions.gates import Gate, Knots, Maximum
-from relu_regions.lines import Array, LineBatch, Model
+from relu_regions.lines import Array, Model, PointBatch
 from relu_regions.memory import free_memory
 from relu_regions.network import Network
 from relu_regions.patterns import activation_patterns
@@ -256,8 +256,7 @@ def affine_map(model: Model, x: Array, *, dtype: torch.dtype = torch.float64) ->
     Raises:
         TypeError, ValueError, UnsupportedOperation: what was given cannot be read; the text says why.
     """
-    # The door checks lines: any direction does.
-    points = LineBatch.of(model, x, torch.ones(1, dtype=torch.float64), (0.0, 1.0), dtype)
+    points = PointBatch.of(model, x, dtype)
     with torch.no_grad():
         return affine_maps_of(points.network, activation_patterns(points.network, points.x), len(points))
 

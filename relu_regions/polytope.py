@@ -14,7 +14,7 @@ from torch import Tensor
 from relu_regions.gates import Maximum
 from relu_regions.inequalities import Inequalities
 from relu_regions.linear_programs import RESOLUTION, LinearProgram
-from relu_regions.lines import Array, LineBatch, Model
+from relu_regions.lines import Array, Model, PointBatch
 from relu_regions.maps import Replay, affine_maps_of
 from relu_regions.network import Network
 from relu_regions.patterns import activation_patterns
@@ -82,10 +82,10 @@ class Polytope:
         Raises:
             TypeError, ValueError, UnsupportedOperation: what was given cannot be read; the text says why.
         """
-        lines = LineBatch.of(model, x[None], torch.ones(1, dtype=torch.float64), (0.0, 1.0))
+        point = PointBatch.of(model, x[None])
         with torch.no_grad():
-            pattern = tuple(pieces[0] for pieces in activation_patterns(lines.network, lines.x))
-        return cls.of_pattern(lines.network, pattern)
+            pattern = tuple(pieces[0] for pieces in activation_patterns(point.network, point.x))
+        return cls.of_pattern(point.network, pattern)
 
     @property
     def matrix(self) -> Tensor:

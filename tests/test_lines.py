@@ -59,6 +59,19 @@ def test_refused(function: Any, error: type[Exception], text: str, changes: dict
         function(**given)
 
 
+POINTS_ALONE = [case for case in REFUSALS if not case[3].keys() - {"model", "x", "dtype"}]
+
+
+@pytest.mark.parametrize(
+    ("error", "text", "changes"), [case[1:] for case in POINTS_ALONE], ids=[case[0] for case in POINTS_ALONE]
+)
+def test_points_alone_are_refused_for_the_same_reasons(
+    error: type[Exception], text: str, changes: dict[str, Any]
+) -> None:
+    with pytest.raises(error, match=text):
+        rr.affine_map(**({"model": MODEL, "x": X} | changes))
+
+
 @pytest.mark.parametrize("decision", [[0], [0, 0], [0, 2], [-1, 0], []])
 def test_decision_refused(decision: list[int]) -> None:
     with pytest.raises(ValueError, match="decision must name"):
