@@ -17,7 +17,7 @@ from relu_regions.network import Network
 from relu_regions.patterns import activation_patterns
 from relu_regions.steps import AffineStep, GateStep, Step
 
-__all__ = ["Replay", "affine_map", "affine_maps_of", "block_size", "blocks", "dtype_of", "slopes_of"]
+__all__ = ["Replay", "affine_map", "affine_maps_of", "block_size", "blocks", "device_of", "dtype_of", "slopes_of"]
 
 # Smaller blocks of regions pay the overhead of each call more often, larger ones leave the processor's caches.
 _BLOCK_BYTES = {"cpu": 32 << 20}
@@ -175,7 +175,7 @@ class Replay:
     @property
     def device(self) -> torch.device:
         """Where the patterns are."""
-        return self.patterns[0].device if self.patterns else torch.device("cpu")
+        return self.patterns[0].device if self.patterns else device_of(self.network)
 
 
 def _held(gate: Gate, pieces: Tensor, values: Tensor, affine: bool) -> Tensor:
@@ -285,11 +285,20 @@ def _workspace(step: Step) -> int:
 
 def dtype_of(network: Network) -> torch.dtype:
     """What a network's own numbers are in."""
+    return _own_number(network).dtype
+
+
+def device_of(network: Network) -> torch.device:
+    """Where a network's own numbers are."""
+    return _own_number(network).device
+
+
+def _own_number(network: Network) -> Tensor:
     for step in network.steps:
         if isinstance(step, AffineStep):
             numbers = [tensor for tensor in (*step.constants, step.bias) if tensor is not None]
         else:
             numbers = [] if isinstance(step.gate, Maximum) else [step.gate.slopes]
         if numbers:
-            return numbers[0].dtype
-    return torch.float64
+            return numbers[0]
+    return torch.zeros((), dtype=torch.float64)

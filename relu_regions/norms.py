@@ -11,16 +11,17 @@ import torch
 from torch import Tensor
 
 from relu_regions.gates import Maximum
+from relu_regions.lines import Array, Model, PointBatch
 from relu_regions.maps import Replay, block_size, blocks, dtype_of
 from relu_regions.network import Network
-from relu_regions.patterns import flips_between, patterns_along, segments_of
+from relu_regions.patterns import activation_patterns, flips_between, patterns_along, segments_of
 from relu_regions.points import Flips
 from relu_regions.steps import GateStep
 
 if TYPE_CHECKING:
     from relu_regions.paths import Paths
 
-__all__ = ["Norm", "norms_along", "norms_of", "operator_norm"]
+__all__ = ["Norm", "norms_along", "norms_at", "norms_of", "operator_norm"]
 
 Norm = Literal[1, 2, "fro"] | float
 
@@ -78,6 +79,26 @@ def norms_of(
         size = block_size(network, prod(network.output_shape), replay.device, memory_budget)
         parts = [operator_norm(_flat(network, replay.only(block).matrices()), p) for block in blocks(len(replay), size)]
     return torch.cat(parts) if parts else torch.zeros(0, dtype=dtype_of(network), device=replay.device)
+
+
+def norms_at(model: Model, x: Array, p: Norm, *, memory_budget: int | None = None) -> Tensor:
+    """The norm of W_x at points, without keeping the maps.
+
+    Args:
+        model, x: as :func:`relu_regions.affine_map`, and so is what counts on a knot.
+        p: as :func:`operator_norm`.
+        memory_budget: bytes that the work may take besides its result; a quarter of the free memory by default.
+
+    Returns:
+        ``(N,)`` float64, on x's device.
+
+    Raises:
+        TypeError, ValueError, UnsupportedOperation: what was given cannot be read, or p is no known norm.
+    """
+    points = PointBatch.of(model, x)
+    with torch.no_grad():
+        patterns = activation_patterns(points.network, points.x)
+    return norms_of(points.network, patterns, p, len(points), memory_budget=memory_budget)
 
 
 def norms_along(paths: Paths, p: Norm, *, memory_budget: int | None = None) -> Tensor:

@@ -223,17 +223,6 @@ def test_no_region_exceeds_the_product_of_the_layers(seed: int, widths: list[int
         assert (norms_along(paths, p) <= product * (1 + 1e-13)).all()
 
 
-def test_a_region_may_exceed_the_linear_network() -> None:
-    """Appendix: ‖W_x‖∞ ≤ ‖W‖∞ does not hold; |x| = relu(x) + relu(-x) minus its sign cancels in the linear network."""
-    model = mlp(1, 2, 1, bias=False).double().eval()
-    with torch.no_grad():
-        model[0].weight.copy_(torch.tensor([[1.0], [-1.0]]))
-        model[2].weight.fill_(1.0)
-    matrices, _ = affine_map(model, torch.tensor([[1.0]]))
-    linear = model[2].weight @ model[0].weight
-    assert operator_norm(matrices, math.inf).item() == 1 and operator_norm(linear, math.inf).item() == 0
-
-
 @NORMS
 def test_units_of_two_gates_that_flip_at_one_point(p: float | str) -> None:
     """A change of rank two of which one part is zero: each gate counts with the others before or after, not both."""

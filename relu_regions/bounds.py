@@ -1,0 +1,367 @@
+"""How much a network's output can change: its layers' norms, what follows from them, and eq. 10 (paper, appendix A).
+
+All norms here are the ∞-norm and its operator norm, the largest absolute row sum. The bounds are sound in real
+arithmetic and computed in float64, not rounded outwards.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from relu_regions.gates import Maximum, rows
+from relu_regions.lines import Array, Model, PointBatch
+from relu_regions.maps import Replay, block_size, blocks, device_of, dtype_of
+from relu_regions.network import Network
+from relu_regions.norms import norms_along, norms_of
+from relu_regions.paths import Path, Paths
+from relu_regions.patterns import patterns_along, segments_of
+from relu_regions.steps import AffineStep, GateStep, Step
+
+__all__ = [
+    "Chain",
+    "WeightChange",
+    "chain",
+    "guaranteed_radius",
+    "layer_norms",
+    "linear_network",
+    "linear_network_norm",
+    "logit_bounds",
+    "margins",
+    "product_bound",
+    "training_range",
+    "weight_change",
+]
+
+Labels = int | Sequence[int] | Array
+
+
+# ---------------------------------------------------------------- the network alone
+
+
+def layer_norms(network: Network) -> Tensor:
+    """‖W_l‖_∞ of every affine step, in order: the largest absolute row sum of its matrix.
+
+    A convolution is the matrix that it stands for, a step of several inputs acts on all of them together, and one
+    that only rearranges numbers has norm 1. Batch norm is a layer of its own. Where a step lets terms of one input
+    cancel, as in ``x - x``, the norm counts both.
+
+    Returns:
+        ``(L,)``, in the network's dtype and on its device.
+    """
+    ones = {network.input_name: _ones(network, network.input_shape)}
+    ones |= {step.output: _ones(network, step.shape) for step in network.steps}
+    steps = (step for step in network.steps if isinstance(step, AffineStep))
+    norms = [step.magnitude(*(ones[name] for name in step.inputs)).max() for step in steps]
+    return torch.stack(norms) if norms else _ones(network, ())[:0]
+
+
+def product_bound(network: Network) -> float:
+    """Π_l ‖W_l‖_∞: no region's ‖W_x‖_∞ is larger, and no change of the output exceeds that of the input by more.
+
+    A gate multiplies by its steepest slope, 1 for a ReLU and for a maximum. Where values join, as in a residual
+    network, there is no product: the bound of each value follows from the bounds of those that it is made of, and in
+    a chain of layers that is the product.
+    """
+    return float(_propagated(network, uniform=True).flatten()[0])
+
+
+def logit_bounds(network: Network) -> Tensor:
+    """The row sums of |W_L| ⋯ |W_1|: how much each output can change for each unit of ‖Δx‖_∞.
+
+    Like :func:`product_bound`, with a bound for each number instead of the largest of each layer: never larger, and
+    as cheap as one forward pass.
+
+    Returns:
+        ``(*output_shape)``, in the network's dtype and on its device.
+    """
+    return _propagated(network, uniform=False)
+
+
+def linear_network(network: Network) -> Network:
+    """The network with its elementwise gates removed, W = W_L ⋯ W_1 with the biases (paper, appendix A).
+
+    Raises:
+        ValueError: a gate is a maximum of several inputs, which nothing is left of without it.
+    """
+    return replace(network, steps=tuple(_without_gate(step) for step in network.steps))
+
+
+def linear_network_norm(network: Network) -> float:
+    """‖W‖_∞ of the linear network; a region's ‖W_x‖_∞ may be larger.
+
+    Raises:
+        ValueError: as :func:`linear_network`.
+    """
+    return float(norms_of(linear_network(network), (), math.inf, 1))
+
+
+def _propagated(network: Network, uniform: bool) -> Tensor:
+    """For each number of the output, a bound of its change where no input number changes by more than 1."""
+    bounds = {network.input_name: _ones(network, network.input_shape)}
+    for step, released in zip(network.steps, network.releases()):
+        inputs = [bounds[name] for name in step.inputs]
+        found = step.magnitude(*inputs) if isinstance(step, AffineStep) else _gate_bound(step, inputs[0], uniform)
+        bounds[step.output] = found.max().expand(1, *step.shape) if uniform else found
+        for name in released:
+            del bounds[name]
+    return bounds[network.output_name][0]
+
+
+def _gate_bound(step: GateStep, bounds: Tensor, uniform: bool) -> Tensor:
+    flat = bounds.reshape(1, -1)
+    if isinstance(step.gate, Maximum):
+        return step.gate.candidates(flat).amax(-1).view(1, *step.shape)
+    steepest = step.gate.slopes.abs().amax(0)
+    return ((steepest.max() if uniform else steepest) * flat).view(1, *step.shape)
+
+
+def _without_gate(step: Step) -> Step:
+    if isinstance(step, AffineStep):
+        return step
+    if isinstance(step.gate, Maximum):
+        raise ValueError(f"{step.origin} takes a maximum of several inputs: without it there is no linear network.")
+    return AffineStep(step.output, step.inputs, step.shape, step.origin, _unchanged)
+
+
+def _unchanged(values: Tensor) -> Tensor:
+    return values
+
+
+def _ones(network: Network, shape: tuple[int, ...]) -> Tensor:
+    return torch.ones(1, *shape, dtype=dtype_of(network), device=device_of(network))
+
+
+# ---------------------------------------------------------------- samples
+
+
+def margins(model: Model, x: Array, labels: Labels) -> Tensor:
+    """How far the logit of each sample's label is ahead of the largest other; negative where it is behind.
+
+    Args:
+        model: a torch.nn.Module in eval mode, an exported program, or a Network; not modified. A single output
+            competes with 0: class 1 where it is positive.
+        x: samples, ``(N, *input_shape)``, tensor or array of floats.
+        labels: ``(N,)`` integers, or one for all.
+
+    Returns:
+        ``(N,)`` float64, on x's device.
+
+    Raises:
+        TypeError, ValueError, UnsupportedOperation: what was given cannot be read; the text says why.
+    """
+    logits, own = _logits(PointBatch.of(model, x), labels)
+    return _ahead(logits, own).amin(1)
+
+
+def training_range(model: Model, x: Array, labels: Labels) -> float:
+    """The largest r by which every sample's labelled logit exceeds all others (paper, appendix A).
+
+    Takes and raises what :func:`margins` does; inf where there are no samples.
+    """
+    found = margins(model, x, labels)
+    return float(found.min()) if len(found) else math.inf
+
+
+def guaranteed_radius(
+    model: Model, x: Array, labels: Labels | None = None, *, lipschitz: float | Tensor | None = None
+) -> Tensor:
+    """How far each sample can be moved in the ∞-norm, in any direction, and provably keep its label.
+
+    Two logits come closer by at most the sum of their Lipschitz constants for each unit of ‖Δx‖_∞. With one constant
+    for all logits this is half the margin divided by it (paper, appendix A).
+
+    Args:
+        model, x: as :func:`margins`.
+        labels: ``(N,)`` integers, or one for all; the classes that the model gives by default.
+        lipschitz: how much logits change at most for each unit of ‖Δx‖_∞: a number, or ``(*output_shape)`` for each
+            of them, such as :func:`logit_bounds`; :func:`product_bound` by default. What is given decides what is
+            guaranteed.
+
+    Returns:
+        ``(N,)`` float64, on x's device; 0 where another logit is as large, inf where nothing can change.
+
+    Raises:
+        TypeError, ValueError, UnsupportedOperation: what was given cannot be read; the text says why.
+    """
+    points = PointBatch.of(model, x)
+    logits, own = _logits(points, labels)
+    constants = torch.as_tensor(product_bound(points.network) if lipschitz is None else lipschitz).to(logits)
+    if not (constants >= 0).all():
+        raise ValueError(f"lipschitz must not be negative or NaN, got {lipschitz!r}.")
+    try:
+        constants = constants.expand(points.network.output_shape)
+    except RuntimeError:
+        raise ValueError(
+            f"lipschitz has shape {tuple(constants.shape)}, but the network's output {points.network.output_shape}."
+        ) from None
+    if len(constants) == 1:
+        constants = torch.cat([torch.zeros_like(constants), constants])
+    ahead = _ahead(logits, own)
+    radius = torch.where(ahead > 0, ahead / (constants + constants[own, None]), 0)
+    return torch.where(torch.isinf(ahead), math.inf, radius).amin(1)
+
+
+def _logits(points: PointBatch, labels: Labels | None) -> tuple[Tensor, Tensor]:
+    """The logits ``(N, C)``, a single one beside a 0, and each point's class ``(N,)``."""
+    shape = points.network.output_shape
+    if len(shape) != 1:
+        raise ValueError(f"The model's output for one input has shape {shape}; a class needs a vector of logits.")
+    with torch.no_grad():
+        logits = points.network(points.x)
+    if shape[0] == 1:
+        logits = torch.cat([torch.zeros_like(logits), logits], 1)
+    if labels is None:
+        return logits, logits.argmax(1)
+    own = torch.from_numpy(labels) if isinstance(labels, np.ndarray) else torch.as_tensor(labels)
+    if own.dtype == torch.bool or own.dtype.is_floating_point or tuple(own.shape) not in ((), (len(points),)):
+        raise ValueError(f"labels must be one integer, or {len(points)} of them, one for each point; not {labels!r}.")
+    if ((own < 0) | (own >= logits.shape[1])).any():
+        raise ValueError(f"labels must be classes from 0 to {logits.shape[1] - 1}, not {labels!r}.")
+    return logits, own.to(logits.device).long().expand(len(points))
+
+
+def _ahead(logits: Tensor, own: Tensor) -> Tensor:
+    """How far each point's own logit is ahead of every logit: ``(N, C)``, inf for itself."""
+    ahead = logits.gather(1, own[:, None]) - logits
+    return ahead.scatter_(1, own[:, None], math.inf)
+
+
+# ---------------------------------------------------------------- along segments
+
+
+@dataclass(frozen=True)
+class Chain:
+    """The change from one end of each of N segments to the other, put together from the regions in between.
+
+    A segment from x_i to x spends the share λ_k of its length in its k-th region, so that
+    ``f(x) - f(x_i) = Σ_k λ_k W_k (x - x_i)`` and ``‖f(x) - f(x_i)‖ ≤ (Σ_k λ_k ‖W_k‖) ‖x - x_i‖`` (paper, appendix A).
+
+    Attributes:
+        change: ``(N, *output_shape)``, f(x) - f(x_i), from the outputs at both ends.
+        sum: ``(N, *output_shape)``, Σ_k λ_k W_k (x - x_i), from the activation patterns alone; the same to rounding.
+        distance: ``(N,)``, ‖x - x_i‖_∞.
+        mean_norm: ``(N,)``, Σ_k λ_k ‖W_k‖_∞.
+        largest_norm: ``(N,)``, the largest ‖W_k‖_∞.
+        variation: ``(N,)``, Σ_k λ_k ‖W_k (x - x_i)‖_∞: how far the outputs travel, there and back.
+    """
+
+    change: Tensor
+    sum: Tensor
+    distance: Tensor
+    mean_norm: Tensor
+    largest_norm: Tensor
+    variation: Tensor
+
+    @property
+    def bound(self) -> Tensor:
+        """``(N,)``: (Σ_k λ_k ‖W_k‖) ‖x - x_i‖, which no number of ``change`` exceeds."""
+        return self.mean_norm * self.distance
+
+    @property
+    def size(self) -> Tensor:
+        """``(N,)``: ‖f(x) - f(x_i)‖_∞."""
+        return rows(self.change).abs().amax(1)
+
+    def __len__(self) -> int:
+        return len(self.distance)
+
+
+def chain(paths: Paths, *, memory_budget: int | None = None) -> Chain:
+    """The change along whole segments, region by region; ``walk(model, x_i, x - x_i, (0, 1))`` leads from x_i to x.
+
+    Args:
+        paths: what a walk over a finite range found.
+        memory_budget: bytes that the work may take besides its result; a quarter of the free memory by default.
+
+    Raises:
+        ValueError: a segment is unbounded.
+    """
+    t, opening = paths.t, paths.region_rows
+    first, last = paths.offsets[:-1], paths.offsets[1:] - 1
+    if torch.isinf(t).any():
+        raise ValueError("A segment is unbounded: the change along it has no end. Walk it over a finite t_range.")
+    segment = torch.arange(len(paths), device=t.device).repeat_interleave(paths.region_counts)
+    span = t[last] - t[first]
+    moved = _times(span, paths.d)
+    share = (t[opening + 1] - t[opening]) / span[segment]
+    norms = norms_along(paths, math.inf, memory_budget=memory_budget)
+    steps = _slopes(paths, 0, len(opening), memory_budget)
+    # λ_k W_k (x - x_i), where nothing is divided by a length that may be tiny.
+    moves = _times(t[opening + 1] - t[opening], steps)
+    nothing = norms.new_zeros(len(paths))
+    return Chain(
+        change=paths.outputs[last] - paths.outputs[first],
+        sum=moves.new_zeros(len(paths), *paths.network.output_shape).index_add_(0, segment, moves),
+        distance=rows(moved).abs().amax(1),
+        mean_norm=nothing.index_add(0, segment, share * norms),
+        largest_norm=nothing.scatter_reduce(0, segment, norms, "amax"),
+        variation=nothing.index_add(0, segment, rows(moves).abs().amax(1)),
+    )
+
+
+@dataclass(frozen=True)
+class WeightChange:
+    """The two parts of f(x) - f(x_0) along a segment x = x_0 + t d (paper, equations 9 and 10).
+
+    Both are continuous and, between two of the points, affine in t.
+
+    Attributes:
+        t: ``(P,)``, both ends of the range and every breakpoint.
+        weights: ``(P, *output_shape)``, (W_x - W_{x_0}) x + b_x - b_{x_0}: what the change of regions does; exactly 0
+            in the region of x_0.
+        direction: ``(P, *output_shape)``, W_{x_0} (x - x_0): what the change would be without.
+    """
+
+    t: Tensor
+    weights: Tensor
+    direction: Tensor
+
+
+def weight_change(path: Path, *, memory_budget: int | None = None) -> WeightChange:
+    """How much of the change from x = ``path``'s point at t = 0 comes from other regions having other weights.
+
+    Where t = 0 is a breakpoint, W_{x_0} is that of the region after it; where the range ends there, of the last one.
+    The bias belongs to the first part: without it, that part would jump at every breakpoint, where either of two
+    regions could be meant. It is summed over the regions in between, Σ_k (t_{k+1} - t_k) (W_k - W_{x_0}) d.
+
+    Args:
+        path: one segment of a walk over a finite range.
+        memory_budget: bytes that the work may take besides its result; a quarter of the free memory by default.
+
+    Raises:
+        ValueError: the segment is unbounded.
+    """
+    t, paths = path.t, path.paths
+    if torch.isinf(t).any():
+        raise ValueError("The segment is unbounded: its change has no end. Walk it over a finite t_range.")
+    start, stop = (int(paths.region_offsets[path.index + k]) for k in (0, 1))
+    slopes = _slopes(paths, start, stop, memory_budget)
+    own = int(torch.searchsorted(t[1:-1], t.new_zeros(()), right=True))
+    parts = _times(t.diff(), slopes - slopes[own])
+    sums = torch.cat([torch.zeros_like(parts[:1]), parts.cumsum(0)])
+    return WeightChange(t, sums - sums[own], _times(t, slopes[own].expand(len(t), *slopes.shape[1:])))
+
+
+def _slopes(paths: Paths, start: int, stop: int, memory_budget: int | None) -> Tensor:
+    """W_k d on the regions start to stop, from their patterns: ``(stop - start, *output_shape)``."""
+    network = paths.network
+    parts = [paths.values[:0]]
+    with torch.no_grad():
+        for block in blocks(stop - start, block_size(network, 1, paths.x.device, memory_budget)):
+            low, high = start + block.start, start + block.stop
+            replay = Replay.of(network, patterns_along(paths, low, high), high - low)
+            along = paths.d[segments_of(paths, low, high)].unsqueeze(1)
+            found = replay.forward(along, network.input_name, [network.output_name], affine=False)
+            parts.append(found[network.output_name][:, 0])
+    return torch.cat(parts)
+
+
+def _times(factors: Tensor, stack: Tensor) -> Tensor:
+    """Each entry of a stack ``(R, *shape)`` times its own factor ``(R,)``."""
+    return factors.view(-1, *[1] * (stack.ndim - 1)) * stack
