@@ -86,6 +86,28 @@ def interval(
         print(f"{len(found['lo'])} intervals in {out}")
 
 
+@application.command()
+def reproduce(
+    experiments: Annotated[list[str], typer.Argument(help="figure1 to figure9, or all.", metavar="NAME...")],
+    data: Annotated[
+        Path | None, typer.Option(help="Folder with mnist.npz and cifar10.npz (or IDX files, batches), or one file.")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Folder for numbers and pictures; a run that broke off goes on.")] = Path(
+        "results"
+    ),
+    seeds: Annotated[int | None, typer.Option(min=1, help="Networks of each kind: 5, or 2 with --quick.")] = None,
+    workers: Annotated[int, typer.Option(min=1, help="Threads that compute intervals.")] = os.cpu_count() or 1,
+    quick: Annotated[bool, typer.Option("--quick", help="Digits and two moons, little of all: needs no data.")] = False,
+) -> None:
+    """Repeat the paper's figures with exact intervals: a JSON of all numbers, a PNG and an SVG for each."""
+    from relu_regions.experiments.reproduce import reproduce
+    from relu_regions.experiments.results import Run
+
+    run = Run(out, data, seeds or (2 if quick else 5), quick, workers)
+    for name in reproduce(experiments, run):
+        print(f"{name}: {out / name}.json, .png and .svg", flush=True)
+
+
 # ---------------------------------------------------------------- in
 
 
