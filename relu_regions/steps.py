@@ -72,7 +72,7 @@ class AffineStep:
         if self.bias is None:
             return self.linear(*values)
         if weight is not None:
-            return self.linear(*values) + weight.view(-1, *[1] * len(self.shape)) * self.bias
+            return torch.addcmul(self.linear(*values), weight.view(-1, *[1] * len(self.shape)), self.bias)
         if self.fused is not None:
             return self.fused(*values, *self.constants, self.bias)
         return self.linear(*values) + self.bias
@@ -88,8 +88,8 @@ class AffineStep:
 
     @property
     def workspace(self) -> int:
-        """Numbers for each point that the step takes: its output, and the columns of a convolution."""
-        return prod(self.shape) * (1 + (self.terms if self.origin.operation.startswith("conv") else 0))
+        """Numbers for each point that the step takes: its output, and the sum without its bias where that is made first."""
+        return prod(self.shape) * (1 if self.bias is None or self.fused is not None else 2)
 
     def to(self, dtype: torch.dtype, device: torch.device) -> AffineStep:
         """The same step with its numbers in another dtype or on another device."""

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from math import prod
+
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -10,6 +13,9 @@ from relu_regions.operations.registry import Call, Value, only_first_is_value, r
 from relu_regions.steps import Step
 
 __all__: list[str] = []
+
+# What a convolution may unfold at once: more falls out of a processor's cache, and costs several times as long.
+_COLUMN_BYTES = 4 << 20
 
 
 @register("linear")
@@ -58,6 +64,9 @@ def _convolution(call: Call) -> list[Step]:
         result: Tensor = call.target(points, kernel, offset, *options, **keywords)
         return result
 
+    few, many = (call, value) if transposed else (value, call)
+    columns = few.shape[0] * prod(weight.shape[2:]) * prod(many.shape[1:])
+    convolve = _in_blocks(convolve, call.shape, columns)
     terms = weight.numel() // weight.shape[1] // groups if transposed else weight[0].numel()
     if bias is not None:
         bias = bias.view(-1, *[1] * (weight.ndim - 2))
@@ -67,6 +76,27 @@ def _convolution(call: Call) -> list[Step]:
 
     details = {"constants": (weight,), "bias": bias, "terms": terms}
     return [call.affine([value], convolve, **details, fused=None if bias is None else fused)]
+
+
+def _in_blocks(convolve: Callable[..., Tensor], shape: tuple[int, ...], columns: int) -> Callable[..., Tensor]:
+    """A convolution that a CPU takes block by block, so that what it unfolds stays small.
+
+    Args:
+        convolve: acts on stacks of points.
+        shape: of its output for one point.
+        columns: numbers that it unfolds for one point.
+    """
+
+    def blockwise(points: Tensor, *constants: Tensor) -> Tensor:
+        block = max(1, _COLUMN_BYTES // max(1, columns * points.element_size()))
+        if points.device.type != "cpu" or len(points) <= block:
+            return convolve(points, *constants)
+        result = points.new_empty(len(points), *shape)
+        for start in range(0, len(points), block):
+            result[start : start + block] = convolve(points[start : start + block], *constants)
+        return result
+
+    return blockwise
 
 
 @register("batch_norm", "_native_batch_norm_legit_no_training", "native_batch_norm")
