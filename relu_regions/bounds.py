@@ -27,6 +27,7 @@ __all__ = [
     "Chain",
     "WeightChange",
     "chain",
+    "factor_needed",
     "guaranteed_radius",
     "layer_norms",
     "linear_network",
@@ -99,6 +100,31 @@ def linear_network_norm(network: Network) -> float:
         ValueError: as :func:`linear_network`.
     """
     return float(norms_of(linear_network(network), (), math.inf, 1))
+
+
+def factor_needed(ratios: Array, share: float = 0.99, weights: Array | None = None) -> float:
+    """The smallest K such that at least this share of regions has ‖W_x‖ ≤ K ‖W‖ (paper, appendix A).
+
+    Args:
+        ratios: ‖W_x‖ / ‖W‖, ``(N,)``.
+        share: above 0 and at most 1; the paper's norm distribution assumption is about 0.99.
+        weights: ``(N,)``, such as the lengths of regions; equal ones by default.
+
+    Raises:
+        ValueError: there are no ratios, or they contain NaN; weights do not match, are negative or add up to
+            nothing; or share is no share.
+    """
+    numbers = torch.as_tensor(ratios).double().flatten()
+    own = torch.ones_like(numbers) if weights is None else torch.as_tensor(weights).double().flatten()
+    if not len(numbers) or torch.isnan(numbers).any():
+        raise ValueError("ratios must be numbers, at least one of them, and none of them NaN.")
+    if len(own) != len(numbers) or not (own >= 0).all() or not own.sum() > 0:
+        raise ValueError(f"weights must be {len(numbers)} numbers that are not negative and not all 0.")
+    if not 0 < share <= 1:
+        raise ValueError(f"share must be above 0 and at most 1, got {share}.")
+    ordered, order = numbers.sort()
+    total = own[order].cumsum(0)
+    return float(ordered[torch.searchsorted(total, share * total[-1]).clamp_max(len(ordered) - 1)])
 
 
 def _propagated(network: Network, uniform: bool) -> Tensor:

@@ -15,6 +15,7 @@ from relu_regions.lines import Array
 from relu_regions.maps import affine_maps_of
 from relu_regions.network import Network
 from relu_regions.norms import Norm, norms_along, norms_of
+from relu_regions.patterns import patterns_along
 from relu_regions.points import Flips
 
 __all__ = ["Path", "Paths", "Region"]
@@ -223,6 +224,12 @@ class Path:
 
     def __len__(self) -> int:
         return int(self.paths.region_counts[self.index])
+
+    def norms(self, p: Norm) -> Tensor:
+        """The operator norm ‖W_x‖ of its regions, ``(R,)``, as :meth:`Paths.norms`."""
+        paths = self.paths
+        start, stop = (int(paths.region_offsets[self.index + k]) for k in (0, 1))
+        return norms_of(paths.network, patterns_along(paths, start, stop), p, stop - start)
 
     def outputs_at(self, t: Array) -> Tensor:
         """The logits at any t of the range, by linear interpolation between breakpoints.

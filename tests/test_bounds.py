@@ -17,6 +17,7 @@ from torch import nn
 import relu_regions as rr
 from relu_regions.bounds import (
     chain,
+    factor_needed,
     guaranteed_radius,
     layer_norms,
     linear_network,
@@ -162,6 +163,41 @@ def test_two_units_are_the_fewest_with_which_a_region_exceeds_the_linear_network
     assert smallest_network([2.0, -1.0], [1.0, 1.0]) == (1.0, 2.0)
     # |x| = relu(x) + relu(-x): nothing is left of the linear network, so that no K bounds the quotient.
     assert smallest_network([1.0, -1.0], [1.0, 1.0]) == (0.0, 1.0)
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    st.lists(st.tuples(st.floats(0, 10), st.integers(0, 3)), min_size=1, max_size=9),
+    st.sampled_from([0.1, 0.5, 0.99, 1]),
+)
+def test_the_factor_is_the_smallest_that_the_share_needs(pairs: list[tuple[float, int]], share: float) -> None:
+    ratios, weights = map(list, zip(*pairs))
+    weights[0] += 1
+
+    def reached(factor: float) -> float:
+        return sum(w for r, w in zip(ratios, weights) if r <= factor) / sum(weights)
+
+    expected = min(ratio for ratio in ratios if reached(ratio) >= share)
+    assert factor_needed(np.array(ratios), share, weights) == expected
+    whole = [ratio for ratio, weight in zip(ratios, weights) for _ in range(weight)]
+    assert factor_needed(torch.tensor(whole, dtype=torch.float64), share) == expected
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (([],), "at least one"),
+        (([math.nan],), "none of them NaN"),
+        (([1.0], 0.0), "share must be"),
+        (([1.0], 1.1), "share must be"),
+        (([1.0, 2.0], 0.5, [1.0]), "weights must be 2"),
+        (([1.0], 0.5, [-1.0]), "weights must be 1"),
+        (([1.0], 0.5, [0.0]), "not all 0"),
+    ],
+)
+def test_a_factor_is_refused(arguments: tuple, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        factor_needed(*arguments)
 
 
 # ---------------------------------------------------------------- samples

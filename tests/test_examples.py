@@ -8,13 +8,15 @@ import matplotlib.pyplot as plt
 import pytest
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
-# What each prints, and the picture that it draws.
+REGIONS = ("logits_along_path", "norms_along_path", "change_along_path", "norm_ratios", "graph_of_regions", "attribution_image")  # fmt: skip
+# What each prints, and the pictures that it draws.
 EXPECTED = {
-    "breakpoints_of_a_curve": ("breakpoints_of_a_curve.png", "breakpoints_of_a_curve.png"),
-    "first_interval": ("mean length", None),
-    "integrated_gradients": ("exact", None),
-    "sampled_against_exact": ("3000", None),
-    "unbounded_line": ("inf]", "unbounded_line.png"),
+    "breakpoints_of_a_curve": ("breakpoints_of_a_curve.png", {"breakpoints_of_a_curve.png"}),
+    "first_interval": ("mean length", set()),
+    "integrated_gradients": ("exact", set()),
+    "pictures_of_regions": ("norm_ratios.png", {f"{name}.png" for name in REGIONS}),
+    "sampled_against_exact": ("3000", set()),
+    "unbounded_line": ("inf]", {"unbounded_line.png"}),
 }
 
 
@@ -28,10 +30,9 @@ def test_example(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     mpl.use("Agg")
-    said, picture = EXPECTED[name]
+    said, pictures = EXPECTED[name]
     runpy.run_path(str(EXAMPLES / f"{name}.py"), run_name="__main__")
     plt.close("all")
     assert said in capsys.readouterr().out
-    assert [path.name for path in tmp_path.iterdir()] == ([] if picture is None else [picture])
-    if picture is not None:
-        assert (tmp_path / picture).read_bytes().startswith(b"\x89PNG")
+    assert {path.name for path in tmp_path.iterdir()} == pictures
+    assert all((tmp_path / picture).read_bytes().startswith(b"\x89PNG") for picture in pictures)

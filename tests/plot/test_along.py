@@ -1,35 +1,20 @@
-"""Pictures: what is drawn is read back from the axes and compared with the numbers."""
+"""Pictures along a segment: what is drawn is read back from the axes and compared with the numbers."""
 
 import math
-import subprocess
-import sys
 
-import matplotlib as mpl
 import numpy as np
 import pytest
 import torch
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
-from matplotlib.figure import Figure
+from matplotlib.patches import StepPatch
 
 import relu_regions as rr
-from relu_regions.plot import _bands, interval_density, logits_along_path
-from tests.models import mlp
-
-mpl.use("Agg")
-
-
-def new_axes() -> Axes:
-    return Figure(figsize=(7, 4), layout="constrained").subplots()
-
-
-def a_path(t_range: tuple[float, float] = (-1.0, 2.0), classes: int = 4, seed: int = 0) -> rr.Path:
-    torch.manual_seed(seed)
-    model = mlp(5, 12, 12, classes).double().eval()
-    for parameter in model.parameters():
-        parameter.data *= 2.5
-    x, there = torch.randn(2, 1, 5, dtype=torch.float64)
-    return rr.walk(model, x, there - x, t_range)[0]
+from relu_regions.bounds import linear_network_norm, logit_bounds, product_bound
+from relu_regions.plot import change_along_path, logits_along_path, norms_along_path
+from relu_regions.plot.along import _bands
+from tests.models import ARCHITECTURES
+from tests.plot.axes import a_path, new_axes
 
 
 def lines_of(ax: Axes) -> dict[str, np.ndarray]:
@@ -135,64 +120,73 @@ def test_logits_refuses_a_single_output() -> None:
         logits_along_path(a_path(classes=1), new_axes())
 
 
-# ---------------------------------------------------------------- densities
+# ---------------------------------------------------------------- norms along a path
 
 
-def test_density_and_atom_add_up_and_the_atom_is_not_smeared() -> None:
-    generator = np.random.default_rng(0)
-    lengths = np.minimum(generator.gamma(4, 0.7, 2000), 3.0)
+def steps_of(ax: Axes) -> tuple[np.ndarray, np.ndarray]:
+    """The heights and edges of the only stairs."""
+    (steps,) = (patch for patch in ax.patches if isinstance(patch, StepPatch))
+    values, edges, _ = steps.get_data()
+    return values, edges
+
+
+def test_draws_the_norm_of_every_region_and_what_bounds_it() -> None:
+    path = a_path()
     ax = new_axes()
-    assert interval_density({"one": lengths, "other": torch.from_numpy(lengths / 2)}, 3.0, ax, bins=30) is ax
-    outlines = [patch for patch in ax.patches if patch.get_label().startswith(("one", "other"))]
-    values, edges, _ = outlines[0].get_data()
-    share = (lengths == 3).mean()
-    assert 0.1 < share < 0.9
-    assert (values * np.diff(edges)).sum() == pytest.approx(1 - share)
-    # The last bin holds those between its edges, not those at 3.
-    assert values[-1] == pytest.approx(((lengths >= edges[-2]) & (lengths < 3)).mean() / (edges[-1] - edges[-2]))
-    values, edges, _ = outlines[1].get_data()
-    assert (values * np.diff(edges)).sum() == pytest.approx(1)
-    (panel,) = (other for other in ax.figure.axes if other is not ax)
-    assert [bar.get_height() for bar in panel.patches] == [pytest.approx(share), 0]
-    assert panel.get_ylim() == (0, 1)
-    assert [text.get_text() for text in panel.get_xticklabels()] == ["= 3"]
+    assert norms_along_path(path, ax) is ax and ax.get_yscale() == "log"
+    values, edges = steps_of(ax)
+    np.testing.assert_allclose(values, [region.norm(math.inf) for region in path.regions], rtol=1e-12)
+    assert np.array_equal(edges, path.t.numpy())
+    network = path.paths.network
+    mean = (values * np.diff(edges)).sum() / 3
+    levels = [mean, linear_network_norm(network), float(logit_bounds(network).max()), product_bound(network)]
+    drawn = [line.get_ydata()[0] for line in ax.get_lines() if line.get_label().count(": ")]
+    np.testing.assert_allclose(drawn, levels, rtol=1e-12)
 
 
-def test_infinite_lengths_are_an_atom_or_refused() -> None:
-    lengths = {"lines": torch.tensor([1.0, 2.0, math.inf, math.inf])}
-    ax = interval_density(lengths, math.inf, new_axes())
-    (panel,) = (other for other in ax.figure.axes if other is not ax)
-    assert panel.patches[0].get_height() == 0.5
-    with pytest.raises(ValueError, match=r"math\.inf"):
-        interval_density(lengths, ax=new_axes())
+def test_norms_of_a_part_and_of_an_unbounded_path() -> None:
+    path = a_path()
+    values, edges = steps_of(norms_along_path(path, new_axes(), t_range=(-0.5, 0.5), bounds=False))
+    inside = path.breakpoints[(path.breakpoints > -0.5) & (path.breakpoints < 0.5)].numpy()
+    assert np.array_equal(edges, [-0.5, *inside, 0.5])
+    middles = (edges[:-1] + edges[1:]) / 2
+    regions = [next(r for r in path.regions if r.interval[0] <= t <= r.interval[1]) for t in middles]
+    np.testing.assert_allclose(values, [region.norm(math.inf) for region in regions], rtol=1e-12)
+    unbounded = a_path((-math.inf, math.inf))
+    values, edges = steps_of(norms_along_path(unbounded, new_axes()))
+    assert len(values) == len(unbounded) and np.isfinite(edges).all()
 
 
-def test_only_atoms_and_no_atoms() -> None:
-    interval_density({"all": np.full(5, 3.0)}, 3.0, new_axes()).figure.canvas.draw()
-    ax = interval_density({"all": np.array([0.5, 1.0])}, ax=new_axes())
-    assert ax.figure.axes == [ax]
-    interval_density({"all": np.zeros(3)}, ax=new_axes()).figure.canvas.draw()
+def test_norms_of_a_network_that_has_no_linear_network() -> None:
+    model = next(a for a in ARCHITECTURES if a.name == "maxout").model()
+    x, d = torch.randn(2, 1, 5, dtype=torch.float64)
+    ax = norms_along_path(rr.walk(model, x, d)[0], new_axes())
+    assert not any("removed" in line.get_label() for line in ax.get_lines())
+    ax.figure.canvas.draw()
 
 
-@pytest.mark.parametrize(
-    ("lengths", "message"),
-    [
-        ({}, "empty"),
-        ({"a": np.zeros(0)}, "N at least 1"),
-        ({"a": np.zeros((2, 2))}, "got shape"),
-        ({"a": np.array([-1.0])}, "negative"),
-        ({"a": np.array([math.nan])}, "NaN"),
-    ],
-)
-def test_density_refuses(lengths: dict, message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        interval_density(lengths, 3.0, new_axes())
+# ---------------------------------------------------------------- the parts of a change
 
 
-def test_importing_the_library_imports_neither_matplotlib_nor_what_the_demo_needs() -> None:
-    code = (
-        "import sys, relu_regions, relu_regions.plot, relu_regions.sampling, relu_regions.cli\n"
-        "print([name for name in ('matplotlib', 'typer', 'rich', 'sklearn') if name in sys.modules])"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"
+def test_the_parts_drawn_add_up_to_the_change_of_the_logit() -> None:
+    path = a_path()
+    for label in (None, 2):
+        ax = new_axes()
+        assert change_along_path(path, ax, label=label) is ax
+        chosen = int(path.outputs_at([0.0])[0].argmax()) if label is None else label
+        whole, weights, direction = (
+            np.asarray(line.get_ydata()) for line in ax.get_lines() if len(line.get_ydata()) == len(path.t)
+        )
+        expected = (path.outputs - path.outputs_at([0.0]))[:, chosen]
+        np.testing.assert_allclose(whole, expected, atol=1e-12)
+        np.testing.assert_allclose(weights + direction, expected, atol=1e-12)
+
+
+def test_a_change_is_refused() -> None:
+    with pytest.raises(ValueError, match="label must be a class"):
+        change_along_path(a_path(), new_axes(), label=4)
+    with pytest.raises(ValueError, match="unbounded"):
+        change_along_path(a_path((-math.inf, 1.0)), new_axes())
+    flat = rr.walk(torch.nn.Conv1d(1, 1, 1).eval(), torch.zeros(1, 1, 3), torch.ones(1, 1, 3))[0]
+    with pytest.raises(ValueError, match="vector of them"):
+        change_along_path(flat, new_axes())
