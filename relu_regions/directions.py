@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -11,6 +11,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+
+from relu_regions.families import arrangements, members_of, products
 
 __all__ = [
     "Lines",
@@ -118,8 +120,8 @@ def pairs(
             classes too small for a single line, or more lines asked for than there are.
     """
     points, classified = _checked(samples, labels)
-    blocks = [_arrangements(group, 2) for group in _groups(classified, classes)]
-    members = _members(blocks, number, seed, "pairs")
+    blocks = [arrangements(group, 2) for group in _groups(classified, classes)]
+    members = members_of(blocks, number, seed, "pairs")
     members = members[_differ(points, members[:, 0], members[:, 1])]
     return _lines(points, members, (1, 0), (-1, 1), (-1, 2))
 
@@ -145,8 +147,8 @@ def midlines(
         Lines with ``index`` (N, 3): the samples a, b and c.
     """
     points, classified = _checked(samples, labels)
-    blocks = [_arrangements(group, 3) for group in _groups(classified, classes)]
-    members = _members(blocks, number, seed, "midlines")
+    blocks = [arrangements(group, 3) for group in _groups(classified, classes)]
+    members = members_of(blocks, number, seed, "midlines")
     members = members[_differ(points, members[:, 0], members[:, 2])]
     return _lines(points, members, (0.5, 0.5, 0), (-0.5, 0, 0.5), (-2, 3))
 
@@ -172,9 +174,9 @@ def between_classes(
     """
     points, classified = _checked(samples, labels)
     blocks = [
-        _products(group, np.flatnonzero(classified != classified[group[0]])) for group in _groups(classified, classes)
+        products(group, np.flatnonzero(classified != classified[group[0]])) for group in _groups(classified, classes)
     ]
-    members = _members(blocks, number, seed, "lines between classes")
+    members = members_of(blocks, number, seed, "lines between classes")
     members = members[_differ(points, members[:, 0], members[:, 1])]
     return _lines(points, members, (1, 0), (-1, 1), (-1, 2))
 
@@ -302,8 +304,8 @@ def random_directions(
     normal = np.random.default_rng(seed).standard_normal((directions, points[0].numel()))
     drawn = _length(points, length) * normal / np.linalg.norm(normal, axis=1, keepdims=True)
     drawn_points = torch.from_numpy(drawn).to(points.device).view(directions, *points.shape[1:])
-    everyone = _products(np.arange(len(points)), np.arange(directions))
-    index = _members([everyone], number, seed, "random lines")
+    everyone = products(np.arange(len(points)), np.arange(directions))
+    index = members_of([everyone], number, seed, "random lines")
     return _lines(torch.cat([points, drawn_points]), index + np.array([0, len(points)]), (1, 0), (0, 1), (-2, 2), index)
 
 
@@ -351,60 +353,7 @@ def _length(points: Tensor, length: float | None) -> float:
     return length
 
 
-# ---------------------------------------------------------------- all or some of a family
-
-
-@dataclass(frozen=True)
-class _Block:
-    """Tuples of points that can be counted, and listed by their rank, without being all made."""
-
-    size: int
-    unrank: Callable[[Integers], Integers]
-
-
-def _arrangements(group: Integers, length: int) -> _Block:
-    """All ordered tuples of distinct members of a group, in lexicographic order."""
-
-    def unrank(ranks: Integers) -> Integers:
-        columns: list[Integers] = []
-        remaining = ranks
-        for place in range(length):
-            # Each digit of the rank is a position among the members not yet taken.
-            position, remaining = np.divmod(remaining, math.perm(len(group) - place - 1, length - place - 1))
-            for taken in np.sort(np.array(columns).reshape(place, len(ranks)), axis=0):
-                position = position + (position >= taken)
-            columns.append(position)
-        return group[np.stack(columns, axis=1)]
-
-    return _Block(math.perm(len(group), length), unrank)
-
-
-def _products(first: Integers, second: Integers) -> _Block:
-    """All pairs of a member of one group and a member of another."""
-
-    def unrank(ranks: Integers) -> Integers:
-        rows, columns = np.divmod(ranks, len(second))
-        return np.stack([first[rows], second[columns]], axis=1)
-
-    return _Block(len(first) * len(second), unrank)
-
-
-def _members(blocks: Sequence[_Block], number: int | None, seed: int, what: str) -> Integers:
-    """All tuples of the blocks, or as many as asked for, drawn without replacement."""
-    blocks = [block for block in blocks if block.size]
-    if not blocks:
-        raise ValueError(f"there are no {what}: the classes have too few samples")
-    ends = np.cumsum([block.size for block in blocks])
-    total = int(ends[-1])
-    if number is not None and not 1 <= number <= total:
-        raise ValueError(f"asked for number={number} {what}, there are {total}")
-    generator = np.random.default_rng(seed)
-    ranks = np.arange(total) if number is None else generator.choice(total, number, replace=False)
-    of_block = np.searchsorted(ends, ranks, side="right")
-    parts = [block.unrank(ranks[of_block == place] - (ends[place] - block.size)) for place, block in enumerate(blocks)]
-    members = np.concatenate(parts)
-    members[np.argsort(of_block, kind="stable")] = members.copy()
-    return members
+# ---------------------------------------------------------------- lines
 
 
 def _differ(points: Tensor, first: Integers, second: Integers) -> NDArray[np.bool_]:
