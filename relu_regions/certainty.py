@@ -171,6 +171,11 @@ class Certainty:
         bounds = {key: self._mixed(value, points.errors[key], placed) for key, value in held.items()}
         return bounds | {"shift": _spread(points.errors["shift"], own, placed)}
 
+    def cut(self, points: Points, placed: Placement) -> dict[str, Tensor]:
+        """All bounds once new points between the bends are there."""
+        name, none = next(iter(points.values)), placed.left[:0]
+        return self.inserted(points, name, points.values[name], placed, _Shifts(none, none))
+
     def _mixed(self, value: Tensor, error: Tensor, placed: Placement) -> Tensor:
         size = _largest(value) + error
         new = torch.maximum(error[placed.row], error[placed.row + 1])

@@ -123,8 +123,9 @@ class Points:
 
     @property
     def bytes(self) -> int:
-        """Memory that the values hold."""
-        return sum(value.numel() * value.element_size() for value in self.values.values())
+        """Memory that the values, the pieces at the ends and the flips hold."""
+        held = [*self.values.values(), *self.first.values(), *self.last.values(), *vars(self.flips).values()]
+        return sum(numbers.numel() * numbers.element_size() for numbers in held)
 
     def between(self, row: Tensor, left: Tensor, right: Tensor) -> Tensor:
         """t at ``left * point[row] + right * point[row + 1]``, never outside of the two; each ``(K,)``."""
@@ -170,18 +171,26 @@ class Points:
             intervals: at least 1 for each segment, ``(S,)``; one with no more intervals goes to the first part whole.
             gate: the gate that comes next.
         """
-        counts = self.offsets.diff()
+        end = torch.minimum(intervals, self.offsets.diff() - 1)
+        return self.stretch(torch.zeros_like(end), end, gate), self.stretch(end, self.offsets.diff() - 1, gate)
+
+    def stretch(self, start: Tensor, end: Tensor, gate: int) -> Points:
+        """A stretch of each segment, from one of its points to another; segments for which these are one are left out.
+
+        Flips at a point that two stretches share stay with the earlier one.
+
+        Args:
+            start, end: places of the points among those of their segment, ``(S,)`` int64.
+            gate: the gate that comes next.
+        """
+        counts, kept = self.offsets.diff(), end > start
         place = torch.arange(len(self), device=counts.device) - self.offsets[:-1].repeat_interleave(counts)
-        end = torch.minimum(intervals, counts - 1)
-        limit = end.repeat_interleave(counts)
-        longer = end < counts - 1
-        # Flips at the shared point stay with the first part.
-        head = self._restricted(place <= limit, end + 1, self.flips.row, place[self.flips.row] <= limit[self.flips.row])
-        tail_rows = (place >= limit) & longer.repeat_interleave(counts)
-        later = tail_rows[self.flips.row] & (place[self.flips.row] > limit[self.flips.row])
-        tail = self._restricted(tail_rows, torch.where(longer, counts - end, 0), self.flips.row, later).only(longer)
-        tail = replace(tail, opened=torch.full_like(tail.opened, gate))
-        return head, tail
+        lower, upper = start.repeat_interleave(counts), torch.where(kept, end, -1).repeat_interleave(counts)
+        rows, at = (place >= lower) & (place <= upper), self.flips.row
+        own = rows[at] & ((place[at] > lower[at]) | (lower[at] == 0))
+        part = self._restricted(rows, torch.where(kept, end - start + 1, 0), at, own)
+        part = replace(part, opened=torch.where(start > 0, gate, self.opened))
+        return part if kept.all() else part.only(kept)
 
     def _restricted(self, rows: Tensor, counts: Tensor, flip_rows: Tensor, flips_kept: Tensor) -> Points:
         renumbered = rows.cumsum(0) - 1

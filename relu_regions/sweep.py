@@ -22,6 +22,8 @@ __all__ = ["Segments", "Sweep"]
 
 # Rows of a float64 matrix that a processor keeps near while it works on them; larger stacks are cut by segments.
 _BLOCK_BYTES = {"cpu": 8 << 20}
+# What a stack may take at its peak where a larger one would be no faster, however much memory there is.
+_STACK_BYTES = {"cpu": 128 << 20}
 
 
 @dataclass(frozen=True)
@@ -198,8 +200,12 @@ class Sweep:
         inputs = rows(points.values[name])
         starts = points.starts_interval
         placed = self._kernel.place(gate, inputs, points.position, points.weight, starts, self.record)
-        if self._needs(step, points, len(placed)) > self._allowance() and len(points) > 2:
-            return self._halved(points)
+        if self._needs(step, points, len(placed)) > self._allowance():
+            if len(points) > 2:
+                return self._halved(points)
+            between = _between_bends(points, placed)
+            if between is not None:
+                return self._parted(points, between)
         if self.record:
             self._record(number, step, points, inputs, placed)
         errors: dict[str, Tensor] = {}
@@ -279,7 +285,8 @@ class Sweep:
 
     def _allowance(self) -> int:
         """Bytes that one stack of points may take."""
-        return max(0, self.budget - sum(points.bytes for points in self._waiting)) // 2
+        left = max(0, self.budget - sum(points.bytes for points in self._waiting)) // 2
+        return min(left, _STACK_BYTES.get(self.segments.x.device.type, left))
 
     def _halved(self, points: Points) -> Points:
         """Leave half of the points for later: half of the segments, or the later half of the only one."""
@@ -291,21 +298,44 @@ class Sweep:
         self._waiting.append(tail)
         return head
 
+    def _parted(self, points: Points, between: Placement) -> Points:
+        """Cut the only interval at a new point, and leave what lies beyond for later.
+
+        So the bends of a gate need not all be inserted at once: each is a row of all the values.
+        """
+        errors = {} if self.certainty is None else self.certainty.cut(points, between)
+        flips = replace(points.flips, row=between.old_rows[points.flips.row])
+        return self._halved(replace(self._inserted(points, between), errors=errors, flips=flips))
+
     def _windowed(self, points: Points) -> Points:
         """Leave all but the first window of every segment for later."""
-        window = self.window or len(points)
-        if int(points.offsets.diff().max()) - 1 <= window:
+        window, intervals = self.window or len(points), points.offsets.diff() - 1
+        if int(intervals.max()) <= window:
             return points
-        parts = []
-        while len(points.segments):
-            head, points = points.cut(torch.full_like(points.segments, window), self._next_gate(points))
-            parts.append(head)
-            window *= 2
+        gate, start, parts = self._next_gate(points), torch.zeros_like(intervals), []
+        while (start < intervals).any():
+            end = torch.minimum(start + window, intervals)
+            parts.append(points.stretch(start, end, gate))
+            start, window = end, 2 * window
         self._waiting.extend(parts[:0:-1])
         return parts[0]
 
     def _next_gate(self, points: Points) -> int:
         return sum(1 for step in self._gate_of_step if step < points.step)
+
+
+def _between_bends(points: Points, placed: Placement) -> Placement | None:
+    """A new point in the widest gap among the bends in the middle of a single interval; None if there is no room."""
+    count = len(placed.right)
+    if count < 2:
+        return None
+    first = count // 4
+    gap = first + int(placed.right[first : count - first].diff().argmax())
+    pair = slice(gap, gap + 2)
+    row, left, right = placed.row[gap : gap + 1], placed.left[pair].mean(0, True), placed.right[pair].mean(0, True)
+    before, after = points.between(placed.row[pair], placed.left[pair], placed.right[pair])
+    inside = before < points.between(row, left, right) < after
+    return Placement.without_bends(row, left, right, len(points)) if inside else None
 
 
 def _matrices_after_gates(network: Network, releases: list[tuple[str, ...]]) -> dict[int, AffineStep]:

@@ -132,12 +132,13 @@ def assert_same_regions(one: tuple[torch.Tensor, torch.Tensor], other: tuple[tor
 
 
 @EVERY
-@pytest.mark.parametrize("budget", [400_000])
-def test_windows_do_not_change_the_answer(architecture: Architecture, budget: int) -> None:
+@pytest.mark.parametrize(("budget", "reach"), [(1, 0.5), (400_000, 3)])
+def test_windows_do_not_change_the_answer(architecture: Architecture, budget: int, reach: float) -> None:
+    """A budget of a byte cuts wherever a cut can be made."""
     model = architecture.model()
     x, d = lines(architecture)
-    whole = walk(model, x, d, (-3, 3))
-    cut = walk(model, x, d, (-3, 3), memory_budget=budget)
+    whole = walk(model, x, d, (-reach, reach))
+    cut = walk(model, x, d, (-reach, reach), memory_budget=budget)
     for index in range(SEGMENTS):
         assert_same_regions(wide_regions(whole, index), wide_regions(cut, index))
 

@@ -21,9 +21,10 @@ WITH_KNOTS = [name for name in GATES if name not in ("hardsigmoid", "maxout")]
 KNOTS = {"gates": st.lists(st.sampled_from(WITH_KNOTS), min_size=1, max_size=2), "skips": st.booleans()}
 
 
-def walked(case: Case, resolve: settling.Resolve = "auto") -> rr.Paths:
+def walked(case: Case, memory_budget: int | None = None) -> rr.Paths:
     x, d = (torch.tensor([numbers], dtype=torch.float64) for numbers in (case.x, case.d))
-    return rr.walk(network_of(case.layers, len(case.x)), x, d, (case.lo, case.hi), resolve=resolve)
+    network = network_of(case.layers, len(case.x))
+    return rr.walk(network, x, d, (case.lo, case.hi), memory_budget=memory_budget)
 
 
 def assert_true(paths: rr.Paths, case: Case) -> None:
@@ -40,11 +41,12 @@ def assert_true(paths: rr.Paths, case: Case) -> None:
 
 
 @settings(max_examples=120, deadline=None)
-@given(cases(**KNOTS))
-def test_bounds_that_leave_no_doubt_are_right(case: Case) -> None:
+@given(cases(**KNOTS), st.sampled_from([None, 1]))
+def test_bounds_that_leave_no_doubt_are_right(case: Case, memory_budget: int | None) -> None:
+    """Also with a budget of a byte, which cuts wherever a cut can be made."""
     allowed, settling.AFFORDABLE_PRODUCTS = settling.AFFORDABLE_PRODUCTS, -1
     try:
-        paths = walked(case)
+        paths = walked(case, memory_budget)
     finally:
         settling.AFFORDABLE_PRODUCTS = allowed
     assert not paths.settled.any()
@@ -77,6 +79,18 @@ def test_ordinary_networks_need_no_settling() -> None:
     paths = rr.walk(model, x, d, (-1, 2))
     assert paths.certain.all() and int(paths.settled.sum()) <= 1
     assert paths.t_error is not None and float(paths.t_error.max()) < 1e-8
+
+
+def test_cuts_raise_no_doubt() -> None:
+    torch.manual_seed(0)
+    model = mlp(16, 40, 30, 5).eval()
+    x, d = torch.randn(2, 3, 16)
+    whole, cut = (rr.walk(model, x, d, (-1, 2), memory_budget=budget) for budget in (None, 1))
+    assert whole.certain.all() and cut.certain.all() and not cut.settled.any()
+    assert torch.equal(whole.breakpoint_counts, cut.breakpoint_counts)
+    assert ((whole.t - cut.t).abs() <= whole.t_error + cut.t_error).all()
+    intervals = [rr.exact_interval(model, x, d, memory_budget=budget) for budget in (None, 1)]
+    assert torch.allclose(intervals[0].hi, intervals[1].hi, rtol=1e-12) and intervals[1].certain.all()
 
 
 @pytest.mark.parametrize("width", [16, 48])

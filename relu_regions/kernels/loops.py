@@ -42,7 +42,7 @@ def locate(
         old_rows[i] = i + fresh
         if counts[i] == 0:
             continue
-        start = stop
+        start, few = stop, counts[i] <= 64
         for k in range(knots.shape[0]):
             for u in range(units):
                 here = z[i, u] - knots[k, u] * w[i]
@@ -64,13 +64,19 @@ def locate(
                     place = min(max(place, t[i]), t[i + 1])
                     # Insertion from the back keeps equal ones in the order they were found in.
                     m = stop
-                    while m > start and at[m - 1] > place:
+                    while few and m > start and at[m - 1] > place:
                         at[m], unit[m], left[m], right[m] = at[m - 1], unit[m - 1], left[m - 1], right[m - 1]
                         rise[m], before[m], after[m] = rise[m - 1], before[m - 1], after[m - 1]
                         m -= 1
                     at[m], unit[m], left[m], right[m] = place, u, lt, rt
                     rise[m], before[m], after[m] = there - here, k + 1 - rising, k + rising
                     stop += 1
+        if not few:
+            order = np.argsort(at[start:stop], kind="mergesort")
+            for numbers in (at, left, right, rise):
+                numbers[start:stop] = numbers[start:stop][order]
+            for integers in (unit, before, after):
+                integers[start:stop] = integers[start:stop][order]
         first = fresh
         for m in range(start, stop):
             row[m] = i

@@ -39,6 +39,13 @@ class Placement:
     inside: Tensor
     changes: Changes
 
+    @classmethod
+    def without_bends(cls, row: Tensor, left: Tensor, right: Tensor, points: int) -> Placement:
+        """New points for a stack of so many where nothing bends, at most one in an interval."""
+        added = torch.bincount(row, minlength=points)
+        bends = Bends(row[:0], row[:0], left[:0], right[:0], left[:0], row[:0], row[:0])
+        return cls(row, left, right, added, bends, row[:0], row[:0].bool(), Changes.none(row.device))
+
     @cached_property
     def old_rows(self) -> Tensor:
         """The rows that the points there were come to lie in, ``(P,)`` int64."""
