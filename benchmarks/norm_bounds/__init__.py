@@ -1,0 +1,1 @@
+"""The parts of benchmarks/verify_norm_bounds.py."""

@@ -1,0 +1,220 @@
+"""Appendix A of the paper, claim by claim: norms of regions, the chain of regions, and guaranteed radii.
+
+    python benchmarks/verify_norm_bounds.py [--data mnist.npz] [--seeds 3] [--quick] [--out FOLDER]
+
+Networks are trained on 1000 samples, 100 of each class, of scikit-learn's digits, or of MNIST where --data names its
+file or folder (see relu_regions.experiments.data.load); on real labels and on random ones. What is trained is kept in
+the folder, so that an interrupted run goes on. Prints tables, and writes norm_bounds.json and pictures.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from norm_bounds.chains import chains
+from norm_bounds.claims import judged
+from norm_bounds.networks import STATES, State, states
+from norm_bounds.pictures import draw_along_a_segment, draw_ratios, draw_sweep
+from norm_bounds.radii import along_lines, of_small_networks
+from norm_bounds.ratios import Ratios, ratios
+
+from relu_regions.bounds import layer_norms
+from relu_regions.directions import pairs
+from relu_regions.experiments.networks import TITLES, Setup
+from relu_regions.experiments.results import Run, write_json
+from relu_regions.paths import Path as Segment
+from relu_regions.walker import walk
+
+WIDTHS = (16, 32, 64, 128, 256, 512, 1024)
+DEPTHS = (1, 2, 3, 4, 6, 8)
+QUICK_WIDTHS, QUICK_DEPTHS = (8, 16, 32), (1, 3)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, help="mnist.npz, or a folder with MNIST's files; digits by default")
+    parser.add_argument("--seeds", type=int, default=3, help="networks of each kind")
+    parser.add_argument("--sweep-seeds", type=int, help="networks of each width and depth; as many by default")
+    parser.add_argument("--quick", action="store_true", help="digits, small networks, few points: to see that it runs")
+    parser.add_argument("--out", type=Path, default=Path("results", "norm_bounds"), help="folder of what is written")
+    arguments = parser.parse_args()
+    run = Run(arguments.out, arguments.data, arguments.seeds, arguments.quick)
+    sweep_run = replace(run, seeds=arguments.sweep_seeds or run.seeds)
+    name = "digits" if arguments.data is None or run.quick else "mnist"
+    setup = Setup(data=name, hidden=(128, 128, 128), training={"max_epochs": run.pick(3000, 30)})
+    started = time.process_time()
+    main_records = own_architecture(run, setup)
+    print_ratios(f"{TITLES[name]}, {setup.hidden}", main_records)
+    print_chains(main_records)
+    small_records = small_networks(run, name)
+    print_radii(main_records, small_records)
+    sweep_records = widths_and_depths(sweep_run, setup)
+    print_sweep(sweep_records)
+    claims = judged(main_records, sweep_records, small_records)
+    print_claims(claims)
+    report = {
+        "data": name,
+        "seeds": run.seeds,
+        "sweep_seeds": sweep_run.seeds,
+        "quick": run.quick,
+        "claims": claims,
+        "networks": main_records,
+        "small_networks": small_records,
+        "sweep": sweep_records,
+    }
+    write_json(run.out / "norm_bounds.json", report)
+    print(f"\n{time.process_time() - started:.0f} s of processor time; written to {run.out}")
+    return 0
+
+
+# ---------------------------------------------------------------- measuring
+
+
+def own_architecture(run: Run, setup: Setup) -> list[dict[str, Any]]:
+    """Everything about the paper's own architecture, and its pictures."""
+    records, found, shown = [], {state: [] for state in STATES}, {}
+    for state in states(run, setup):
+        own = ratios(state, run.pick(5000, 200), run.pick(100, 5))
+        found[state.name] += own
+        record = described(state, own)
+        factor = record["K"]
+        record["chain"] = chains(state, run.pick(500, 20), factor)
+        record["radius"] = along_lines(state, run.pick(100, 5), factor)
+        records.append(record)
+        if state.seed == 0:
+            shown[state.name] = a_segment(state)
+    title = f"{TITLES[setup.data]}, {'-'.join(map(str, records[0]['hidden']))} hidden units"
+    draw_ratios(found, f"Norms of regions: {title}, networks of {run.seeds} seeds", run.out / "norm_ratios")
+    draw_along_a_segment(shown, f"Norms along a line between two samples of a class: {title}", run.out / "norms_along")
+    return records
+
+
+def small_networks(run: Run, name: str) -> list[dict[str, Any]]:
+    """Networks of 12 and 12 units on samples of few pixels, for which a MILP is solved around each sample."""
+    factor = {"digits": 2, "mnist": 7}[name]
+    setup = Setup(data=name, factor=factor, hidden=(12, 12), training={"max_epochs": run.pick(300, 30)})
+    records = []
+    for state in states(run, setup):
+        record = described(state, ratios(state, run.pick(1000, 100), run.pick(20, 5)))
+        record["radius"] = of_small_networks(state, run.pick(10, 2), record["K"])
+        records.append(record)
+    return records
+
+
+def widths_and_depths(run: Run, setup: Setup) -> list[dict[str, Any]]:
+    """Ratios by width at three hidden layers, and by depth at the width of the setting."""
+    widths, depths = (QUICK_WIDTHS, QUICK_DEPTHS) if run.quick else (WIDTHS, DEPTHS)
+    width = min(setup.hidden[0], run.pick(setup.hidden[0], 32))
+    shapes = {(w,) * 3 for w in widths} | {(width,) * depth for depth in depths}
+    records = []
+    for hidden in sorted(shapes, key=lambda shape: (len(shape), shape)):
+        for state in states(run, replace(setup, hidden=hidden, training={"max_epochs": run.pick(300, 10)})):
+            records.append(described(state, ratios(state, run.pick(1000, 100), run.pick(10, 2))))
+    draw_sweep(records, f"{TITLES[setup.data]}: norms by width and depth", run.out / "widths_and_depths")
+    return records
+
+
+def described(state: State, own: Sequence[Ratios]) -> dict[str, Any]:
+    """What is known of a network by its norms."""
+    summaries = [one.summary() for one in own]
+    norms = layer_norms(state.network)
+    return {
+        "hidden": [layer.out_features for layer in state.model if isinstance(layer, torch.nn.Linear)][:-1],
+        "state": state.name,
+        "seed": state.seed,
+        "training_errors": state.errors,
+        "layer_norms": norms.tolist(),
+        "product": state.product,
+        "largest_row_sum": float(state.rows.max()),
+        "linear": state.linear,
+        "largest_by_product": max(float(one.values.max()) for one in own) * state.linear / state.product,
+        # What the norm distribution assumption needs, over all kinds of input.
+        "K": max(summary["K_of_99_percent"] for summary in summaries),
+        "ratios": summaries,
+    }
+
+
+def a_segment(state: State) -> Segment:
+    """A line between two training samples of one class."""
+    line = pairs(state.data.x_train, state.data.y_train, number=1, seed=1)
+    return walk(state.network, line.x, line.d, line.t_range, progress=False)[0]
+
+
+# ---------------------------------------------------------------- tables
+
+
+def print_ratios(title: str, records: Sequence[dict[str, Any]]) -> None:
+    """A row for each state, seed and source."""
+    print(f"\n{title}: ‖W_x‖∞ / ‖W‖∞\n")
+    print("state          seed  source                 1 %    50 %   99 % (K)  largest  above 1  by product")
+    for record in records:
+        for own in record["ratios"]:
+            quantiles = own["quantiles"]
+            by_product = quantiles["0.5"] * record["linear"] / record["product"]
+            print(
+                f"{record['state']:13}  {record['seed']:4}  {own['source']:20}  {quantiles['0.01']:5.2f}  "
+                f"{quantiles['0.5']:6.2f}  {own['K_of_99_percent']:9.2f}  {own['largest']:7.2f}  "
+                f"{own['share_above_1']:7.1%}  {by_product:10.2g}"
+            )
+
+
+def print_chains(records: Sequence[dict[str, Any]]) -> None:
+    """A row for each state, seed and bound."""
+    print("\nfrom the nearest training sample of its class to a validation sample: bound / change, medians\n")
+    print("state          seed  identity  same label  bound                             by change  holds  keeps label")
+    for record in records:
+        own = record["chain"]
+        for name, bound in own["bounds"].items():
+            print(
+                f"{record['state']:13}  {record['seed']:4}  {own['identity_error']:8.1e}  {own['same_label']:10.0%}  "
+                f"{name:32}  {bound['median_by_change']:9.3g}  {bound['holds']:5.0%}  "
+                f"{bound['guarantees_the_label']:11.1%}"
+            )
+
+
+def print_radii(main_records: Sequence[dict[str, Any]], small: Sequence[dict[str, Any]]) -> None:
+    """A row for each network and radius."""
+    print("\nguaranteed radius / distance to another class (∞-norm), medians\n")
+    print("network        state          seed  against       distance  radius                       quotient  broken")
+    for records, against in ((main_records, "exact lines"), (small, "MILP")):
+        for record in records:
+            for name, own in record["radius"]["radii"].items():
+                print(
+                    f"{'-'.join(map(str, record['hidden'])):13}  {record['state']:13}  {record['seed']:4}  "
+                    f"{against:12}  {record['radius']['median_distance']:8.3g}  {name:27}  "
+                    f"{own['median_of_distance']:8.2g}  {own['broken']:6.1%}"
+                )
+
+
+def print_sweep(records: Sequence[dict[str, Any]]) -> None:
+    """A row for each network: validation data, and the K of all sources."""
+    print("\n‖W_x‖∞ / ‖W‖∞ on validation data by width and depth\n")
+    print("hidden            state          seed  errors    5 %   50 %   95 %      K  by product")
+    for record in records:
+        own = next(summary for summary in record["ratios"] if summary["source"] == "validation data")
+        quantiles = own["quantiles"]
+        shape = f"{len(record['hidden'])} x {record['hidden'][0]}"
+        by_product = quantiles["0.5"] * record["linear"] / record["product"]
+        print(
+            f"{shape:16}  {record['state']:13}  {record['seed']:4}  {record['training_errors']:6}  "
+            f"{quantiles['0.05']:5.2f}  {quantiles['0.5']:5.2f}  {quantiles['0.95']:5.2f}  {record['K']:5.2f}  "
+            f"{by_product:10.2g}"
+        )
+
+
+def print_claims(claims: Sequence[dict[str, Any]]) -> None:
+    """Each claim, what was measured, and the verdict."""
+    print("\nclaims of appendix A")
+    for claim in claims:
+        print(f"\n{claim['claim']}\n    {claim['measured']}\n    -> {claim['verdict']}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
