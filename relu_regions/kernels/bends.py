@@ -9,7 +9,16 @@ from torch import Tensor
 
 from relu_regions.gates import Gate, Knots, Maximum
 
-__all__ = ["Bends", "Changes", "changes_at_points", "edge_pieces", "find_bends"]
+__all__ = [
+    "Bends",
+    "Changes",
+    "changes_at_points",
+    "edge_pieces",
+    "envelope_bends",
+    "envelope_changes",
+    "find_bends",
+    "winners",
+]
 
 
 @dataclass(frozen=True)
@@ -72,17 +81,15 @@ def find_bends(gate: Gate, values: Tensor, weight: Tensor | None, starts_interva
             point of each segment.
     """
     if isinstance(gate, Maximum):
-        return _envelope_bends(gate, values, starts_interval)
+        return envelope_bends(gate, values, starts_interval, *winners(gate, values))
     return Bends.joined([_knot_bends(gate, k, values, weight, starts_interval) for k in range(len(gate.knots))])
 
 
 def changes_at_points(gate: Gate, values: Tensor, weight: Tensor | None, starts_interval: Tensor) -> Changes:
     """Every unit that changes its piece exactly at a point between two intervals; arguments as find_bends."""
-    inner = starts_interval[1:-1] & starts_interval[:-2]
     if isinstance(gate, Maximum):
-        left, right = _winners(gate, values)
-        row, unit = ((right[:-1] != left[1:]) & inner[:, None]).nonzero(as_tuple=True)
-        return Changes(row + 1, unit, right[row, unit], left[row + 1, unit])
+        return envelope_changes(starts_interval, *winners(gate, values))
+    inner = starts_interval[1:-1] & starts_interval[:-2]
     found = [_knot_changes(gate, k, values, weight, inner) for k in range(len(gate.knots))]
     return Changes(*(torch.cat([getattr(c, field.name) for c in found]) for field in fields(Changes)))
 
@@ -148,15 +155,25 @@ def _first_best(values: Tensor, then: Tensor) -> Tensor:
     return then.masked_fill(~largest, -torch.inf).argmax(-1)
 
 
-def _winners(gate: Maximum, values: Tensor) -> tuple[Tensor, Tensor]:
+def winners(gate: Maximum, values: Tensor) -> tuple[Tensor, Tensor]:
     """For each interval and unit, the winner just right of its left end and just left of its right end."""
     candidates = gate.candidates(values)
     return _first_best(candidates[:-1], candidates[1:]), _first_best(candidates[1:], candidates[:-1])
 
 
-def _envelope_bends(gate: Maximum, values: Tensor, starts_interval: Tensor) -> Bends:
+def envelope_changes(starts_interval: Tensor, first: Tensor, last: Tensor) -> Changes:
+    """Every unit of a maximum gate whose winner changes exactly at a point between two intervals.
+
+    Args:
+        first, last: the winners, as winners gives them, ``(points - 1, units)`` int64.
+    """
+    inner = starts_interval[1:-1] & starts_interval[:-2]
+    row, unit = ((last[:-1] != first[1:]) & inner[:, None]).nonzero(as_tuple=True)
+    return Changes(row + 1, unit, last[row, unit], first[row + 1, unit])
+
+
+def envelope_bends(gate: Maximum, values: Tensor, starts_interval: Tensor, first: Tensor, last: Tensor) -> Bends:
     """Follows the upper envelope of every unit whose winner differs between the two ends of an interval."""
-    first, last = _winners(gate, values)
     row, unit = ((first != last) & starts_interval[:-1, None]).nonzero(as_tuple=True)
     windows = gate.windows[unit]
     here, there = values[row[:, None], windows], values[row[:, None] + 1, windows]

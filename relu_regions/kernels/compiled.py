@@ -6,9 +6,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from relu_regions.gates import Gate, Knots, rows
+from relu_regions.gates import Gate, Knots, Maximum, rows
 from relu_regions.kernels import loops, reference
-from relu_regions.kernels.bends import Bends, Changes, changes_at_points
+from relu_regions.kernels.bends import Bends, Changes, changes_at_points, envelope_bends, envelope_changes
 from relu_regions.kernels.placement import Placement
 from relu_regions.steps import AffineStep
 
@@ -19,8 +19,10 @@ def place(
     gate: Gate, inputs: Tensor, position: Tensor, weight: Tensor | None, starts_interval: Tensor, record: bool
 ) -> Placement:
     """As reference.place."""
-    if not isinstance(gate, Knots):
-        return reference.place(gate, inputs, position, weight, starts_interval, record)
+    if isinstance(gate, Maximum):
+        first, last = _winners(gate, inputs)
+        changes = envelope_changes(starts_interval, first, last) if record else Changes.none(inputs.device)
+        return reference.placed(envelope_bends(gate, inputs, starts_interval, first, last), changes, position, weight)
     knots = gate.knots.expand(-1, inputs.shape[1]).contiguous().numpy()
     z, p = inputs.contiguous().numpy(), position.numpy()
     w = np.ones_like(p) if weight is None else weight.numpy()
@@ -46,6 +48,13 @@ def place(
     return Placement(new[0], new[1], new[2], counted, bends, places, within, changes)
 
 
+def _winners(gate: Maximum, inputs: Tensor) -> tuple[Tensor, Tensor]:
+    """As bends.winners."""
+    first, last = torch.zeros(2, max(0, len(inputs) - 1), len(gate.windows), dtype=torch.int64)
+    loops.winners(inputs.contiguous().numpy(), gate.windows.numpy(), first.numpy(), last.numpy())
+    return first, last
+
+
 def _tensors(*arrays: np.ndarray) -> list[Tensor]:
     return [torch.from_numpy(array) for array in arrays]
 
@@ -61,7 +70,12 @@ def insert(values: Tensor, placement: Placement) -> Tensor:
 
 def bend(gate: Gate, inputs: Tensor, weight: Tensor | None, placement: Placement) -> Tensor:
     """As reference.bend."""
-    if not (isinstance(gate, Knots) and gate.is_relu):
+    if isinstance(gate, Maximum):
+        inserted = insert(inputs, placement)
+        outputs = inserted.new_empty(len(inserted), len(gate.windows))
+        loops.maxima(inserted.numpy(), gate.windows.numpy(), outputs.numpy())
+        return outputs
+    if not gate.is_relu:
         outputs = gate.apply(insert(inputs, placement), None if weight is None else weight[:, None])
         inside, bends = placement.inside, placement.bends
         gate.settle(
@@ -86,8 +100,8 @@ def bend_and_multiply(
     gate: Gate, inputs: Tensor, weight: Tensor | None, placement: Placement, step: AffineStep
 ) -> Tensor:
     """As reference.bend_and_multiply, with a product only for the points there were."""
-    if not isinstance(gate, Knots):
-        return reference.bend_and_multiply(gate, inputs, weight, placement, step)
+    if isinstance(gate, Maximum):
+        return step(bend(gate, inputs, weight, placement), weight=weight)
     old = None if weight is None else weight[placement.old_rows]
     products = step(gate.apply(inputs, None if old is None else old[:, None]), weight=old)
     bends, result = placement.bends, products.new_empty(len(placement), products.shape[1])

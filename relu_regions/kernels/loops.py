@@ -6,7 +6,18 @@ They run on one thread: on busy cores, a second pool of threads beside torch's o
 import numpy as np
 from numba import njit
 
-__all__ = ["count", "insert", "insert_relu", "largest", "locate", "multiply", "rows_in_doubt", "zero"]
+__all__ = [
+    "count",
+    "insert",
+    "insert_relu",
+    "largest",
+    "locate",
+    "maxima",
+    "multiply",
+    "rows_in_doubt",
+    "winners",
+    "zero",
+]
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -158,6 +169,33 @@ def multiply(products, columns, added, old_rows, right, row, unit, left, bend_ro
             else:
                 for u in range(size):
                     slope[u] += change * columns[column, u]
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def maxima(values, windows, result):
+    for i in range(values.shape[0]):
+        for u in range(windows.shape[0]):
+            most = values[i, windows[u, 0]]
+            for j in range(1, windows.shape[1]):
+                value = values[i, windows[u, j]]
+                most = value if value > most else most
+            result[i, u] = most
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def winners(values, windows, first, last):
+    for i in range(values.shape[0] - 1):
+        for u in range(windows.shape[0]):
+            a, b = 0, 0
+            here, there = values[i, windows[u, 0]], values[i + 1, windows[u, 0]]
+            late, early = here, there
+            for j in range(1, windows.shape[1]):
+                at, then = values[i, windows[u, j]], values[i + 1, windows[u, j]]
+                if at > here or (at == here and then > there):
+                    a, here, there = j, at, then
+                if then > early or (then == early and at > late):
+                    b, late, early = j, at, then
+            first[i, u], last[i, u] = a, b
 
 
 @njit(cache=True, nogil=True, error_model="numpy")

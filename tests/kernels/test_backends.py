@@ -83,6 +83,20 @@ def test_the_same_bit_for_bit(backend: Backend, name: str, kind: str, dtype: tor
         assert torch.equal(module.bend(gate, inputs, inserted, ours), reference.bend(gate, inputs, inserted, truth))
 
 
+@pytest.mark.parametrize("rounded", [False, True])
+@pytest.mark.parametrize("name", ["relu", "hardtanh"])
+def test_crowds_of_crossings_are_in_the_same_order(name: str, rounded: bool) -> None:
+    inputs = torch.randn(3, 500, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    inputs = (3 * inputs).round() if rounded else inputs
+    position, starts = torch.tensor([0.0, 1.0, 3.0], dtype=torch.float64), torch.tensor([True, True, False])
+    ours, truth = (k.place(GATES[name], inputs, position, None, starts, False) for k in (compiled, reference))
+    assert len(truth.bends.row) > 300
+    for part in ("row", "left", "right", "added", "bend_row", "inside"):
+        assert torch.equal(getattr(ours, part), getattr(truth, part)), part
+    for field in fields(truth.bends):
+        assert torch.equal(getattr(ours.bends, field.name), getattr(truth.bends, field.name)), field.name
+
+
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=str)
 @pytest.mark.parametrize("kind", ["generic", "coincident", "rays"])
 @pytest.mark.parametrize("name", GATES)
