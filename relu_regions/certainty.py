@@ -14,21 +14,27 @@ true network in their true order. The bounds are semi-static: one number for eac
 Sums: the computed Σ a_i v_i of n products, in any order, is within γ_n Σ |a_i||v_i| of the true one, γ_n = n u / (1 − n u)
 (Higham, Accuracy and Stability of Numerical Algorithms, 2nd edition, section 3.1). Twice the terms are taken, which
 covers the rounding of the bounds themselves. A new row ``l v_i + r v_{i+1}`` is within 8 u max|v| of the curve at its
-place, and so is a unit that is set to its knot there.
+place, and so is a unit that is set to its knot there. A maximum is set to its inputs' maximum there, which is within
+128 u max|v| of the curve's: two inputs that cross at the row differ there by what its rounded place makes of their slopes.
+
+Numbers that are equal by construction (:mod:`relu_regions.identities`) leave no doubt where they tie.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from relu_regions.gates import Knots
+from relu_regions.envelopes import coincident, rivals_in_doubt
+from relu_regions.gates import Gate, Knots, Maximum
+from relu_regions.identities import Identities
 from relu_regions.kernels import Placement, kernel_for
 from relu_regions.network import Network
 from relu_regions.points import Points
-from relu_regions.steps import AffineStep
+from relu_regions.steps import AffineStep, GateStep
 
 __all__ = ["Certainty", "StepNorms", "beside"]
 
@@ -71,12 +77,15 @@ class Certainty:
     ``position`` and ``weight``. Doubt is marked in ``points.uncertain``, ``(S,)``.
 
     Args:
-        network: the network walked, whose gates all have knots.
+        network: the network walked.
         dtype: of the walk.
     """
 
     def __init__(self, network: Network, dtype: torch.dtype) -> None:
-        self.unit = torch.finfo(dtype).eps / 2
+        self.unit, self.tiny = torch.finfo(dtype).eps / 2, torch.finfo(dtype).tiny
+        self.identities = Identities.of(network)
+        gates = (step for step in network.steps if isinstance(step, GateStep))
+        self.compares_zeros = any(step.inputs[0] in self.identities.zeros for step in gates)
         self.norms = {s.output: StepNorms.of(network, s, dtype) for s in network.steps if isinstance(s, AffineStep)}
 
     def affine(self, step: AffineStep, values: dict[str, Tensor], errors: dict[str, Tensor]) -> None:
@@ -107,61 +116,107 @@ class Certainty:
         for name, (at, direction) in lines.items():
             at_error, direction_error = errors[name]
             size = (_largest(at) + at_error)[segment] + reach * (_largest(direction) + direction_error)[segment]
-            bounds[name] = at_error[segment] + reach * direction_error[segment] + 8 * self.unit * size
+            bounds[name] = at_error[segment] + reach * direction_error[segment] + 8 * self.unit * size + 4 * self.tiny
         exact = ("shift", "position", "weight") if weighted else ("shift", "position")
         return bounds | {name: torch.zeros_like(position) for name in exact}
 
-    def gate(self, gate: Knots, points: Points, name: str, inputs: Tensor, placed: Placement) -> _Shifts:
+    def gate(self, gate: Gate, points: Points, name: str, inputs: Tensor, placed: Placement) -> _Shifts:
         """Mark the segments in which the gate's decisions are in doubt, before the new points are inserted."""
         error = beside(points.errors[name])
+        if isinstance(gate, Knots):
+            shifts = self._knots(gate, points, name, error, inputs, placed)
+        else:
+            shifts = self._maximum(gate, points, name, error, inputs, placed)
+        self._doubt(points, placed.bends.row[~placed.inside])
+        return shifts
+
+    def _knots(
+        self, gate: Knots, points: Points, name: str, error: Tensor, inputs: Tensor, placed: Placement
+    ) -> _Shifts:
+        zeros = self._zeros(name, inputs)
         for knot in gate.knots:
             distance, bound = inputs, error
             if knot.any():
                 level = knot if points.weight is None else knot * points.weight[:, None]
                 distance, bound = inputs - level, error + self._level(knot.abs().max(), points, inputs)
-            self._doubt(points, self._open_signs(points, distance, bound))
-        shifts = self._shifts(gate, points, error, inputs, placed)
-        self._doubt(points, placed.bends.row[~placed.inside])
-        self._doubt(points, shifts.out_of_order(placed))
+            known = None if knot.any() else zeros
+            shares = self._shares(points)
+            self._doubt(points, kernel_for(inputs.device).rows_in_doubt(distance, bound, *shares, known))
+        if zeros is not None:
+            self._doubt(points, self._fading(inputs, zeros))
+        if gate.knots.any():
+            error = error + self._level(gate.knots.abs().max(), points, inputs)
+        shifts = self._shifts(points, error, placed)
+        self._doubt(points, shifts.out_of_order(placed, self._copies_cross(gate, name, placed)))
         return shifts
 
-    def _open_signs(self, points: Points, distance: Tensor, bound: Tensor) -> Tensor:
-        """The rows at which the sign of some unit's distance from its knot is not certain."""
+    def _copies_cross(self, gate: Knots, name: str, placed: Placement) -> Tensor | None:
+        """Whether each crossing but the first is that of the same number as the one before it, ``(K - 1,)``; None for none."""
+        if name not in self.identities.copies or (gate.knots.any() and gate.knots.shape[1] > 1):
+            return None
+        unit, knot = placed.bends.unit, torch.maximum(placed.bends.before, placed.bends.after)
+        source = self.identities.copies[name].to(unit.device)[unit]
+        if not gate.knots.any():
+            source = source.abs()
+        return (source[1:] == source[:-1]) & (knot[1:] == knot[:-1])
+
+    def _maximum(
+        self, gate: Maximum, points: Points, name: str, error: Tensor, inputs: Tensor, placed: Placement
+    ) -> _Shifts:
+        alike, zeros = self.identities.sources(name).to(inputs.device), self._zeros(name, inputs)
+        if zeros is None:
+            zeros = torch.zeros_like(alike, dtype=torch.bool)
+        else:
+            self._doubt(points, self._fading(inputs, zeros))
+        kernel, shares = kernel_for(inputs.device), self._shares(points)
+        starts = points.starts_interval
+        self._doubt(points, kernel.leads_in_doubt(gate, inputs, alike, zeros, 2 * error, *shares, starts))
+        shifts, row = self._shifts(points, 2 * error, placed), placed.bends.row
+        difference = 2 * torch.maximum(error[row], error[row + 1])
+        self._doubt(points, rivals_in_doubt(gate, alike, zeros, inputs, placed, difference, shifts.relative))
+        self._doubt(points, shifts.out_of_order(placed, coincident(gate, alike, zeros, inputs, placed)))
+        return shifts
+
+    def _zeros(self, name: str, like: Tensor) -> Tensor | None:
+        zeros = self.identities.zeros.get(name)
+        return None if zeros is None else zeros.to(like.device)
+
+    def _fading(self, inputs: Tensor, zeros: Tensor) -> Tensor:
+        """The rows with a number so small that one interpolated between it and 0 could round to 0."""
+        return ((inputs != 0) & (inputs.abs() < math.sqrt(self.tiny)) & zeros).any(1).nonzero()[:, 0]
+
+    def _shares(self, points: Points) -> tuple[Tensor, Tensor]:
+        """How far each row's bend may be shifted, relative to the interval before it and to the one after it."""
         gap = points.position.diff().abs() - 2 * torch.maximum(
             points.errors["position"][1:], points.errors["position"][:-1]
         )
         shift = points.errors["shift"]
-        # Relative to the interval on either side; the last row of a segment has none after it, the first none before.
+        # The last row of a segment has no interval after it, the first none before.
         after, before = shift.clone(), shift.clone()
         after[:-1], before[1:] = shift[:-1] / gap.clamp_min(0), shift[1:] / gap.clamp_min(0)
         after[~points.starts_interval], before[points.offsets[:-1]] = 0.0, 0.0
         after[shift == 0], before[shift == 0] = 0.0, 0.0
-        return kernel_for(distance.device).rows_in_doubt(distance, bound, before, after)
+        return before, after
 
     def _level(self, largest: Tensor, points: Points, inputs: Tensor) -> Tensor:
         """What taking the distance from a knot adds to the error."""
         weight = points.errors.get("weight", torch.zeros_like(points.position))
         return largest * weight + 8 * self.unit * (_largest(inputs) + largest)
 
-    def _shifts(self, gate: Knots, points: Points, error: Tensor, inputs: Tensor, placed: Placement) -> _Shifts:
-        bends = placed.bends
-        row, unit, knot = bends.row, bends.unit, torch.maximum(bends.before, bends.after) - 1
-        level = gate.knots[knot, unit if gate.knots.shape[1] > 1 else torch.zeros_like(unit)]
-        here, there = inputs[row, unit], inputs[row + 1, unit]
-        if gate.knots.any():
-            error = error + self._level(gate.knots.abs().max(), points, inputs)
-        if points.weight is None:
-            rise = ((here - level) - (there - level)).abs()
-        else:
-            rise = ((here - level * points.weight[row]) - (there - level * points.weight[row + 1])).abs()
+    def _shifts(self, points: Points, error: Tensor, placed: Placement) -> _Shifts:
+        """How far each bend may be from the true one, from a bound of the error of what is 0 there."""
+        row = placed.bends.row
         # A rise within its error says nothing; the signs at its ends are in doubt then.
-        relative = torch.maximum(error[row], error[row + 1]) / rise + 16 * self.unit
+        relative = torch.maximum(error[row], error[row + 1]) / placed.bends.rise.abs() + 16 * self.unit
         return _Shifts(relative, relative * (points.position[row + 1] - points.position[row]).abs())
 
     def inserted(
         self, points: Points, name: str, inputs: Tensor, placed: Placement, shifts: _Shifts
     ) -> dict[str, Tensor]:
         """All bounds once the new points are there."""
+        if self.compares_zeros:
+            # What is interpolated between 0 and another number must not round to 0.
+            self._doubt(points, placed.row[torch.minimum(placed.left, placed.right) < math.sqrt(self.tiny)])
         own = torch.zeros_like(placed.left)
         new = torch.bucketize(placed.bend_row[placed.inside], placed.new_rows)
         own = own.scatter_reduce(0, new, shifts.absolute[placed.inside], "amax")
@@ -182,8 +237,18 @@ class Certainty:
         new = new + 32 * self.unit * torch.maximum(size[placed.row], size[placed.row + 1])
         return _spread(error, new, placed)
 
-    def applied(self, gate: Knots, error: Tensor, outputs: Tensor) -> Tensor:
-        """The bound of a gate's output, from that of its input."""
+    def applied(self, gate: Gate, error: Tensor, inputs: Tensor, outputs: Tensor, placed: Placement) -> Tensor:
+        """The bound of a gate's output, from that of its input.
+
+        Args:
+            error: of the gate's input at all points.
+            inputs: of the gate at the points there were.
+            outputs: of the gate at all points.
+        """
+        if isinstance(gate, Maximum):
+            size = _largest(inputs)
+            made = 128 * self.unit * torch.maximum(size[placed.row], size[placed.row + 1])
+            return error + _spread(torch.zeros_like(size), made, placed)
         if gate.is_relu:
             return error
         steepest, offset = gate.slopes.abs().max(), gate.offsets.abs().max()
@@ -222,13 +287,20 @@ class _Shifts:
     relative: Tensor
     absolute: Tensor
 
-    def out_of_order(self, placed: Placement) -> Tensor:
-        """The intervals in which the order of two crossings is not certain."""
+    def out_of_order(self, placed: Placement, same: Tensor | None = None) -> Tensor:
+        """The intervals in which the order of two crossings is not certain.
+
+        Args:
+            same: whether each crossing but the first coincides with the one before it by construction, ``(K - 1,)`` bool.
+        """
         row, place = placed.bends.row, placed.bends.right
         if len(row) < 2:
             return row[:0]
         widest = torch.zeros_like(placed.added, dtype=place.dtype).scatter_reduce(0, row, self.relative, "amax")
-        close = ~(place[1:] - place[:-1] > 2 * widest[row[1:]]) | (placed.bend_row[1:] == placed.bend_row[:-1])
+        shared = placed.bend_row[1:] == placed.bend_row[:-1]
+        close = ~(place[1:] - place[:-1] > 2 * widest[row[1:]]) | shared
+        if same is not None:
+            close &= ~(same & shared)
         return row[1:][close & (row[1:] == row[:-1])]
 
 

@@ -56,6 +56,17 @@ class Knots:
             and not self.offsets.any()
         )
 
+    @cached_property
+    def exact_zeros(self) -> Tensor:
+        """Whether an output that is computed to be 0 is 0, for an input of a certain sign; ``(1,)`` or ``(units,)`` bool.
+
+        So it is if no piece passes through 0 between its knots, nor shrinks a number towards it.
+        """
+        below = torch.nn.functional.pad(self.knots, (0, 0, 1, 0), value=-torch.inf)
+        above = torch.nn.functional.pad(self.knots, (0, 0, 0, 1), value=torch.inf)
+        beside = (self.offsets == 0) & (self.slopes.abs() == 1) & ((above <= 0) | (below >= 0))
+        return ((self.slopes == 0) | beside).all(0)
+
     def to(self, dtype: torch.dtype, device: torch.device) -> Knots:
         """The same gate with its numbers in another dtype or on another device."""
         return Knots(*(numbers.to(device, dtype) for numbers in (self.knots, self.slopes, self.offsets)))

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Literal, get_args
 import torch
 from torch import Tensor
 
-from relu_regions.gates import Knots
 from relu_regions.lines import LineBatch
 from relu_regions.network import Network
 from relu_regions.points import Flips
@@ -28,15 +27,15 @@ Resolve = Literal["auto", "always", "never"]
 AFFORDABLE_PRODUCTS = 10**9
 
 
-def may_settle(resolve: Resolve, network: Network) -> bool:
-    """Whether doubt is wanted and can be told: the error bounds cover networks whose gates all have knots.
+def may_settle(resolve: Resolve) -> bool:
+    """Whether doubt is wanted at all.
 
     Raises:
         ValueError: resolve is none of its values.
     """
     if resolve not in get_args(Resolve):
         raise ValueError(f"resolve must be one of {get_args(Resolve)}, not {resolve!r}.")
-    return resolve != "never" and all(isinstance(step.gate, Knots) for step in network.gates)
+    return resolve != "never"
 
 
 def worth_settling(doubt: Tensor, points: Tensor, resolve: Resolve, network: Network) -> list[int]:

@@ -209,7 +209,7 @@ class Sweep:
         if self.record:
             self._record(number, step, points, inputs, placed)
         errors: dict[str, Tensor] = {}
-        if self.certainty is not None and isinstance(gate, Knots):
+        if self.certainty is not None:
             shifts = self.certainty.gate(gate, points, name, inputs, placed)
             errors = self.certainty.inserted(points, name, inputs, placed, shifts)
         released = name in self._releases[points.step]
@@ -229,8 +229,9 @@ class Sweep:
         if following is None:
             outputs = self._kernel.bend(gate, inputs, points.weight, placed)
             points.values[step.output] = outputs.view(len(points), *step.shape)
-            if self.certainty is not None and isinstance(gate, Knots):
-                points.errors[step.output] = self.certainty.applied(gate, points.errors[name], outputs)
+            if self.certainty is not None:
+                error = self.certainty.applied(gate, points.errors[name], inputs, outputs, placed)
+                points.errors[step.output] = error
             points.step += 1
         else:
             outputs = self._kernel.bend_and_multiply(gate, inputs, points.weight, placed, following)
@@ -339,10 +340,12 @@ def _between_bends(points: Points, placed: Placement) -> Placement | None:
 
 
 def _matrices_after_gates(network: Network, releases: list[tuple[str, ...]]) -> dict[int, AffineStep]:
-    """The matrix steps that alone read the output of the gate before them, by the gate's index."""
+    """The matrix steps that alone read the output of the gate with knots before them, by the gate's index."""
     found: dict[int, AffineStep] = {}
     for index, (step, following) in enumerate(pairwise(network.steps)):
-        alone = isinstance(step, GateStep) and step.output in releases[index + 1]
+        if not isinstance(step, GateStep) or not isinstance(step.gate, Knots):
+            continue
+        alone = step.output in releases[index + 1]
         if alone and isinstance(following, AffineStep) and following.is_matrix and len(following.inputs) == 1:
             found[index] = following
     return found

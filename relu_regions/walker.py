@@ -50,7 +50,7 @@ def walk(
         TypeError, ValueError, UnsupportedOperation: what was given cannot be walked; the text says why.
     """
     lines = LineBatch.of(model, x, d, t_range, dtype)
-    certainty = Certainty(lines.network, dtype) if may_settle(resolve, lines.network) else None
+    certainty = Certainty(lines.network, dtype) if may_settle(resolve) else None
     starts = torch.stack([lines.low, lines.low.clamp(0, 0), lines.high], 1).to(dtype)
     sweep = Sweep(lines.network, Segments(lines.x, lines.d, starts), True, memory_budget, certainty=certainty)
     collected = Collected(lines)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-__all__ = ["ARCHITECTURES", "Architecture", "mlp"]
+__all__ = ["ARCHITECTURES", "Architecture", "Wrapped", "mlp"]
 
 
 @dataclass(frozen=True)

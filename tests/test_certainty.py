@@ -9,16 +9,19 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import nn
 
 import relu_regions as rr
-from relu_regions import settling
-from tests.models import mlp
+from relu_regions import rational, settling
+from tests.models import Wrapped, mlp
 from tests.networks import network_of
 from tests.oracles import fractions_walk as truth
 from tests.strategies import FLAVOURS, GATES, LINES, Case, cases, make_case
 
-WITH_KNOTS = [name for name in GATES if name not in ("hardsigmoid", "maxout")]
-KNOTS = {"gates": st.lists(st.sampled_from(WITH_KNOTS), min_size=1, max_size=2), "skips": st.booleans()}
+# The truth's hardsigmoid has slope 1/6, which no float is.
+EXACT = [name for name in GATES if name != "hardsigmoid"]
+ANY = {"gates": st.lists(st.sampled_from(EXACT), min_size=1, max_size=2), "skips": st.booleans()}
+MAXIMA = {**ANY, "gates": st.sampled_from([["maxout"], ["relu", "maxout"], ["maxout", "hardtanh"]])}
 
 
 def walked(case: Case, memory_budget: int | None = None) -> rr.Paths:
@@ -41,7 +44,7 @@ def assert_true(paths: rr.Paths, case: Case) -> None:
 
 
 @settings(max_examples=120, deadline=None)
-@given(cases(**KNOTS), st.sampled_from([None, 1]))
+@given(cases(**ANY), st.sampled_from([None, 1]))
 def test_bounds_that_leave_no_doubt_are_right(case: Case, memory_budget: int | None) -> None:
     """Also with a budget of a byte, which cuts wherever a cut can be made."""
     allowed, settling.AFFORDABLE_PRODUCTS = settling.AFFORDABLE_PRODUCTS, -1
@@ -55,7 +58,7 @@ def test_bounds_that_leave_no_doubt_are_right(case: Case, memory_budget: int | N
 
 
 @settings(max_examples=120, deadline=None)
-@given(cases(**KNOTS))
+@given(cases(**ANY))
 def test_every_case_is_settled_by_default(case: Case) -> None:
     paths = walked(case)
     assert paths.certain.all()
@@ -70,6 +73,83 @@ def test_each_flavour_on_each_line(flavour: str, line: str) -> None:
         paths = walked(case)
         assert paths.certain.all()
         assert_true(paths, case)
+
+
+@settings(max_examples=80, deadline=None)
+@given(cases(**MAXIMA))
+def test_bounds_of_maxima_that_leave_no_doubt_are_right(case: Case) -> None:
+    allowed, settling.AFFORDABLE_PRODUCTS = settling.AFFORDABLE_PRODUCTS, -1
+    try:
+        paths, interval = walked(case), interval_of(case)
+    finally:
+        settling.AFFORDABLE_PRODUCTS = allowed
+    if paths.certain.all():
+        assert_true(paths, case)
+    if interval.certain is not None and interval.certain.all():
+        assert_true_interval(interval, case)
+
+
+def tied_by_construction(seed: int) -> dict[str, nn.Module]:
+    """Networks whose units tie along whole stretches or bend together, whatever their weights."""
+    torch.manual_seed(seed)
+    first, second = nn.Linear(6, 12), nn.Linear(12, 6)
+    pooled = nn.Conv2d(2, 4, 3, padding=1)
+    return {
+        "relu of a relu": nn.Sequential(first, nn.ReLU(), nn.ReLU(), nn.Linear(12, 3)),
+        "relu of a relu, turned": Wrapped(
+            lambda m, x: m.b(torch.relu(torch.relu(m.a(x)).view(-1, 3, 4).transpose(1, 2).flatten(1))),
+            a=first, b=second,
+        ),
+        "crelu": Wrapped(lambda m, x: m.b(torch.relu(torch.cat([(h := m.a(x)[:, :6]), -h], 1))), a=first, b=second),
+        "maxima of zeros": Wrapped(
+            lambda m, x: m.b(torch.maximum(h := torch.relu(m.a(x)), h.flip(1))), a=first, b=second
+        ),
+        "pooling after relu": nn.Sequential(
+            pooled, nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(4, 4, 2), nn.ReLU(), nn.Flatten(), nn.Linear(16, 3)
+        ),
+        "overlapping pooling after relu": nn.Sequential(
+            pooled, nn.ReLU(), nn.MaxPool2d(3, 2, 1), nn.Flatten(), nn.Linear(36, 3)
+        ),
+        "pooling before relu": nn.Sequential(pooled, nn.MaxPool2d(2), nn.ReLU(), nn.Flatten(), nn.Linear(36, 3)),
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("name", tied_by_construction(0))
+@pytest.mark.parametrize("t_range", [(-2.0, 2.0), (-math.inf, math.inf)], ids=["segment", "line"])
+def test_ties_by_construction_are_certain_and_right(name: str, t_range: tuple[float, float]) -> None:
+    model = tied_by_construction(1)[name].double().eval()
+    shape = (2, 6, 6) if "pooling" in name else (6,)
+    x, d = torch.randn(2, 4, *shape, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
+    paths = rr.walk(model, x, d, t_range)
+    assert paths.certain.all() and not paths.settled.any()
+    for path, exact in zip(paths, rational.walk(model, x, d, t_range)):
+        flips = torch.stack([path.flips.gate, path.flips.unit, path.flips.before, path.flips.after], 1)
+        found = [flips[path.flips.row == number].tolist() for number in range(1, len(path))]
+        assert found == [[list(flip) for flip in flips] for flips in exact.flips]
+    interval = rr.exact_interval(model, x, d, t_range)
+    assert interval.certain is not None and interval.certain.all()
+    assert interval.settled is not None and not interval.settled.any()
+    for number, true in enumerate(rational.exact_interval(model, x, d, t_range)):
+        assert (interval.label_lo[number], interval.label_hi[number]) == (true.label_lo, true.label_hi)
+
+
+def test_a_tie_of_classes_behind_a_clip_does_not_end_an_interval() -> None:
+    # Both classes are clipped to 0.4 along a stretch; rounding made the float64 walk end the interval there.
+    model = Wrapped(
+        lambda m, x: torch.minimum(torch.maximum(m.a(x), m.b(x)), torch.tensor(0.4)),
+        a=nn.Linear(5, 4), b=nn.Linear(5, 4),
+    )  # fmt: skip
+    torch.manual_seed(3)
+    for layer in (model.a, model.b):
+        layer.reset_parameters()
+    model = model.double().eval()
+    x, d = torch.randn(2, 40, 5, dtype=torch.float64)
+    interval = rr.exact_interval(model, x, d)
+    assert interval.certain is not None and interval.certain.all()
+    for number, true in enumerate(rational.exact_interval(model, x, d)):
+        assert interval.lo[number].item() == pytest.approx(float(true.lo), rel=1e-9)
+        assert interval.hi[number].item() == pytest.approx(float(true.hi), rel=1e-9)
+        assert (interval.label_lo[number], interval.label_hi[number]) == (true.label_lo, true.label_hi)
 
 
 def test_ordinary_networks_need_no_settling() -> None:
@@ -144,7 +224,7 @@ def assert_true_interval(interval: rr.Interval, case: Case) -> None:
 
 
 @settings(max_examples=120, deadline=None)
-@given(cases(**KNOTS))
+@given(cases(**ANY))
 def test_every_interval_is_settled_by_default(case: Case) -> None:
     interval = interval_of(case)
     assert interval.certain is not None and interval.certain.all()
@@ -152,7 +232,7 @@ def test_every_interval_is_settled_by_default(case: Case) -> None:
 
 
 @settings(max_examples=120, deadline=None)
-@given(cases(**KNOTS))
+@given(cases(**ANY))
 def test_intervals_without_doubt_are_right(case: Case) -> None:
     allowed, settling.AFFORDABLE_PRODUCTS = settling.AFFORDABLE_PRODUCTS, -1
     try:

@@ -9,7 +9,7 @@ from typing import Protocol, cast
 import torch
 from torch import Tensor
 
-from relu_regions.gates import Gate
+from relu_regions.gates import Gate, Maximum
 from relu_regions.kernels import reference
 from relu_regions.kernels.bends import edge_pieces
 from relu_regions.kernels.placement import Placement
@@ -33,7 +33,21 @@ class Kernel(Protocol):
         self, gate: Gate, inputs: Tensor, weight: Tensor | None, placement: Placement, step: AffineStep
     ) -> Tensor: ...
 
-    def rows_in_doubt(self, distance: Tensor, bound: Tensor, before: Tensor, after: Tensor) -> Tensor: ...
+    def rows_in_doubt(
+        self, distance: Tensor, bound: Tensor, before: Tensor, after: Tensor, zeros: Tensor | None = None
+    ) -> Tensor: ...
+
+    def leads_in_doubt(
+        self,
+        gate: Maximum,
+        values: Tensor,
+        alike: Tensor,
+        zeros: Tensor,
+        bound: Tensor,
+        before: Tensor,
+        after: Tensor,
+        starts_interval: Tensor,
+    ) -> Tensor: ...
 
     def largest(self, values: Tensor) -> Tensor: ...
 

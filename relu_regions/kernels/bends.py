@@ -17,6 +17,7 @@ __all__ = [
     "envelope_bends",
     "envelope_changes",
     "find_bends",
+    "first_best",
     "winners",
 ]
 
@@ -105,7 +106,7 @@ def edge_pieces(gate: Gate, values: Tensor, weight: Tensor | None, edge: Tensor,
     """
     at, beyond = values[edge], values[neighbour]
     if isinstance(gate, Maximum):
-        return _first_best(gate.candidates(at), gate.candidates(beyond))
+        return first_best(gate.candidates(at), gate.candidates(beyond))
     if weight is None:
         at, beyond = at - gate.knots.unsqueeze(1), beyond - gate.knots.unsqueeze(1)
     else:
@@ -149,7 +150,7 @@ def _knot_changes(gate: Knots, knot: int, values: Tensor, weight: Tensor | None,
 # ---------------------------------------------------------------- maximum
 
 
-def _first_best(values: Tensor, then: Tensor) -> Tensor:
+def first_best(values: Tensor, then: Tensor) -> Tensor:
     """The first of the inputs that are largest in values and, among these, largest in then; along the last dimension."""
     largest = values == values.amax(-1, keepdim=True)
     return then.masked_fill(~largest, -torch.inf).argmax(-1)
@@ -158,7 +159,7 @@ def _first_best(values: Tensor, then: Tensor) -> Tensor:
 def winners(gate: Maximum, values: Tensor) -> tuple[Tensor, Tensor]:
     """For each interval and unit, the winner just right of its left end and just left of its right end."""
     candidates = gate.candidates(values)
-    return _first_best(candidates[:-1], candidates[1:]), _first_best(candidates[1:], candidates[:-1])
+    return first_best(candidates[:-1], candidates[1:]), first_best(candidates[1:], candidates[:-1])
 
 
 def envelope_changes(starts_interval: Tensor, first: Tensor, last: Tensor) -> Changes:

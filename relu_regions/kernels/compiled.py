@@ -12,7 +12,7 @@ from relu_regions.kernels.bends import Bends, Changes, changes_at_points, envelo
 from relu_regions.kernels.placement import Placement
 from relu_regions.steps import AffineStep
 
-__all__ = ["bend", "bend_and_multiply", "insert", "largest", "place", "rows_in_doubt"]
+__all__ = ["bend", "bend_and_multiply", "insert", "largest", "leads_in_doubt", "place", "rows_in_doubt"]
 
 
 def place(
@@ -121,10 +121,31 @@ def _kinks(gate: Knots, bends: Bends) -> Tensor:
     return (gate.slopes[bends.after, column] - gate.slopes[bends.before, column]) * bends.rise
 
 
-def rows_in_doubt(distance: Tensor, bound: Tensor, before: Tensor, after: Tensor) -> Tensor:
+def rows_in_doubt(
+    distance: Tensor, bound: Tensor, before: Tensor, after: Tensor, zeros: Tensor | None = None
+) -> Tensor:
     """As reference.rows_in_doubt."""
+    if zeros is not None:
+        return reference.rows_in_doubt(distance, bound, before, after, zeros)
     doubt = np.zeros(len(distance), np.bool_)
     loops.rows_in_doubt(distance.contiguous().numpy(), bound.numpy(), before.numpy(), after.numpy(), doubt)
+    return torch.from_numpy(np.flatnonzero(doubt))
+
+
+def leads_in_doubt(
+    gate: Maximum,
+    values: Tensor,
+    alike: Tensor,
+    zeros: Tensor,
+    bound: Tensor,
+    before: Tensor,
+    after: Tensor,
+    starts_interval: Tensor,
+) -> Tensor:
+    """As reference.leads_in_doubt."""
+    doubt = np.zeros(len(values), np.bool_)
+    parts = (values.contiguous(), gate.windows, alike, zeros, bound, before, after, starts_interval)
+    loops.leads_in_doubt(*(part.numpy() for part in parts), doubt)
     return torch.from_numpy(np.flatnonzero(doubt))
 
 

@@ -11,6 +11,7 @@ __all__ = [
     "insert",
     "insert_relu",
     "largest",
+    "leads_in_doubt",
     "locate",
     "maxima",
     "multiply",
@@ -222,3 +223,61 @@ def largest(values, result):
             number = abs(values[i, u])
             size = number if number > size else size
         result[i] = size
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def first_best(v, at, other, window):
+    """The first of the inputs that are largest at a row and, among these, largest at another."""
+    best = 0
+    for j in range(1, len(window)):
+        here, there = v[at, window[j]], v[other, window[j]]
+        top, then = v[at, window[best]], v[other, window[best]]
+        if here > top or (here == top and there > then):
+            best = j
+    return best
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def leads(v, at, after, before, a, b, bound, share_after, share_before):
+    """Whether input a is certainly above input b at a row, with shares of what their difference changes by on either side."""
+    lead = v[at, a] - v[at, b]
+    change_after = abs(v[after, a] - v[after, b] - lead)
+    change_before = abs(v[before, a] - v[before, b] - lead)
+    return not (
+        (lead <= bound) | (lead <= bound + share_after * change_after) | (lead <= bound + share_before * change_before)
+    )
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def leads_in_doubt(v, windows, alike, zeros, bound, before, after, starts_interval, doubt):
+    last = v.shape[0] - 1
+    for i in range(last):
+        if not starts_interval[i]:
+            continue
+        for end in range(2):
+            at, other = i + end, i + 1 - end
+            for u in range(windows.shape[0]):
+                window = windows[u]
+                w = first_best(v, at, other, window)
+                a = window[w]
+                for j in range(len(window)):
+                    b = window[j]
+                    if alike[a] == alike[b]:
+                        continue
+                    place = at
+                    if zeros[a] and zeros[b] and v[at, a] == 0 and v[at, b] == 0:
+                        if v[other, a] == 0 and v[other, b] == 0:
+                            continue
+                        place = other
+                    if not leads(
+                        v,
+                        place,
+                        min(place + 1, last),
+                        max(place - 1, 0),
+                        a,
+                        b,
+                        bound[place],
+                        after[place],
+                        before[place],
+                    ):
+                        doubt[place] = True

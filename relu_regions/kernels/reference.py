@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from relu_regions.gates import Gate, rows
-from relu_regions.kernels.bends import Bends, Changes, changes_at_points, find_bends
+from relu_regions.gates import Gate, Maximum, rows
+from relu_regions.kernels.bends import Bends, Changes, changes_at_points, find_bends, first_best
 from relu_regions.kernels.placement import Placement
 from relu_regions.steps import AffineStep
 
@@ -96,20 +96,97 @@ def bend_and_multiply(
     return step(bend(gate, inputs, weight, placement), weight=weight)
 
 
-def rows_in_doubt(distance: Tensor, bound: Tensor, before: Tensor, after: Tensor) -> Tensor:
+def rows_in_doubt(
+    distance: Tensor, bound: Tensor, before: Tensor, after: Tensor, zeros: Tensor | None = None
+) -> Tensor:
     """The rows at which some unit is nearer to its knot than the bounds allow for, ``(K,)`` int64.
 
     Args:
         distance: of every unit from its knot, ``(P, units)``.
         bound: of the distance's error at each row, ``(P,)``.
         before, after: shares of the change of distance over the interval before and after the row that add to it, ``(P,)``.
+        zeros: the units whose distance is known to be 0 where it is computed to be, ``(units,)`` bool; None for no unit.
     """
     size = distance.abs()
     change = distance.diff(dim=0).abs()
+    if zeros is not None:
+        size[(size == 0) & zeros] = torch.inf
     doubt = (size <= bound[:, None]).any(1)
     doubt[:-1] |= (size[:-1] <= bound[:-1, None] + after[:-1, None] * change).any(1)
     doubt[1:] |= (size[1:] <= bound[1:, None] + before[1:, None] * change).any(1)
     return doubt.nonzero()[:, 0]
+
+
+def leads_in_doubt(
+    gate: Maximum,
+    values: Tensor,
+    alike: Tensor,
+    zeros: Tensor,
+    bound: Tensor,
+    before: Tensor,
+    after: Tensor,
+    starts_interval: Tensor,
+) -> Tensor:
+    """The rows at which the winner of some window, just inside an interval, is not certain, ``(K,)`` int64.
+
+    Args:
+        values: the gate's inputs at the points, ``(P, inputs)``.
+        alike: equal for inputs that are one number, ``(inputs,)`` int64.
+        zeros: the inputs that are known to be 0 where they are computed to be, ``(inputs,)`` bool. Which of several
+            zeros leads beside a point is decided at the interval's other end.
+        bound: of the error of a difference of two inputs at each row, ``(P,)``.
+        before, after: as rows_in_doubt, of the change of that difference.
+        starts_interval: as place.
+    """
+    doubt = torch.zeros(len(values), dtype=torch.bool, device=values.device)
+    block = max(1, _BLOCK_NUMBERS // max(1, gate.windows.numel()))
+    for start in range(0, len(values) - 1, block):
+        at = torch.arange(start, min(start + block, len(values) - 1), device=values.device)
+        at = at[starts_interval[at]]
+        for here, there in ((at, at + 1), (at + 1, at)):
+            _mark_open_leads(gate, values, alike, zeros, bound, before, after, here, there, doubt)
+    return doubt.nonzero()[:, 0]
+
+
+# Numbers of one temporary tensor while windows are compared.
+_BLOCK_NUMBERS = 1 << 22
+
+
+def _mark_open_leads(
+    gate: Maximum,
+    values: Tensor,
+    alike: Tensor,
+    zeros: Tensor,
+    bound: Tensor,
+    before: Tensor,
+    after: Tensor,
+    here: Tensor,
+    there: Tensor,
+    doubt: Tensor,
+) -> None:
+    """One end of some intervals: the rows ``here``, and those of the other ends."""
+    winner = first_best(gate.candidates(values[here]), gate.candidates(values[there])).unsqueeze(-1)
+
+    def leads(rows: Tensor) -> Tensor:
+        """Of the winner over every input of its window, ``(R, units, k)``."""
+        candidates = gate.candidates(values[rows])
+        return candidates.gather(-1, winner) - candidates
+
+    def open_at(rows: Tensor) -> Tensor:
+        lead = leads(rows)
+        allowed, column = bound[rows, None, None], (-1, 1, 1)
+        result = lead <= allowed
+        for share, beside in ((after, (rows + 1).clamp_max(len(values) - 1)), (before, (rows - 1).clamp_min(0))):
+            result |= lead <= allowed + share[rows].view(column) * (leads(beside) - lead).abs()
+        return result
+
+    known = zeros[gate.windows]
+    tied, throughout = ((gate.candidates(values[rows]) == 0) & known for rows in (here, there))
+    tied, throughout = (both & both.gather(-1, winner) for both in (tied, throughout))
+    ids = alike[gate.windows].expand(len(here), -1, -1)
+    other = ids != ids.gather(-1, winner)
+    doubt[here] |= (other & ~tied & open_at(here)).flatten(1).any(1)
+    doubt[there] |= (other & tied & ~throughout & open_at(there)).flatten(1).any(1)
 
 
 def largest(values: Tensor) -> Tensor:

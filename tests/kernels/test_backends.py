@@ -127,8 +127,32 @@ def test_bounds_are_the_same(backend: Backend, dtype: torch.dtype) -> None:
         bound[::2] = 0
         ours = module.rows_in_doubt(inputs, bound, before, after)
         assert torch.equal(ours, reference.rows_in_doubt(inputs, bound, before, after))
+        zeros = (torch.rand(inputs.shape[1], generator=generator) < 0.5).to(device)
+        ours = module.rows_in_doubt(inputs, bound, before, after, zeros)
+        assert torch.equal(ours, reference.rows_in_doubt(inputs, bound, before, after, zeros))
         assert torch.equal(module.largest(inputs), reference.largest(inputs))
         assert torch.equal(module.largest(inputs[:, :0]), reference.largest(inputs[:, :0]))
+
+
+@pytest.mark.parametrize("kind", ["generic", "coincident"])
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_doubts_about_leads_are_the_same(backend: Backend, kind: str) -> None:
+    module, device, _ = backend
+    gate = Maximum(torch.tensor([[0, 1, 2, 3], [3, 4, 3, 5], [6, 2, 1, 1]], device=device))
+    found = 0
+    for seed in range(30):
+        inputs, _, _, starts = stack(seed, kind, torch.float64, device)
+        if kind == "coincident":
+            inputs = inputs.clamp_min(0)
+        generator = torch.Generator().manual_seed(seed)
+        bound, before, after = 0.05 * torch.rand(3, len(inputs), generator=generator).to(device, torch.float64)
+        zeros = (torch.rand(7, generator=generator) < 0.8).to(device)
+        alike = torch.tensor([1, 2, 3, 4, 5, 5, 1], device=device)
+        parts = (gate, inputs, alike, zeros, bound, before, after, starts)
+        ours = module.leads_in_doubt(*parts)
+        assert torch.equal(ours, reference.leads_in_doubt(*parts))
+        found += len(ours)
+    assert 0 < found < 30 * len(inputs)
 
 
 def test_crossings_of_a_segment_increase_and_lie_inside() -> None:
