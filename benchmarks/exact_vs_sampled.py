@@ -7,22 +7,25 @@ Prints a table for each network and writes all figures as JSON. benchmarks/READM
 
 from __future__ import annotations
 
-import argparse
-import ctypes
-import json
-import os
-import platform
 import statistics
 import sys
-import threading
-import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from itertools import pairwise
-from pathlib import Path
 
-import psutil
 import torch
+from measuring import (
+    RANGE,
+    bare_products,
+    between_uniform_points,
+    in_rounds,
+    machine,
+    mlp,
+    parser,
+    peak_memory,
+    points_of_products,
+    quotient,
+    write_json,
+)
 from torch import Tensor, nn
 
 import relu_regions as rr
@@ -31,7 +34,6 @@ from relu_regions.experiments.data import load
 from relu_regions.experiments.training import TrainingConfig, train
 from relu_regions.sampling import sampled_interval
 
-RANGE = (-1.0, 2.0)
 PRODUCTS, PRODUCTS_IN_CACHE = "the walk's matrix products", "the same, out of the cache"
 RESOLUTIONS = (64, 128, 256, 1024, 4096)
 
@@ -69,20 +71,14 @@ class Row:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the benchmark."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument(
-        "--quick", action="store_true", help="few segments, one round, no 4096 samples: a check that it runs"
-    )
-    parser.add_argument("--segments", type=int, help="segments of each network (default 300; quick 30)")
-    parser.add_argument("--rounds", type=int, help="times that everything is measured (default 3; quick 1)")
-    parser.add_argument("--device", default="cpu", help="cpu or cuda")
-    parser.add_argument(
-        "--out", type=Path, default=Path("results/exact_vs_sampled.json"), help="where to write the JSON"
-    )
-    options = parser.parse_args(arguments)
-    segments = options.segments or (30 if options.quick else 300)
+    command = parser(__doc__, "exact_vs_sampled")
+    command.add_argument("--segments", type=int, help="segments of each network (default 300; quick 10)")
+    command.add_argument("--rounds", type=int, help="times that everything is measured (default 3; quick 1)")
+    command.add_argument("--device", default="cpu", help="cpu or cuda")
+    options = command.parse_args(arguments)
+    segments = options.segments or (10 if options.quick else 300)
     rounds = options.rounds or (1 if options.quick else 3)
-    resolutions = RESOLUTIONS[:-1] if options.quick else RESOLUTIONS
+    resolutions = RESOLUTIONS[:2] if options.quick else RESOLUTIONS
     report = {
         "machine": machine(options.device),
         "segments": segments,
@@ -93,43 +89,34 @@ def main(arguments: list[str] | None = None) -> int:
     print(
         f"{report['machine']}\n{segments} segments of each network, t in {list(RANGE)}, float64, median of {rounds} rounds"
     )
-    for case in cases(segments, options.device):
+    for case in cases(segments, options.device, options.quick):
         figures = measured(case, resolutions, rounds)
         print_table(figures)
         report["networks"].append(figures)
     write_json(report, options.out)
-    print(f"\nAll figures: {options.out}")
     return 0
 
 
 # ---------------------------------------------------------------- the networks
 
 
-def cases(segments: int, device: str) -> list[Case]:
+def cases(segments: int, device: str, quick: bool) -> list[Case]:
     """The networks of the benchmark and segments for each."""
     torch.manual_seed(0)
     first = mlp(784, 128, 128, 128, 10)
-    x, there = torch.rand(2, segments, 784, dtype=torch.float64)
-    found = [Case("784-128-128-128-10, first weights, uniform points", first, x, there - x)]
-    digits = load("digits").flattened().per_class(100)
+    lines = between_uniform_points(segments, 784)
+    found = [Case("784-128-128-128-10, first weights, uniform points", first, *lines)]
+    digits = load("digits").flattened().per_class(5 if quick else 100)
     permuted = digits.permuted_labels(0)
     config = TrainingConfig((64, 128, 128, 128, 10), learning_rate=0.05, momentum=0.9, batch_size=50, max_epochs=1000)
     labels = torch.stack([digits.y_train, permuted.y_train])
     for name, data, trained in zip(
         ("real", "random"), (digits, permuted), train(digits.x_train, labels, [0, 1], config, progress=False)
     ):
-        lines = pairs(data.x_train, data.y_train, number=segments)
+        chosen = pairs(data.x_train, data.y_train, number=segments)
         title = f"64-128-128-128-10 on digits, {name} labels, same-class pairs"
-        found.append(Case(title, trained.model(), lines.x, lines.d))
+        found.append(Case(title, trained.model(), chosen.x, chosen.d))
     return [Case(c.name, c.model.double().to(device), c.x.to(device), c.d.to(device)) for c in found]
-
-
-def mlp(*widths: int) -> nn.Sequential:
-    """Linear layers with ReLU between them, in eval mode."""
-    layers: list[nn.Module] = []
-    for inputs, outputs in pairwise(widths):
-        layers += [nn.Linear(inputs, outputs), nn.ReLU()]
-    return nn.Sequential(*layers[:-1]).eval()
 
 
 # ---------------------------------------------------------------- measuring
@@ -140,7 +127,7 @@ def measured(case: Case, resolutions: tuple[int, ...], rounds: int) -> dict:
     network = rr.Network.from_module(case.model, case.x.shape[1:])
     x, d, device = case.x, case.d, case.x.device
     paths = rr.walk(network, x, d, RANGE)
-    points = points_of_layers(case.model, paths)
+    products = points_of_products(paths)
     methods: dict[str, Callable[[], object]] = {
         "exact": lambda: rr.exact_interval(network, x, d, RANGE),
         **{
@@ -149,15 +136,12 @@ def measured(case: Case, resolutions: tuple[int, ...], rounds: int) -> dict:
         },
         "128 samples, first layer shared": lambda: first_layer_shared(case.model, x, d, 128),
         "whole walk": lambda: rr.walk(network, x, d, RANGE, progress=False),
-        PRODUCTS: bare_products(case.model, points, device),
-        PRODUCTS_IN_CACHE: bare_products(case.model, points, device, in_cache=True),
+        PRODUCTS: bare_products(products),
+        PRODUCTS_IN_CACHE: bare_products(products, 2048),
     }
-    answers = {name: method() for name, method in methods.items()}  # also compiles and warms up
+    answers = {name: method() for name, method in methods.items()}
     memory = {name: peak_memory(method, device) for name, method in methods.items()}
-    times: dict[str, list[float]] = {name: [] for name in methods}
-    for _ in range(rounds):
-        for name, method in methods.items():
-            times[name].append(timed(method, device))
+    times = {name: [each.wall for each in own] for name, own in in_rounds(methods, rounds, device).items()}
     exact = answers["exact"]
     rows = [
         Row(
@@ -181,11 +165,6 @@ def measured(case: Case, resolutions: tuple[int, ...], rounds: int) -> dict:
     }
 
 
-def quotient(times: list[float], others: list[float]) -> float:
-    """Median of the quotients of times taken in the same round."""
-    return statistics.median(a / b for a, b in zip(times, others))
-
-
 def errors(answer: object, exact: rr.Interval) -> dict:
     """How far an answer is from the exact one."""
     if not isinstance(answer, rr.Interval):
@@ -193,38 +172,6 @@ def errors(answer: object, exact: rr.Interval) -> dict:
     ends = torch.stack([answer.lo - exact.lo, answer.hi - exact.hi]).abs()
     missed = (answer.lo < exact.lo) | (answer.hi > exact.hi)
     return {"mean_error": ends.mean().item(), "max_error": ends.max().item(), "missed_exits": int(missed.sum())}
-
-
-def points_of_layers(model: nn.Sequential, paths: rr.Paths) -> list[int]:
-    """How many points each linear layer has to be applied to: two for the first, then all found before it."""
-    layers = sum(isinstance(layer, nn.Linear) for layer in model)
-    gate = torch.full((len(paths.t),), layers, device=paths.t.device)
-    gate.scatter_reduce_(0, paths.flips.row, paths.flips.gate, "amin")
-    # Both ends of every segment and t = 0, from which the walk starts, are there from the first gate on.
-    starts = 3 * len(paths)
-    return [2 * len(paths)] + [starts + int((gate < number).sum()) for number in range(1, layers)]
-
-
-def bare_products(
-    model: nn.Sequential, points: list[int], device: torch.device, in_cache: bool = False
-) -> Callable[[], None]:
-    """Nothing but these layers' matrix products, into memory that is there already.
-
-    Either on all points of a layer at once, or block by block, always on the same numbers: then nothing but the
-    arithmetic is left.
-    """
-    weights = [layer.weight.detach().T for layer in model if isinstance(layer, nn.Linear)]
-    sizes = [min(number, 2048) if in_cache else number for number in points]
-    inputs = [torch.rand(size, len(w), dtype=torch.float64, device=device) for size, w in zip(sizes, weights)]
-    outputs = [torch.zeros(size, w.shape[1], dtype=torch.float64, device=device) for size, w in zip(sizes, weights)]
-
-    def multiply() -> None:
-        for number, size, weight, values, out in zip(points, sizes, weights, inputs, outputs):
-            for start in range(0, number, size):
-                rows = min(size, number - start)
-                torch.mm(values[:rows], weight, out=out[:rows])
-
-    return multiply
 
 
 @torch.no_grad()
@@ -237,59 +184,7 @@ def first_layer_shared(model: nn.Sequential, x: Tensor, d: Tensor, num: int) -> 
     return torch.cat(labels).argmax(1)
 
 
-def timed(method: Callable[[], object], device: torch.device) -> float:
-    """Seconds that a call takes."""
-    if device.type == "cuda":
-        torch.cuda.synchronize()
-    started = time.perf_counter()
-    method()
-    if device.type == "cuda":
-        torch.cuda.synchronize()
-    return time.perf_counter() - started
-
-
-def peak_memory(method: Callable[[], object], device: torch.device) -> int:
-    """Bytes that a call takes at its peak, its result included: allocated on CUDA, else resident."""
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats()
-        before = torch.cuda.memory_allocated()
-        method()
-        return torch.cuda.max_memory_allocated() - before
-    if sys.platform == "linux":
-        # What was freed goes back to the system, so that it is counted when it is taken again.
-        ctypes.CDLL(None).malloc_trim(0)
-    process, done = psutil.Process(), threading.Event()
-    before = peak = process.memory_info().rss
-
-    def watch() -> None:
-        nonlocal peak
-        while not done.wait(0.001):
-            peak = max(peak, process.memory_info().rss)
-
-    watcher = threading.Thread(target=watch)
-    watcher.start()
-    try:
-        kept = method()
-        peak = max(peak, process.memory_info().rss)
-        del kept
-    finally:
-        done.set()
-        watcher.join()
-    return peak - before
-
-
 # ---------------------------------------------------------------- telling
-
-
-def machine(device: str) -> str:
-    """What the figures were measured on."""
-    if device != "cpu":
-        return f"{torch.cuda.get_device_name()}, torch {torch.__version__}"
-    name = platform.processor() or platform.machine()
-    if Path("/proc/cpuinfo").exists():
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        name = next((line.partition(": ")[2] for line in lines if line.startswith("model name")), name)
-    return f"{name}, {torch.get_num_threads()} of {os.cpu_count()} cores, torch {torch.__version__}"
 
 
 def print_table(figures: dict) -> None:
@@ -308,17 +203,6 @@ def print_table(figures: dict) -> None:
         print("  ".join([*cells, f"{row['memory'] / 2**20:3.0f} MiB"]))
     ratios = figures["walk_by_products"], figures["walk_by_products_in_cache"]
     print("whole walk / its matrix products: {:.2f}; / the same, out of the cache: {:.2f}".format(*ratios))
-
-
-def write_json(report: dict, path: Path) -> None:
-    """Write to a temporary name that then gets its own."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        temporary.write_text(json.dumps(report, indent=1) + "\n")
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 if __name__ == "__main__":

@@ -10,19 +10,13 @@ largest attribution of its point. Prints a table for each network and writes all
 
 from __future__ import annotations
 
-import argparse
-import json
-import os
-import platform
 import statistics
 import sys
-import time
 from collections.abc import Callable
-from itertools import pairwise
-from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from measuring import in_rounds, machine, mlp, parser, quotient, write_json
+from torch import Tensor
 
 from relu_regions.attribution import integrated_gradients
 
@@ -30,25 +24,21 @@ STEPS = (50, 300, 1000)
 NETWORKS = [(64, 128, 128, 10), (784, 128, 128, 128, 10), (784, 512, 512, 10)]
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="few points and rounds: only to see that it runs")
-    default = Path(__file__).parent / "results" / "integrated_gradients.json"
-    parser.add_argument("--out", type=Path, default=default)
-    arguments = parser.parse_args()
+def main(arguments: list[str] | None = None) -> int:
+    """Run the benchmark."""
+    options = parser(__doc__, "integrated_gradients").parse_args(arguments)
     try:
         import captum
     except ImportError:
         print("captum is not installed: pip install captum")
         return 1
-    points, rounds = (4, 2) if arguments.quick else (64, 7)
+    points, rounds = (4, 2) if options.quick else (64, 7)
     networks = []
-    for sizes in NETWORKS:
+    for sizes in NETWORKS[:1] if options.quick else NETWORKS:
         networks.append(measure(sizes, points, rounds))
         print_table(networks[-1])
-    report = {"machine": machine(), "captum": captum.__version__, "quick": arguments.quick, "networks": networks}
-    write_json(report, arguments.out)
-    print(f"\nwritten to {arguments.out}")
+    report = {"machine": machine(), "captum": captum.__version__, "quick": options.quick, "networks": networks}
+    write_json(report, options.out)
     return 0
 
 
@@ -57,10 +47,7 @@ def measure(sizes: tuple[int, ...], points: int, rounds: int) -> dict:
     from captum.attr import IntegratedGradients
 
     torch.manual_seed(0)
-    layers: list[nn.Module] = []
-    for before, after in pairwise(sizes):
-        layers += [nn.Linear(before, after), nn.ReLU()]
-    model = nn.Sequential(*layers[:-1]).double().eval()
+    model = mlp(*sizes).double()
     x, baseline = torch.rand(points, sizes[0], dtype=torch.float64), torch.zeros(1, sizes[0], dtype=torch.float64)
     with torch.no_grad():
         classes = model(x).argmax(1)
@@ -78,18 +65,13 @@ def measure(sizes: tuple[int, ...], points: int, rounds: int) -> dict:
     }
     methods |= {f"captum, {steps} steps": lambda steps=steps: sampled(steps) for steps in STEPS}  # type: ignore[misc]
     answers = {name: method() for name, method in methods.items()}
-    times: dict[str, list[float]] = {name: [] for name in methods}
-    for _ in range(rounds):
-        for name, method in methods.items():
-            started = time.perf_counter()
-            method()
-            times[name].append(time.perf_counter() - started)
+    times = {name: [each.wall for each in own] for name, own in in_rounds(methods, rounds).items()}
     exact = answers["exact"]
     rows = [
         {
             "method": name,
             "seconds": statistics.median(times[name]),
-            "by_exact": statistics.median(a / b for a, b in zip(times[name], times["exact"])),
+            "by_exact": quotient(times[name], times["exact"]),
             "completeness": (answer.sum(1) - change).abs().max().item(),
             "error": ((answer - exact).abs().amax(1) / exact.abs().amax(1)).max().item(),
         }
@@ -105,26 +87,6 @@ def print_table(figures: dict) -> None:
     for row in figures["methods"]:
         cells = f"{1000 * row['seconds'] / figures['points']:8.3f}  {row['by_exact']:7.2f}"
         print(f"{row['method']:20}  {cells}  {row['completeness']:21.1e}  {row['error']:14.1e}")
-
-
-def machine() -> str:
-    """What the figures were measured on."""
-    name = platform.processor() or platform.machine()
-    if Path("/proc/cpuinfo").exists():
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        name = next((line.partition(": ")[2] for line in lines if line.startswith("model name")), name)
-    return f"{name}, {torch.get_num_threads()} of {os.cpu_count()} cores, torch {torch.__version__}"
-
-
-def write_json(report: dict, path: Path) -> None:
-    """Write to a temporary name that then gets its own."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        temporary.write_text(json.dumps(report, indent=1) + "\n")
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 if __name__ == "__main__":

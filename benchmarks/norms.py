@@ -16,19 +16,13 @@ Quotients are taken within a round, and their medians shown. Prints a table and 
 
 from __future__ import annotations
 
-import argparse
-import json
 import math
-import os
-import platform
 import statistics
 import sys
-import time
 from collections.abc import Callable
-from itertools import pairwise
-from pathlib import Path
 
 import torch
+from measuring import RANGE, between_uniform_points, in_rounds, machine, mlp, parser, quotient, write_json
 from torch import Tensor, nn
 
 import relu_regions as rr
@@ -42,18 +36,14 @@ PRODUCTS, IN_CACHE, FORWARDS = "products, outputs first", "the same, out of the 
 FORWARDS_SHARE = 50
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="few regions and rounds: only to see that it runs")
-    parser.add_argument("--device", default="cpu", help="cpu or cuda")
-    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "norms.json")
-    arguments = parser.parse_args()
-    device = torch.device(arguments.device)
-    figures = measure(500 if arguments.quick else 10_000, 2 if arguments.quick else 9, device)
+def main(arguments: list[str] | None = None) -> int:
+    """Run the benchmark."""
+    command = parser(__doc__, "norms")
+    command.add_argument("--device", default="cpu", help="cpu or cuda")
+    options = command.parse_args(arguments)
+    figures = measure(100 if options.quick else 10_000, 2 if options.quick else 9, torch.device(options.device))
     print_table(figures)
-    report = {"machine": machine(arguments.device), "quick": arguments.quick, **figures}
-    write_json(report, arguments.out)
-    print(f"\nwritten to {arguments.out}")
+    write_json({"machine": machine(options.device), "quick": options.quick, **figures}, options.out)
     return 0
 
 
@@ -61,12 +51,9 @@ def main() -> int:
 def measure(regions: int, rounds: int, device: torch.device) -> dict:
     """Times of all methods, taken in turn."""
     torch.manual_seed(0)
-    layers: list[nn.Module] = []
-    for before, after in pairwise(SIZES):
-        layers += [nn.Linear(before, after), nn.ReLU()]
-    model = nn.Sequential(*layers[:-1]).double().eval().to(device)
-    x, target = torch.rand(2, math.ceil(regions / 150), SIZES[0], dtype=torch.float64, device=device)
-    paths = rr.walk(model, x, target - x, (-1.0, 2.0), resolve="never", progress=False)
+    model = mlp(*SIZES).double().to(device)
+    x, d = (part.to(device) for part in between_uniform_points(math.ceil(regions / 150), SIZES[0]))
+    paths = rr.walk(model, x, d, RANGE, resolve="never", progress=False)
     count = int(paths.region_offsets[-1])
     patterns = patterns_along(paths, 0, count)
     weights = [layer.weight for layer in model if isinstance(layer, nn.Linear)]
@@ -80,13 +67,8 @@ def measure(regions: int, rounds: int, device: torch.device) -> dict:
     kinds = {f"carried, p = {p}": p for p in (1, 2, "fro")}
     methods |= {name: lambda p=p: norms_along(paths, p) for name, p in kinds.items()}  # type: ignore[misc]
     difference = (norms_along(paths, math.inf) / norms_of(paths.network, patterns, math.inf) - 1).abs().max().item()
-    times: dict[str, list[float]] = {name: [] for name in methods}
-    for method in methods.values():
-        method()  # warms up
-    for _ in range(rounds):
-        for name, method in methods.items():
-            scale = FORWARDS_SHARE if name == FORWARDS else 1
-            times[name].append(timed(method, device) * scale)
+    times = {name: [each.wall for each in own] for name, own in in_rounds(methods, rounds, device).items()}
+    times[FORWARDS] = [seconds * FORWARDS_SHARE for seconds in times[FORWARDS]]
     return {
         "network": "-".join(map(str, SIZES)),
         "segments": len(paths),
@@ -136,33 +118,6 @@ def inputs_first(weights: list[Tensor], count: int, device: torch.device) -> Cal
     return multiply
 
 
-def timed(method: Callable[[], object], device: torch.device) -> float:
-    """Seconds that a call takes."""
-    if device.type == "cuda":
-        torch.cuda.synchronize()
-    started = time.perf_counter()
-    method()
-    if device.type == "cuda":
-        torch.cuda.synchronize()
-    return time.perf_counter() - started
-
-
-def quotient(times: list[float], others: list[float]) -> float:
-    """Median of the quotients of times taken in the same round."""
-    return statistics.median(a / b for a, b in zip(times, others))
-
-
-def machine(device: str) -> str:
-    """What the figures were measured on."""
-    if device != "cpu":
-        return f"{torch.cuda.get_device_name()}, torch {torch.__version__}"
-    name = platform.processor() or platform.machine()
-    if Path("/proc/cpuinfo").exists():
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        name = next((line.partition(": ")[2] for line in lines if line.startswith("model name")), name)
-    return f"{name}, {torch.get_num_threads()} of {os.cpu_count()} cores, torch {torch.__version__}"
-
-
 def print_table(figures: dict) -> None:
     """All methods, each beside the products."""
     print(f"{figures['network']}: {figures['regions']:,} regions on {figures['segments']} segments, float64, p = inf")
@@ -171,17 +126,6 @@ def print_table(figures: dict) -> None:
     for row in figures["methods"]:
         ratios = row["by_products"], row["by_products_in_cache"], row["by_products_inputs_first"]
         print(f"{row['method']:30}  {row['seconds']:7.3f}  {ratios[0]:10.2f}  {ratios[1]:10.2f}  {ratios[2]:14.4f}")
-
-
-def write_json(report: dict, path: Path) -> None:
-    """Write to a temporary name that then gets its own."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        temporary.write_text(json.dumps(report, indent=1) + "\n")
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 if __name__ == "__main__":
