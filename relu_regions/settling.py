@@ -26,6 +26,10 @@ Resolve = Literal["auto", "always", "never"]
 # A rational walk handles some 10^8 products a second, so "auto" spends at most about ten seconds on a line.
 AFFORDABLE_PRODUCTS = 10**9
 
+# To make the exact network in the first place costs as much as some tens of points, and 140 bytes for each product.
+# Counted as so many points, it is never attempted for more than 10^7 products, which would take gigabytes.
+POINTS_TO_BEGIN = 100
+
 
 def may_settle(resolve: Resolve) -> bool:
     """Whether doubt is wanted at all.
@@ -47,7 +51,7 @@ def worth_settling(doubt: Tensor, points: Tensor, resolve: Resolve, network: Net
     """
     affine = (step for step in network.steps if isinstance(step, AffineStep))
     products = sum(step.terms * math.prod(step.shape) for step in affine if step.constants)
-    affordable = points * products <= AFFORDABLE_PRODUCTS
+    affordable = (points + POINTS_TO_BEGIN) * products <= AFFORDABLE_PRODUCTS
     return (doubt & affordable if resolve == "auto" else doubt).nonzero()[:, 0].tolist()
 
 

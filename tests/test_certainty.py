@@ -199,6 +199,18 @@ def test_a_mixed_batch_keeps_its_order() -> None:
             assert all(torch.equal(a, b) for a, b in zip(one.pattern, other.pattern))
 
 
+def test_auto_counts_what_the_exact_network_costs() -> None:
+    """A convolution of 10^8 products is not taken to rational arithmetic for a single region, unless it is asked for."""
+    small, large = (
+        rr.Network.from_module(nn.Sequential(nn.Conv2d(3, channels, 5), nn.ReLU()).eval(), (3, 36, 36))
+        for channels in (2, 1024)
+    )
+    doubt, points = torch.tensor([True, False]), torch.tensor([3, 3])
+    assert settling.worth_settling(doubt, points, "auto", small) == [0]
+    assert settling.worth_settling(doubt, points, "auto", large) == []
+    assert settling.worth_settling(doubt, points, "always", large) == [0]
+
+
 def test_never_leaves_doubt_alone() -> None:
     d = torch.randn(1, 5, dtype=torch.float64)
     model = mlp(5, 16, 3, bias=False).double().eval()
