@@ -36,7 +36,7 @@ from relu_regions.network import Network
 from relu_regions.points import Points
 from relu_regions.steps import AffineStep, GateStep
 
-__all__ = ["Certainty", "StepNorms", "beside"]
+__all__ = ["Certainty", "Shifts", "StepNorms", "beside", "largest"]
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ class Certainty:
     def affine(self, step: AffineStep, values: dict[str, Tensor], errors: dict[str, Tensor]) -> None:
         """The bound of an affine step's output, from those of its inputs."""
         norms = self.norms[step.output]
-        size = torch.stack([_largest(values[name]) for name in step.inputs]).amax(0)
+        size = torch.stack([largest(values[name]) for name in step.inputs]).amax(0)
         error = torch.stack([errors[name] for name in step.inputs]).amax(0)
         made = norms.rounding * (norms.gain * (size + error) + norms.bias) + norms.floor
         errors[step.output] = norms.gain * error + made
@@ -115,54 +115,61 @@ class Certainty:
         bounds = {}
         for name, (at, direction) in lines.items():
             at_error, direction_error = errors[name]
-            size = (_largest(at) + at_error)[segment] + reach * (_largest(direction) + direction_error)[segment]
+            size = (largest(at) + at_error)[segment] + reach * (largest(direction) + direction_error)[segment]
             bounds[name] = at_error[segment] + reach * direction_error[segment] + 8 * self.unit * size + 4 * self.tiny
         exact = ("shift", "position", "weight") if weighted else ("shift", "position")
         return bounds | {name: torch.zeros_like(position) for name in exact}
 
-    def gate(self, gate: Gate, points: Points, name: str, inputs: Tensor, placed: Placement) -> _Shifts:
+    def gate(self, gate: Gate, points: Points, name: str, inputs: Tensor, placed: Placement) -> Shifts:
         """Mark the segments in which the gate's decisions are in doubt, before the new points are inserted."""
-        error = beside(points.errors[name])
+        error, size = beside(points.errors[name]), largest(inputs)
         if isinstance(gate, Knots):
-            shifts = self._knots(gate, points, name, error, inputs, placed)
+            shifts = self._knots(gate, points, name, error, inputs, size, placed)
         else:
-            shifts = self._maximum(gate, points, name, error, inputs, placed)
+            shifts = self._maximum(gate, points, name, error, inputs, size, placed)
         self._doubt(points, placed.bends.row[~placed.inside])
         return shifts
 
     def _knots(
-        self, gate: Knots, points: Points, name: str, error: Tensor, inputs: Tensor, placed: Placement
-    ) -> _Shifts:
-        zeros = self._zeros(name, inputs)
+        self, gate: Knots, points: Points, name: str, error: Tensor, inputs: Tensor, size: Tensor, placed: Placement
+    ) -> Shifts:
+        zeros, level = self._zeros(name, inputs), torch.zeros_like(error)
+        if gate.sizes.knot > 0:
+            level = self._level(gate.sizes.knot, points, size)
+        shares = self._shares(points)
         for knot in gate.knots:
-            distance, bound = inputs, error
-            if knot.any():
-                level = knot if points.weight is None else knot * points.weight[:, None]
-                distance, bound = inputs - level, error + self._level(knot.abs().max(), points, inputs)
-            known = None if knot.any() else zeros
-            shares = self._shares(points)
+            distance, bound, known = inputs, error, zeros
+            if gate.sizes.knot > 0 and knot.any():
+                distance = inputs - (knot if points.weight is None else knot * points.weight[:, None])
+                bound, known = error + level, None
             self._doubt(points, kernel_for(inputs.device).rows_in_doubt(distance, bound, *shares, known))
         if zeros is not None:
             self._doubt(points, self._fading(inputs, zeros))
-        if gate.knots.any():
-            error = error + self._level(gate.knots.abs().max(), points, inputs)
-        shifts = self._shifts(points, error, placed)
+        error = error + level
+        shifts = self._shifts(points, error, size, placed)
         self._doubt(points, shifts.out_of_order(placed, self._copies_cross(gate, name, placed)))
         return shifts
 
     def _copies_cross(self, gate: Knots, name: str, placed: Placement) -> Tensor | None:
         """Whether each crossing but the first is that of the same number as the one before it, ``(K - 1,)``; None for none."""
-        if name not in self.identities.copies or (gate.knots.any() and gate.knots.shape[1] > 1):
+        if name not in self.identities.copies or (gate.sizes.knot > 0 and gate.knots.shape[1] > 1):
             return None
         unit, knot = placed.bends.unit, torch.maximum(placed.bends.before, placed.bends.after)
         source = self.identities.copies[name].to(unit.device)[unit]
-        if not gate.knots.any():
+        if gate.sizes.knot == 0:
             source = source.abs()
         return (source[1:] == source[:-1]) & (knot[1:] == knot[:-1])
 
     def _maximum(
-        self, gate: Maximum, points: Points, name: str, error: Tensor, inputs: Tensor, placed: Placement
-    ) -> _Shifts:
+        self,
+        gate: Maximum,
+        points: Points,
+        name: str,
+        error: Tensor,
+        inputs: Tensor,
+        size: Tensor,
+        placed: Placement,
+    ) -> Shifts:
         alike, zeros = self.identities.sources(name).to(inputs.device), self._zeros(name, inputs)
         if zeros is None:
             zeros = torch.zeros_like(alike, dtype=torch.bool)
@@ -171,7 +178,7 @@ class Certainty:
         kernel, shares = kernel_for(inputs.device), self._shares(points)
         starts = points.starts_interval
         self._doubt(points, kernel.leads_in_doubt(gate, inputs, alike, zeros, 2 * error, *shares, starts))
-        shifts, row = self._shifts(points, 2 * error, placed), placed.bends.row
+        shifts, row = self._shifts(points, 2 * error, size, placed), placed.bends.row
         difference = 2 * torch.maximum(error[row], error[row + 1])
         self._doubt(points, rivals_in_doubt(gate, alike, zeros, inputs, placed, difference, shifts.relative))
         self._doubt(points, shifts.out_of_order(placed, coincident(gate, alike, zeros, inputs, placed)))
@@ -198,63 +205,60 @@ class Certainty:
         after[shift == 0], before[shift == 0] = 0.0, 0.0
         return before, after
 
-    def _level(self, largest: Tensor, points: Points, inputs: Tensor) -> Tensor:
+    def _level(self, largest: float, points: Points, size: Tensor) -> Tensor:
         """What taking the distance from a knot adds to the error."""
-        weight = points.errors.get("weight", torch.zeros_like(points.position))
-        return largest * weight + 8 * self.unit * (_largest(inputs) + largest)
+        level = 8 * self.unit * (size + largest)
+        return level if points.weight is None else level + largest * points.errors["weight"]
 
-    def _shifts(self, points: Points, error: Tensor, placed: Placement) -> _Shifts:
+    def _shifts(self, points: Points, error: Tensor, size: Tensor, placed: Placement) -> Shifts:
         """How far each bend may be from the true one, from a bound of the error of what is 0 there."""
         row = placed.bends.row
         # A rise within its error says nothing; the signs at its ends are in doubt then.
         relative = torch.maximum(error[row], error[row + 1]) / placed.bends.rise.abs() + 16 * self.unit
-        return _Shifts(relative, relative * (points.position[row + 1] - points.position[row]).abs())
+        return Shifts(relative, relative * (points.position[row + 1] - points.position[row]).abs(), size)
 
-    def inserted(
-        self, points: Points, name: str, inputs: Tensor, placed: Placement, shifts: _Shifts
-    ) -> dict[str, Tensor]:
-        """All bounds once the new points are there."""
+    def inserted(self, points: Points, name: str, placed: Placement, shifts: Shifts) -> dict[str, Tensor]:
+        """All bounds once the new points are there; ``name`` is the value that bends at them."""
         if self.compares_zeros:
             # What is interpolated between 0 and another number must not round to 0.
             self._doubt(points, placed.row[torch.minimum(placed.left, placed.right) < math.sqrt(self.tiny)])
         own = torch.zeros_like(placed.left)
         new = torch.bucketize(placed.bend_row[placed.inside], placed.new_rows)
         own = own.scatter_reduce(0, new, shifts.absolute[placed.inside], "amax")
-        held = {**points.values, name: inputs, "position": points.position[:, None]}
+        sizes = {key: largest(value) for key, value in points.values.items() if key != name}
+        sizes |= {name: shifts.size, "position": points.position.abs()}
         if points.weight is not None:
-            held["weight"] = points.weight[:, None]
-        bounds = {key: self._mixed(value, points.errors[key], placed) for key, value in held.items()}
+            sizes["weight"] = points.weight
+        bounds = {key: self._mixed(size, points.errors[key], placed) for key, size in sizes.items()}
         return bounds | {"shift": _spread(points.errors["shift"], own, placed)}
 
     def cut(self, points: Points, placed: Placement) -> dict[str, Tensor]:
         """All bounds once new points between the bends are there."""
         name, none = next(iter(points.values)), placed.left[:0]
-        return self.inserted(points, name, points.values[name], placed, _Shifts(none, none))
+        return self.inserted(points, name, placed, Shifts(none, none, largest(points.values[name])))
 
-    def _mixed(self, value: Tensor, error: Tensor, placed: Placement) -> Tensor:
-        size = _largest(value) + error
+    def _mixed(self, size: Tensor, error: Tensor, placed: Placement) -> Tensor:
+        size = size + error
         new = torch.maximum(error[placed.row], error[placed.row + 1])
         new = new + 32 * self.unit * torch.maximum(size[placed.row], size[placed.row + 1])
         return _spread(error, new, placed)
 
-    def applied(self, gate: Gate, error: Tensor, inputs: Tensor, outputs: Tensor, placed: Placement) -> Tensor:
+    def applied(self, gate: Gate, error: Tensor, outputs: Tensor, placed: Placement, shifts: Shifts) -> Tensor:
         """The bound of a gate's output, from that of its input.
 
         Args:
             error: of the gate's input at all points.
-            inputs: of the gate at the points there were.
             outputs: of the gate at all points.
         """
         if isinstance(gate, Maximum):
-            size = _largest(inputs)
+            size = shifts.size
             made = 128 * self.unit * torch.maximum(size[placed.row], size[placed.row + 1])
             return error + _spread(torch.zeros_like(size), made, placed)
         if gate.is_relu:
             return error
-        steepest, offset = gate.slopes.abs().max(), gate.offsets.abs().max()
-        return steepest * error + 8 * self.unit * (_largest(outputs) + offset)
+        return gate.sizes.slope * error + 8 * self.unit * (largest(outputs) + gate.sizes.offset)
 
-    def multiplied(self, gate: Knots, step: AffineStep, error: Tensor, inputs: Tensor, placed: Placement) -> Tensor:
+    def multiplied(self, gate: Knots, step: AffineStep, error: Tensor, placed: Placement, shifts: Shifts) -> Tensor:
         """The bound of a matrix step's output where only the gate's output goes into it.
 
         At the points there were it is a product. At the c new points of an interval it goes on from the point before with a
@@ -263,29 +267,32 @@ class Certainty:
 
         Args:
             error: of the gate's input at all points.
-            inputs: of the gate at the points there were.
         """
-        norms, steepest = self.norms[step.output], float(gate.slopes.abs().max())
-        size = _largest(inputs)
-        size[:-1] = torch.maximum(size[:-1], size[1:])
-        product = norms.gain * (steepest * size + float(gate.offsets.abs().max())) + norms.bias
-        turn = float(gate.slopes.diff(dim=0).abs().max())
-        kinks = 2 * turn * (size + float(gate.knots.abs().max()))
+        norms, sizes, size = self.norms[step.output], gate.sizes, shifts.size
+        size = torch.cat([torch.maximum(size[:-1], size[1:]), size[-1:]])
+        product = norms.gain * (sizes.slope * size + sizes.offset) + norms.bias
+        kinks = 2 * sizes.turn * (size + sizes.knot)
         reach = 2 * product + len(gate.knots) * norms.gain * kinks
         made = norms.rounding * product + norms.floor
         carried = (6 * torch.bincount(placed.bends.row, minlength=len(size)) + 48) * self.unit * reach
-        return norms.gain * steepest * error + _spread(made, (made + carried)[placed.row], placed)
+        return norms.gain * sizes.slope * error + _spread(made, (made + carried)[placed.row], placed)
 
     def _doubt(self, points: Points, rows: Tensor) -> None:
         points.uncertain[torch.bucketize(rows, points.offsets[1:], right=True)] = True
 
 
 @dataclass(frozen=True)
-class _Shifts:
-    """How far each crossing may be from the true one, ``(K,)``: relative to its interval, and in t."""
+class Shifts:
+    """What bounds the bends of a gate.
+
+    Attributes:
+        relative, absolute: how far each crossing may be from the true one, ``(K,)``: relative to its interval, and in t.
+        size: the largest number of the gate's input at each of the points there were, ``(P,)``.
+    """
 
     relative: Tensor
     absolute: Tensor
+    size: Tensor
 
     def out_of_order(self, placed: Placement, same: Tensor | None = None) -> Tensor:
         """The intervals in which the order of two crossings is not certain.
@@ -319,5 +326,5 @@ def _spread(old: Tensor, new: Tensor, placed: Placement) -> Tensor:
     return result
 
 
-def _largest(value: Tensor) -> Tensor:
+def largest(value: Tensor) -> Tensor:
     return kernel_for(value.device).largest(value)

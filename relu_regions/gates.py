@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -14,6 +15,15 @@ __all__ = ["Gate", "Knots", "Maximum", "rows"]
 def rows(values: Tensor) -> Tensor:
     """A stack ``(points, *shape)`` as ``(points, numbers)``, also where each point has a single number or none."""
     return values.flatten(1) if values.ndim > 1 else values[:, None]
+
+
+class KnotSizes(NamedTuple):
+    """The largest absolute numbers of a gate with knots, over its units."""
+
+    slope: float
+    turn: float
+    knot: float
+    offset: float
 
 
 @dataclass(frozen=True)
@@ -66,6 +76,13 @@ class Knots:
         above = torch.nn.functional.pad(self.knots, (0, 0, 0, 1), value=torch.inf)
         beside = (self.offsets == 0) & (self.slopes.abs() == 1) & ((above <= 0) | (below >= 0))
         return ((self.slopes == 0) | beside).all(0)
+
+    @cached_property
+    def sizes(self) -> KnotSizes:
+        """The largest numbers of the gate, which error bounds need."""
+        turns = self.slopes.diff(dim=0)
+        parts = (self.slopes, turns, self.knots, self.offsets)
+        return KnotSizes(*(float(part.abs().max()) if part.numel() else 0.0 for part in parts))
 
     def to(self, dtype: torch.dtype, device: torch.device) -> Knots:
         """The same gate with its numbers in another dtype or on another device."""

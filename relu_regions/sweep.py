@@ -10,7 +10,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from relu_regions.certainty import Certainty
+from relu_regions.certainty import Certainty, Shifts
 from relu_regions.gates import Knots, rows
 from relu_regions.kernels import Placement, edge_pieces, kernel_for
 from relu_regions.memory import free_memory
@@ -209,35 +209,36 @@ class Sweep:
         if self.record:
             self._record(number, step, points, inputs, placed)
         errors: dict[str, Tensor] = {}
+        shifts: Shifts | None = None
         if self.certainty is not None:
             shifts = self.certainty.gate(gate, points, name, inputs, placed)
-            errors = self.certainty.inserted(points, name, inputs, placed, shifts)
+            errors = self.certainty.inserted(points, name, placed, shifts)
         released = name in self._releases[points.step]
         if released:
             del points.values[name]
         points = replace(self._inserted(points, placed), errors=errors)
-        self._apply(step, points, inputs, placed)
+        self._apply(step, points, inputs, placed, shifts)
         if released:
             errors.pop(name, None)
         if self.window is not None and number == 0:
             points = self._windowed(points)
         return points
 
-    def _apply(self, step: GateStep, points: Points, inputs: Tensor, placed: Placement) -> None:
+    def _apply(self, step: GateStep, points: Points, inputs: Tensor, placed: Placement, shifts: Shifts | None) -> None:
         """What the gate makes of its input, and the matrix that alone reads it, if there is one, of that."""
         gate, name, following = step.gate, step.inputs[0], self._matrix_after.get(points.step)
         if following is None:
             outputs = self._kernel.bend(gate, inputs, points.weight, placed)
             points.values[step.output] = outputs.view(len(points), *step.shape)
-            if self.certainty is not None:
-                error = self.certainty.applied(gate, points.errors[name], inputs, outputs, placed)
+            if self.certainty is not None and shifts is not None:
+                error = self.certainty.applied(gate, points.errors[name], outputs, placed, shifts)
                 points.errors[step.output] = error
             points.step += 1
         else:
             outputs = self._kernel.bend_and_multiply(gate, inputs, points.weight, placed, following)
             points.values[following.output] = outputs
-            if self.certainty is not None and isinstance(gate, Knots):
-                error = self.certainty.multiplied(gate, following, points.errors[name], inputs, placed)
+            if self.certainty is not None and shifts is not None and isinstance(gate, Knots):
+                error = self.certainty.multiplied(gate, following, points.errors[name], placed, shifts)
                 points.errors[following.output] = error
             points.step += 2
 

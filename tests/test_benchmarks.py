@@ -3,8 +3,6 @@
 import importlib
 import json
 import math
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
