@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from relu_regions.certainty import Certainty
+from relu_regions.enclosing import Ends, enclose
 from relu_regions.lines import Array, LineBatch, Model, Range
 from relu_regions.outward import competing_classes, outward
 from relu_regions.settling import Resolve, may_settle, settle_intervals, worth_settling
@@ -35,6 +36,10 @@ class Interval:
         certain: ``(N,)`` bool, whether labels, ties and what ends the interval are proven to be those of the
             real-valued network; None for sampled intervals.
         settled: ``(N,)`` bool, the lines that rational arithmetic had to settle; None for sampled intervals.
+        lo_below, lo_above, hi_below, hi_above: ``(N,)`` float64, proven enclosures of the true ends, a few floats wide; None
+            without ``certify``.
+        float_signs, rational_signs: ``(N,)`` int64, how many signs of units were decided in floating point, and in
+            rational arithmetic; None without ``certify``.
     """
 
     lo: Tensor
@@ -47,6 +52,12 @@ class Interval:
     hi_error: Tensor | None = None
     certain: Tensor | None = None
     settled: Tensor | None = None
+    lo_below: Tensor | None = None
+    lo_above: Tensor | None = None
+    hi_below: Tensor | None = None
+    hi_above: Tensor | None = None
+    float_signs: Tensor | None = None
+    rational_signs: Tensor | None = None
 
     @property
     def length(self) -> Tensor:
@@ -105,6 +116,7 @@ def exact_interval(
     decision: Sequence[int] | None = None,
     dtype: torch.dtype = torch.float64,
     resolve: Resolve = "auto",
+    certify: bool = False,
     memory_budget: int | None = None,
 ) -> Interval:
     """How far along ``x + t d`` the class of x holds (paper, equation 6), found without sampling.
@@ -119,6 +131,8 @@ def exact_interval(
             positions among all the logits.
         dtype: of the computation, float64 or float32.
         resolve: what to do about lines on which rounding may have decided something; see :func:`relu_regions.walk`.
+        certify: prove every answer and enclose every end by a few neighbouring floats: lines in doubt are settled however
+            long it takes, and ends are evaluated once more in twice the working precision.
         memory_budget: bytes that the walk may take; a quarter of the free memory by default.
 
     Returns:
@@ -127,6 +141,8 @@ def exact_interval(
     Raises:
         TypeError, ValueError, UnsupportedOperation: what was given cannot be walked; the text says why.
     """
+    if certify and resolve == "never":
+        raise ValueError('certify settles what is in doubt; resolve must not be "never".')
     lines = LineBatch.of(model, x, d, t_range, dtype)
     classes = competing_classes(lines, decision)
     bounded = may_settle(resolve)
@@ -139,15 +155,20 @@ def exact_interval(
     if not bounded:
         return found
     found = replace(found, lo_error=down.error, hi_error=up.error)
-    doubtful = worth_settling(doubt, up.points + down.points, resolve, lines.network)
-    return _with_settled(found, lines, doubtful, classes) if doubtful else found
+    points = up.points + down.points
+    if certify:
+        resolve, doubt = "always", doubt | torch.isinf(up.error) | torch.isinf(down.error)
+    doubtful = worth_settling(doubt, points, resolve, lines.network)
+    found = _with_settled(found, lines, doubtful, classes) if doubtful else found
+    return _certified(found, lines, points) if certify else found
 
 
 def _with_settled(found: Interval, lines: LineBatch, numbers: list[int], classes: Tensor) -> Interval:
     """The intervals with some of them replaced by what rational arithmetic says of them."""
     exact = settle_intervals(lines, numbers, classes)
     chosen = torch.tensor(numbers, device=found.lo.device)
-    parts = {field.name: getattr(found, field.name).clone() for field in fields(found)}
+    held = {field.name: getattr(found, field.name) for field in fields(found)}
+    parts = {name: part.clone() for name, part in held.items() if part is not None}
     for name in ("lo", "hi"):
         ends = torch.tensor([float(getattr(interval, name)) for interval in exact], dtype=torch.float64)
         parts[name][chosen] = ends.to(chosen.device)
@@ -157,4 +178,32 @@ def _with_settled(found: Interval, lines: LineBatch, numbers: list[int], classes
         values = [getattr(interval, name) for interval in exact]
         parts[name][chosen] = torch.tensor(values, dtype=parts[name].dtype, device=chosen.device)
     parts["certain"][chosen], parts["settled"][chosen] = True, True
-    return Interval(**parts)
+    return replace(found, **parts)
+
+
+def _certified(found: Interval, lines: LineBatch, points: Tensor) -> Interval:
+    """The intervals with proven enclosures of their ends, and counts of the signs that decided.
+
+    Args:
+        points: how many points the walk has looked at on each line, ``(N,)`` int64.
+    """
+    assert found.settled is not None
+    network, settled = lines.network.to(torch.float64, "cpu"), found.settled
+    signs = points * network.units
+    parts = {"float_signs": torch.where(settled, 0, signs), "rational_signs": torch.where(settled, signs, 0)}
+    for name in ("lo", "hi"):
+        end, beyond, error = (getattr(found, part) for part in (name, f"label_{name}", f"{name}_error"))
+        # What rational arithmetic has settled is the nearest float; an end of the range is what was given.
+        below, above = (torch.nextafter(end, torch.full_like(end, side)) for side in (-torch.inf, torch.inf))
+        below, above = torch.where(beyond < 0, end, below), torch.where(beyond < 0, end, above)
+        rows = ((beyond >= 0) & ~settled).nonzero()[:, 0]
+        line = (lines.x[rows], lines.d[rows], end[rows], error[rows], found.label[rows], beyond[rows])
+        x, d, *rest = (part.cpu() for part in line)
+        low, high, rational = (part.to(end.device) for part in enclose(network, Ends(x.double(), d.double(), *rest)))
+        below[rows], above[rows] = low, high
+        parts["float_signs"][rows] += torch.where(rational, 0, network.units)
+        parts["rational_signs"][rows] += torch.where(rational, network.units, 0)
+        middle = torch.where(torch.isinf(end), end, below + (above - below) / 2)
+        parts |= {name: middle, f"{name}_below": below, f"{name}_above": above}
+        parts[f"{name}_error"] = torch.where(torch.isinf(end), 0.0, above - below)
+    return replace(found, **parts)
