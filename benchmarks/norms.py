@@ -11,7 +11,8 @@ Segments with t in [-1, 2] between uniform points of [0, 1]^784, through 784-128
 - the same, out of the cache: block by block of 64 regions on the same numbers, so that only the arithmetic is left.
 - products, inputs first: the same from the right, W_2 times W_1 first (timed on some of the regions and scaled).
 
-Quotients are taken within a round, and their medians shown. Prints a table and writes all figures as JSON.
+On a CPU times are processor times, those of all threads added up. Quotients are taken within a round, and their
+medians shown. Prints a table and writes all figures as JSON.
 """
 
 from __future__ import annotations

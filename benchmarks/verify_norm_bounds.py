@@ -81,7 +81,7 @@ def own_architecture(run: Run, setup: Setup) -> list[dict[str, Any]]:
     """Everything about the paper's own architecture, and its pictures."""
     records, found, shown = [], {state: [] for state in STATES}, {}
     for state in states(run, setup):
-        own = ratios(state, run.pick(5000, 200), run.pick(100, 5))
+        own = ratios(state, run.pick(10_000, 200), run.pick(100, 5))
         found[state.name] += own
         record = described(state, own)
         factor = record["K"]
@@ -97,11 +97,13 @@ def own_architecture(run: Run, setup: Setup) -> list[dict[str, Any]]:
 
 
 def small_networks(run: Run, name: str) -> list[dict[str, Any]]:
-    """Networks of 12 and 12 units on samples of few pixels, for which a MILP is solved around each sample."""
+    """Trained networks of 12 and 12 units on samples of few pixels, with a MILP around each sample."""
     factor = {"digits": 2, "mnist": 7}[name]
     setup = Setup(data=name, factor=factor, hidden=(12, 12), training={"max_epochs": run.pick(300, 30)})
     records = []
     for state in states(run, setup):
+        if state.name == STATES[0]:
+            continue  # it has learned no class that could hold
         record = described(state, ratios(state, run.pick(1000, 100), run.pick(20, 5)))
         record["radius"] = of_small_networks(state, run.pick(10, 2), record["K"])
         records.append(record)

@@ -27,21 +27,16 @@ def along_lines(state: State, samples: int, factor: float) -> dict[str, Any]:
         samples: how many.
         factor: the K of the norm distribution assumption.
     """
-    x, labels = state.data.x_train.double(), state.data.y_train
-    with torch.no_grad():
-        right = (state.network(x).argmax(1) == labels).nonzero()[:samples, 0]
-    x, labels = x[right], labels[right]
+    x, labels = _classified(state, samples)
     distance = _exact_distance(state, x, labels)
     return {"samples": len(x), **_compared(_radii(state, x, labels, factor), distance)}
 
 
 def of_small_networks(state: State, samples: int, factor: float) -> dict[str, Any]:
-    """The same against the true distance in all directions, by a MILP for each sample."""
-    x, labels = state.data.x_train.double(), state.data.y_train
-    with torch.no_grad():
-        right = (state.network(x).argmax(1) == labels).nonzero()[:samples, 0]
-    x, labels = x[right], labels[right]
+    """The same against the true distance in all directions, by a MILP for each sample that some line leaves."""
+    x, labels = _classified(state, samples)
     along = _exact_distance(state, x, labels)
+    x, labels, along = (part[torch.isfinite(along)] for part in (x, labels, along))
     # The library finds a point of another class at this distance: the box need not reach farther.
     found = [minimal_distance(state.model, p.numpy(), r * (1 + 1e-9)) for p, r in zip(x, along.tolist())]
     if any(nearest is None for nearest in found):
@@ -71,6 +66,14 @@ def steepest_directions(state: State, x: Tensor, labels: Tensor) -> Tensor:
     gains = maps - maps[torch.arange(len(x)), labels][:, None]
     others = torch.ones(maps.shape[:2], dtype=torch.bool).scatter_(1, labels[:, None], False)
     return torch.where(gains >= 0, 1.0, -1.0)[others].view(len(x), -1, x.shape[1]).double()
+
+
+def _classified(state: State, samples: int) -> tuple[Tensor, Tensor]:
+    """The first training samples that the network classifies as they are labelled, and the labels."""
+    x, labels = state.data.x_train.double(), state.data.y_train
+    with torch.no_grad():
+        right = (state.network(x).argmax(1) == labels).nonzero()[:samples, 0]
+    return x[right], labels[right]
 
 
 def _exact_distance(state: State, x: Tensor, labels: Tensor) -> Tensor:

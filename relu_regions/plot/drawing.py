@@ -54,7 +54,7 @@ def logarithmic(ax: Axes, which: Literal["x", "y"]) -> None:
     ax.set(**{f"{which}scale": "log"})
     axis = ax.xaxis if which == "x" else ax.yaxis
     axis.set_major_formatter(Plain())
-    axis.set_minor_formatter(Plain(minor_thresholds=(2, 0.5)))
+    axis.set_minor_formatter(Plain(minor_thresholds=(1.5, 0.5)))
 
 
 def plain(number: float) -> str:
