@@ -164,6 +164,7 @@ ARCHITECTURES = [
     Architecture("max pooling before relu, overlapping", lambda: _convolutional(nn.MaxPool2d(3, 2, 1, ceil_mode=True), nn.ReLU(), features=6 * 16), (2, 6, 6)),
     Architecture("max pooling dilated", lambda: _convolutional(nn.MaxPool2d(2, 1, 0, dilation=2), features=6 * 16), (2, 6, 6)),
     Architecture("adaptive max pooling", lambda: _convolutional(nn.AdaptiveMaxPool2d(4), nn.ReLU(), features=6 * 16), (2, 6, 6)),
+    Architecture("max pooling of features without channels", lambda: nn.Sequential(Linear(5, 8), nn.ReLU(), nn.MaxPool1d(2), nn.AdaptiveMaxPool1d(3), Linear(3, 3)), (5,)),
     Architecture("one dimension", lambda: nn.Sequential(nn.Conv1d(2, 4, 3), nn.BatchNorm1d(4), nn.ReLU(), nn.MaxPool1d(2), nn.Flatten(), Linear(16, 3)), (2, 10)),
     Architecture("three dimensions", lambda: nn.Sequential(nn.Conv3d(1, 2, 2), nn.BatchNorm3d(2), nn.ReLU(), nn.MaxPool3d(2), nn.Flatten(), Linear(2, 3)), (1, 3, 3, 3)),
     Architecture("transposed convolution and upsampling", lambda: nn.Sequential(nn.ConvTranspose2d(2, 3, 2, 2), nn.ReLU(), nn.Upsample(scale_factor=2, mode="bilinear"), nn.ReLU(), nn.Upsample(scale_factor=2), nn.Flatten(), Linear(3 * 576, 2)), (2, 3, 3)),

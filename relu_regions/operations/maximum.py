@@ -160,27 +160,39 @@ def _per_dimension(given: Any, rank: int) -> list[int]:
     return numbers * rank if len(numbers) == 1 else numbers
 
 
+def _pooled_dimensions(call: Call) -> int:
+    """Over how many dimensions of space the operation pools, as its name says."""
+    return next(rank for rank in (1, 2, 3) if f"pool{rank}d" in call.origin.operation)
+
+
+def _with_channels(shape: tuple[int, ...], rank: int) -> tuple[int, ...]:
+    """The shape of one point with its channels; where it has none, torch pools the members of a batch as channels."""
+    return shape if len(shape) > rank else (1, *shape)
+
+
 @register(
     "max_pool1d", "max_pool2d", "max_pool3d", "max_pool1d_with_indices", "max_pool2d_with_indices", "max_pool3d_with_indices",
 )  # fmt: skip
 def _max_pool(call: Call) -> list[Step]:
-    value, rank = only_first_is_value(call), len(call.shape) - 1
+    value, rank = only_first_is_value(call), _pooled_dimensions(call)
+    shape, places_out = _with_channels(value.shape, rank), call.shape[-rank:]
     kernel = _per_dimension(call.args[1], rank)
     stride = _per_dimension(call.argument(2, "stride") or kernel, rank)
     padding = _per_dimension(call.argument(3, "padding", 0), rank)
     dilation = _per_dimension(call.argument(4, "dilation", 1), rank)
     reach: list[list[range | list[int]]] = []
     for d in range(rank):
-        starts = [place * stride[d] - padding[d] for place in range(call.shape[1 + d])]
+        starts = [place * stride[d] - padding[d] for place in range(places_out[d])]
         places = [range(start, start + kernel[d] * dilation[d], dilation[d]) for start in starts]
-        reach.append([[p for p in window if 0 <= p < value.shape[1 + d]] for window in places])
-    return _maximum_of(call, [value], _pooling_windows(value.shape, reach))
+        reach.append([[p for p in window if 0 <= p < shape[1 + d]] for window in places])
+    return _maximum_of(call, [value], _pooling_windows(shape, reach))
 
 
 @register("adaptive_max_pool1d", "adaptive_max_pool2d", "adaptive_max_pool3d")
 def _adaptive_max_pool(call: Call) -> list[Step]:
-    value = only_first_is_value(call)
+    value, rank = only_first_is_value(call), _pooled_dimensions(call)
+    shape = _with_channels(value.shape, rank)
     reach: list[list[range | list[int]]] = []
-    for size, places in zip(value.shape[1:], call.shape[1:]):
+    for size, places in zip(shape[1:], call.shape[-rank:]):
         reach.append([range(p * size // places, -(-(p + 1) * size // places)) for p in range(places)])
-    return _maximum_of(call, [value], _pooling_windows(value.shape, reach))
+    return _maximum_of(call, [value], _pooling_windows(shape, reach))
