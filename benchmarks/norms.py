@@ -68,7 +68,10 @@ def measure(regions: int, rounds: int, device: torch.device) -> dict:
     kinds = {f"carried, p = {p}": p for p in (1, 2, "fro")}
     methods |= {name: lambda p=p: norms_along(paths, p) for name, p in kinds.items()}  # type: ignore[misc]
     difference = (norms_along(paths, math.inf) / norms_of(paths.network, patterns, math.inf) - 1).abs().max().item()
-    times = {name: [each.cpu if device.type == "cpu" else each.wall for each in own] for name, own in in_rounds(methods, rounds, device).items()}
+    times = {
+        name: [each.cpu if device.type == "cpu" else each.wall for each in own]
+        for name, own in in_rounds(methods, rounds, device).items()
+    }
     times[FORWARDS] = [seconds * FORWARDS_SHARE for seconds in times[FORWARDS]]
     return {
         "network": "-".join(map(str, SIZES)),
