@@ -13,15 +13,13 @@ and writes it as JSON.
 
 from __future__ import annotations
 
-import argparse
-import json
 import math
 import time
 from collections import Counter
 from fractions import Fraction
-from pathlib import Path
 
 import torch
+from measuring import machine, parser, write_json
 from torch import Tensor, nn
 
 import relu_regions as rr
@@ -138,12 +136,12 @@ def differences(seed: int) -> tuple[dict[str, str], list[str], int, bool]:
     return about, wrong, len(exact.flips), bool(paths.settled.any())
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="28 networks: only to see that it runs")
-    parser.add_argument("--count", type=int, default=1000)
-    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "agreement.json")
-    arguments = parser.parse_args()
+def main(given: list[str] | None = None) -> int:
+    """Run the benchmark."""
+    options = parser(__doc__, "agreement")
+    options.add_argument("--count", type=int, default=1000)
+    arguments = options.parse_args(given)
+    threads = torch.get_num_threads()
     torch.set_num_threads(1)
     count = 28 if arguments.quick else arguments.count
     networks: Counter[str] = Counter()
@@ -162,11 +160,15 @@ def main() -> int:
     for name in [*KINDS, *FLAVOURS, "all"]:
         print(f"{name:26}{networks[name]:>10}{breakpoints[name]:>13}{settled[name]:>9}")
     print(f"\n{len(failures)} of {count} differ ({time.perf_counter() - begun:.0f} s)")
-    report = {"networks": networks, "breakpoints": breakpoints, "settled": settled, "different": failures}
-    arguments.out.parent.mkdir(parents=True, exist_ok=True)
-    part = arguments.out.with_suffix(".part")
-    part.write_text(json.dumps(report, indent=1))
-    part.replace(arguments.out)
+    report = {
+        "machine": machine(),
+        "networks": networks,
+        "breakpoints": breakpoints,
+        "settled": settled,
+        "different": failures,
+    }
+    torch.set_num_threads(threads)
+    write_json(report, arguments.out)
     return 1 if failures else 0
 
 

@@ -11,6 +11,8 @@ import torch
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 # What each writes for every network, setting or method that it measures.
 EXPECTED = {
+    "agreement": "networks",
+    "certified": "certificates",
     "exact_vs_sampled": "networks",
     "floor": "networks",
     "integrated_gradients": "networks",
@@ -24,7 +26,7 @@ def beside_the_scripts(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_every_benchmark_is_expected_here() -> None:
-    assert {path.stem for path in BENCHMARKS.glob("*.py")} == {*EXPECTED, "architectures", "measuring"}
+    assert {path.stem for path in BENCHMARKS.glob("*.py")} == {*EXPECTED, "architectures", "measuring", "verify_norm_bounds"}
 
 
 @pytest.mark.parametrize("name", EXPECTED)
