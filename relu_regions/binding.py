@@ -137,8 +137,9 @@ class _Binder:
             else getattr(node.target, "__name__", str(node.target))
         )
         stack = list((node.meta.get("nn_module_stack") or {}).values())
-        module = str(stack[-1][0]) if stack else ""
-        return Call(node.name, Origin(module, name), node.target, tuple(arguments), keywords, ())
+        module, kind = stack[-1] if stack else ("", "")
+        kind = getattr(kind, "__name__", str(kind)).rpartition(".")[2]
+        return Call(node.name, Origin(str(module), name, kind), node.target, tuple(arguments), keywords, ())
 
     def _emit(self, call: Call, meta: Tensor) -> Value:
         operation = call.origin.operation

@@ -17,13 +17,15 @@ __all__ = ["AffineStep", "GateStep", "Origin", "Step"]
 
 @dataclass(frozen=True)
 class Origin:
-    """Where a step comes from: the module's path in the model, and the operation it called."""
+    """Where a step comes from: the module's path in the model, the operation it called, and the module's class."""
 
     module: str
     operation: str
+    kind: str = ""
 
     def __str__(self) -> str:
-        return f"{self.operation} in {self.module or 'the model itself'}"
+        kind = f" ({self.kind})" if self.kind else ""
+        return f"{self.operation} in {self.module or 'the model itself'}{kind}"
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import weakref
 from dataclasses import dataclass, replace
+from traceback import walk_tb
 from typing import Any
 
 import torch
@@ -70,17 +71,28 @@ def _trace(model: nn.Module, shape: tuple[int, ...], dtype: torch.dtype, device:
     except UnsupportedOperation:
         raise
     except Exception as error:
-        raise _explained(error, shape) from error
+        raise _explained(error, model, shape) from error
     return replace(Trace.of(program), example=example)
 
 
-def _explained(error: Exception, shape: tuple[int, ...]) -> Exception:
+def _explained(error: Exception, model: nn.Module, shape: tuple[int, ...]) -> Exception:
     name, reason = type(error).__name__, str(error).strip().split("\n")[0]
     if "DataDependent" in name or "data-dependent" in reason.lower():
         return UnsupportedOperation(
-            f"The model's control flow depends on its data ({reason}); such a model is not continuous and piecewise linear."
+            f"The control flow of {_where(error, model)} depends on the model's data ({reason}); such a model is not "
+            "continuous and piecewise linear."
         )
     return ValueError(
         f"torch.export could not trace the model on a batch of inputs of shape {shape} ({name}: {reason}). "
         "Check that x has the shape the model takes, batch first, and that the model works for any batch size."
     )
+
+
+def _where(error: Exception, model: nn.Module) -> str:
+    """The innermost module whose forward pass an error came out of, by its path in the model."""
+    paths = {id(module): path for path, module in model.named_modules()}
+    running = [
+        frame.f_locals.get("self") for frame, _ in walk_tb(error.__traceback__) if frame.f_code.co_name == "forward"
+    ]
+    inside = [module for module in running if paths.get(id(module))]
+    return f"{paths[id(inside[-1])]} ({type(inside[-1]).__name__})" if inside else "the model itself"

@@ -64,6 +64,20 @@ REFUSED = {
     "attention": Attention(),
     "instance_norm": Wrapped(lambda m, x: nn.functional.instance_norm(x[:, None])[:, 0]),
     "cat": Wrapped(lambda m, x: torch.cat([x, x], 0)[: x.shape[0]]),
+    "index": Wrapped(lambda m, x: x[torch.arange(x.shape[0]), x.argmax(1)][:, None]),
+    "embedding": Wrapped(lambda m, x: nn.functional.embedding((x > 0).long()[:, 0], torch.eye(3))),
+    "swish": Wrapped(lambda m, x: torch.relu(x) * torch.sigmoid(x)),
+    "sort": Wrapped(lambda m, x: x.sort(1).values),
+}
+# Where it is another operation that is named: the one whose answer cannot be followed.
+NAMED = {
+    "div": "reciprocal",
+    "gather": "argmax",
+    "where": "gt",
+    "attention": "MultiheadAttention",
+    "index": "argmax",
+    "embedding": "gt",
+    "swish": "sigmoid",
 }
 
 
@@ -71,12 +85,14 @@ REFUSED = {
 def test_refused_by_name(name: str) -> None:
     with pytest.raises(rr.UnsupportedOperation) as refusal:
         rr.exact_interval(Named(REFUSED[name].eval()).eval(), X, D)
-    assert "suspect" in str(refusal.value)
+    assert "in suspect" in str(refusal.value) and NAMED.get(name, name) in str(refusal.value)
 
 
 def test_control_flow_on_data_is_refused() -> None:
-    with pytest.raises(rr.UnsupportedOperation, match="control flow"):
+    with pytest.raises(rr.UnsupportedOperation, match=r"control flow of suspect \(Wrapped\)"):
         rr.walk(Named(Wrapped(_branch)).eval(), X, D)
+    with pytest.raises(rr.UnsupportedOperation, match="control flow of the model itself"):
+        rr.walk(Wrapped(_branch).eval(), X, D)
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 import relu_regions as rr
 from relu_regions.gates import Knots, Maximum
 from relu_regions.operations.registry import OPERATIONS, Call, Value
+from relu_regions.settling import Resolve
 from relu_regions.steps import GateStep, Origin
 from tests.oracles.fractions_pooling import Pooling, bends, pooled, size_after, windows
 
@@ -56,20 +57,22 @@ def fractions(plane: Tensor) -> list[list[Fraction]]:
     return [[Fraction(number) for number in row] for row in plane.tolist()]
 
 
-@settings(max_examples=60, deadline=None)
-@given(layers(), planes(), st.booleans(), st.sampled_from([None, 1]))
+@settings(max_examples=40, deadline=None)
+@given(layers(), planes(), st.booleans(), st.sampled_from([None, 1]), st.sampled_from(["auto", "never"]))
 def test_every_bend_of_the_envelope_and_no_other(
-    layer: Pooling, plane: tuple[Tensor, Tensor], relu: bool, memory_budget: int | None
+    layer: Pooling, plane: tuple[Tensor, Tensor], relu: bool, memory_budget: int | None, resolve: Resolve
 ) -> None:
     x, d = plane
     assume(d.any() and size_after(len(x), 0, layer) > 0 and size_after(x.shape[1], 1, layer) > 0)
     read = network(layer, (1, *x.shape), relu)
-    options = {"resolve": "never", "memory_budget": memory_budget}
-    path = rr.walk(read, x[None, None], d[None, None], (LOW, HIGH), **options)[0]
+    paths = rr.walk(read, x[None, None], d[None, None], (LOW, HIGH), resolve=resolve, memory_budget=memory_budget)
+    path = paths[0]
     exact_x, exact_d = fractions(x), fractions(d)
     expected = bends(exact_x, exact_d, Fraction(LOW), Fraction(HIGH), layer, relu)
     found = path.breakpoints
     truth = torch.tensor([float(t) for t in expected], dtype=torch.float64)
+    if resolve == "auto":
+        assert paths.certain.all() and len(found) == len(truth)
     # Each true bend is found, and what is found is a true bend, or one that rounding parted in two.
     assert len(found) == len(truth) == 0 or torch.cdist(found[:, None], truth[:, None]).amin(0).max() < CLOSE
     assert len(found) == len(truth) == 0 or torch.cdist(found[:, None], truth[:, None]).amin(1).max() < CLOSE
