@@ -37,7 +37,7 @@ class Panel:
     detail: str
     setup: Setup
     family: Family
-    number: int | None = 10_000
+    number: int | None = 2000
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class Measured:
     def title(self) -> str:
         """Of its picture: the samples, which in a quick run are not the setting's, and the rest."""
         data = self.members["real"][0].data
-        return ", ".join(filter(None, [f"{TITLES[data.name]}, {data.x_train.shape[1]} inputs", self.panel.detail]))
+        return ", ".join(filter(None, [f"{TITLES[data.name]}, {data.x_train[0].numel()} inputs", self.panel.detail]))
 
     @property
     def t_range(self) -> tuple[float, float]:
@@ -80,19 +80,22 @@ def midlines_of(*classes: int) -> Family:
     return lambda member: midlines(member.data.x_train, member.data.y_train, classes=classes)
 
 
-def measure(run: Run, panel: Panel) -> Measured:
+def measure(run: Run, panel: Panel, kinds: Sequence[Labels] = LABELS) -> Measured:
     """Trains a panel's networks and computes their intervals, exactly."""
-    members = networks(run, panel.setup)
-    number = run.pick(panel.number or 0, 200) or None
-    everyone = [member for labels in LABELS for member in members[labels]]
+    members = networks(run, panel.setup, kinds)
+    number = (
+        run.pick(panel.number or 0, 200 if panel.number is None or panel.number > 200 else panel.number // 10) or None
+    )
+    everyone = [member for labels in kinds for member in members[labels]]
     lines = [subset(panel.family(member), number, member.seed) for member in everyone]
     columns = intervals(run, [member.trained.model() for member in everyone], lines, f"intervals, {panel.name}")
-    by_labels = {labels: [member.labels == labels for member in everyone] for labels in LABELS}
+    seeds = len(everyone) // len(kinds)
+    of_kind = {labels: slice(place * seeds, (place + 1) * seeds) for place, labels in enumerate(kinds)}
     return Measured(
         panel,
         members,
-        {labels: [row for row, own in zip(lines, by_labels[labels]) if own] for labels in LABELS},
-        {labels: [row for row, own in zip(columns, by_labels[labels]) if own] for labels in LABELS},
+        {labels: lines[own] for labels, own in of_kind.items()},
+        {labels: columns[own] for labels, own in of_kind.items()},
     )
 
 
@@ -103,7 +106,7 @@ def summarise(measured: Measured) -> Numbers:
         "name": panel.name,
         "title": measured.title,
         "setup": asdict(panel.setup),
-        "widths": measured.members["real"][0].trained.config.widths,
+        "network": str(measured.members["real"][0].trained.model()),
         "samples": measured.members["real"][0].data.name,
         "t_range": measured.t_range,
         "lines_of_each_network": len(measured.lines["real"][0]),

@@ -26,7 +26,7 @@ MEASURES = ("mean_interval", "mean_interval_of_right_class")
 
 def reproduce(run: Run) -> Numbers:
     """Computes the figure, writes its JSON and pictures."""
-    epochs = run.pick(200, 40)
+    epochs = run.pick(128, 40)
     kept = tuple(sorted({0, *(round(2 ** (step / 2)) for step in range(20))} & set(range(epochs + 1))))
     # Without momentum there is more to see between the first epochs; the few samples of a quick run need it.
     training = {"momentum": 0.9 if run.quick else 0.0, "target_loss": 1e-12, "max_epochs": epochs, "checkpoints": kept}
@@ -34,7 +34,7 @@ def reproduce(run: Run) -> Numbers:
     for data in ("mnist", "cifar10"):
         members = networks(run, Setup(data, training=training))
         for labels in LABELS:
-            followed = [follow(run, member, kept) for member in members[labels]]
+            followed = [follow(run, member, kept, run.pick(200, 20)) for member in members[labels]]
             panels.append(
                 {
                     "data": data,
@@ -50,14 +50,14 @@ def reproduce(run: Run) -> Numbers:
     return result
 
 
-def follow(run: Run, member: Member, epochs: Sequence[int]) -> dict[str, list[float]]:
-    """Accuracies and mean intervals of one network after epochs of its training.
+def follow(run: Run, member: Member, epochs: Sequence[int], number: int) -> dict[str, list[float]]:
+    """Accuracies, and mean intervals of so many pairs, of one network after epochs of its training.
 
     The class of an interval is what the network says at t = 0, right or wrong: an untrained network that says the same
     class everywhere has long intervals. So a second mean counts 0 where the class at t = 0 is not the labelled one.
     """
     data = member.data
-    lines = subset(pairs_of()(member), run.pick(1000, 50), member.seed)
+    lines = subset(pairs_of()(member), number, member.seed)
     models = [member.trained.model(epoch) for epoch in epochs]
     columns = intervals(run, models, [lines] * len(models), f"{data.name}, {member.labels} labels, in training")
     labelled = data.y_train[lines.index[:, 0]].numpy()

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
+from tqdm import tqdm
 
 from relu_regions.experiments.data import Dataset, load
+from relu_regions.experiments.modules import FittedModule, fit
 from relu_regions.experiments.results import Run
 from relu_regions.experiments.training import TrainedNetwork, TrainingConfig, train
 
@@ -30,20 +33,26 @@ class Setup:
         data: "mnist", "cifar10" or "two_moons"; a quick run has digits in place of images.
         factor: pixels are means of blocks of factor × factor.
         standardised: pixels shifted and scaled to mean 0 and variance 1, in place of [0, 1].
-        hidden: widths of the hidden layers.
-        training: further attributes of `TrainingConfig`.
+        architecture: "mlp", or one of `relu_regions.experiments.modules`, whose samples keep the shape of images.
+        hidden: widths of the hidden layers of "mlp".
+        training: further attributes of `TrainingConfig`, or arguments of `relu_regions.experiments.modules.fit`.
     """
 
     data: str = "mnist"
     factor: int = 1
     standardised: bool = False
+    architecture: str = "mlp"
     hidden: tuple[int, ...] = (128, 128, 128)
     training: dict[str, Any] = field(default_factory=dict)
 
-    def config(self, widths: tuple[int, ...], run: Run) -> TrainingConfig:
-        """How to train networks of these widths."""
+    def options(self, run: Run) -> dict[str, Any]:
+        """How to train."""
         chosen = {"momentum": 0.9, "batch_size": 32, "target_loss": 0.01, "max_epochs": run.pick(3000, 150)}
-        return TrainingConfig(widths, **{**chosen, **self.training})
+        return {**chosen, **self.training}
+
+    def config(self, widths: tuple[int, ...], run: Run) -> TrainingConfig:
+        """How to train multilayer perceptrons of these widths."""
+        return TrainingConfig(widths, **self.options(run))
 
     def with_training(self, **changed: Any) -> Setup:
         """The same with another training."""
@@ -57,14 +66,14 @@ class Member:
     Attributes:
         seed: of its samples, labels, first weights and order.
         labels: whether it was trained on real or random labels.
-        data: the samples it was trained on, as vectors, with the labels it was trained on.
+        data: the samples it was trained on, with the labels it was trained on.
         trained: the network.
     """
 
     seed: int
     labels: Labels
     data: Dataset
-    trained: TrainedNetwork
+    trained: TrainedNetwork | FittedModule
 
     def summary(self) -> dict[str, Any]:
         """How training ended, and the share of validation samples classified correctly."""
@@ -79,33 +88,58 @@ class Member:
 
 
 def samples(run: Run, setup: Setup, seed: int) -> Dataset:
-    """The samples of a seed: 100 of each class for training (paper, section 4.1), as vectors."""
+    """The samples of a seed: 100 of each class for training (paper, section 4.1); as vectors for "mlp"."""
     if setup.data == "two_moons":
         return load("two_moons", seed=seed)
     data = load("digits") if run.quick else load(setup.data, run.data)
     data = data.per_class(run.pick(100, 10), seed=seed).downsampled(setup.factor)
-    return (data.standardised() if setup.standardised else data).flattened()
+    data = data.standardised() if setup.standardised else data
+    return data.flattened() if setup.architecture == "mlp" else data
 
 
-def networks(run: Run, setup: Setup) -> dict[Labels, list[Member]]:
-    """The networks of a setting, trained together, or read from the cache of the run."""
+def networks(run: Run, setup: Setup, kinds: Sequence[Labels] = LABELS) -> dict[Labels, list[Member]]:
+    """The networks of a setting for kinds of labels, trained together, or read from the cache of the run."""
     seeds = list(range(run.seeds))
     real = [samples(run, setup, seed) for seed in seeds]
-    data = [*real, *(given.permuted_labels(seed) for seed, given in zip(seeds, real))]
+    data = [
+        given if labels == "real" else given.permuted_labels(seed)
+        for labels in kinds
+        for seed, given in zip(seeds, real)
+    ]
+    train_all = _perceptrons if setup.architecture == "mlp" else _modules
+    trained: Sequence[TrainedNetwork | FittedModule] = train_all(run, setup, data, seeds * len(kinds))
+    of_kind = [labels for labels in kinds for _ in seeds]
+    members = [Member(*parts) for parts in zip(seeds * len(kinds), of_kind, data, trained)]
+    return {labels: [member for member in members if member.labels == labels] for labels in kinds}
+
+
+def _perceptrons(run: Run, setup: Setup, data: Sequence[Dataset], seeds: Sequence[int]) -> list[TrainedNetwork]:
     hidden = tuple(min(width, run.pick(width, 32)) for width in setup.hidden)
     config = setup.config((data[0].x_train.shape[1], *hidden, data[0].classes), run)
-    trained = train(
+    return train(
         torch.stack([given.x_train for given in data]),
         torch.stack([given.y_train for given in data]),
-        seeds * 2,
+        seeds,
         config,
         cache_dir=run.cache / "networks",
         save_every=10.0,
         progress=run.progress,
     )
-    kinds = [labels for labels in LABELS for _ in seeds]
-    members = [Member(*parts) for parts in zip(seeds * 2, kinds, data, trained)]
-    return {labels: [member for member in members if member.labels == labels] for labels in LABELS}
+
+
+def _modules(run: Run, setup: Setup, data: Sequence[Dataset], seeds: Sequence[int]) -> list[FittedModule]:
+    options = setup.options(run)
+    with tqdm(
+        total=len(data),
+        desc=setup.architecture,
+        unit="network",
+        disable=None if run.progress is None else not run.progress,
+    ) as bar:
+        fitted = []
+        for given, seed in zip(data, seeds):
+            fitted.append(fit(setup.architecture, given, seed, cache_dir=run.cache / "networks", **options))
+            bar.update()
+    return fitted
 
 
 def accuracy(model: nn.Module, x: Tensor, labels: Tensor) -> float:

@@ -38,6 +38,10 @@ EXPERIMENTS = {
     "figure7": Experiment("pairwise intervals on CIFAR-10", ("cifar10",)),
     "figure8": Experiment("pairwise intervals on two moons", ()),
     "figure9": Experiment("mean interval and accuracy during training", ("mnist", "cifar10")),
+    "beyond_pooling": Experiment("max pooling and maxout", ("mnist", "cifar10")),
+    "beyond_regularisation": Experiment("regularisation and architecture against the mean interval"),
+    "beyond_breakpoints": Experiment("breakpoints against width, depth and training"),
+    "beyond_prediction": Experiment("intervals, margins and norms as predictors of validation accuracy"),
 }
 
 

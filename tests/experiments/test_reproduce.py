@@ -32,7 +32,7 @@ def quick(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_every_experiment_writes_numbers_and_pictures(quick: Path) -> None:
     for name in EXPERIMENTS:
         result = read_json(quick / f"{name}.json")
-        assert result["figure"] == name and result["quick"] and result["seeds"] == 2
+        assert result["figure"] == name and result["quick"] and result["seeds"] in (1, 2)
         assert (quick / f"{name}.png").read_bytes().startswith(b"\x89PNG")
         assert "<svg" in (quick / f"{name}.svg").read_text()[:1000]
     assert not list(quick.rglob("*.partial"))
