@@ -83,9 +83,7 @@ def midlines_of(*classes: int) -> Family:
 def measure(run: Run, panel: Panel, kinds: Sequence[Labels] = LABELS) -> Measured:
     """Trains a panel's networks and computes their intervals, exactly."""
     members = networks(run, panel.setup, kinds)
-    number = (
-        run.pick(panel.number or 0, 200 if panel.number is None or panel.number > 200 else panel.number // 10) or None
-    )
+    number = _number(run, panel)
     everyone = [member for labels in kinds for member in members[labels]]
     lines = [subset(panel.family(member), number, member.seed) for member in everyone]
     columns = intervals(run, [member.trained.model() for member in everyone], lines, f"intervals, {panel.name}")
@@ -97,6 +95,13 @@ def measure(run: Run, panel: Panel, kinds: Sequence[Labels] = LABELS) -> Measure
         {labels: lines[own] for labels, own in of_kind.items()},
         {labels: columns[own] for labels, own in of_kind.items()},
     )
+
+
+def _number(run: Run, panel: Panel) -> int | None:
+    """Of lines of each network; a tenth in a quick run, and at most 200."""
+    if not run.quick:
+        return panel.number
+    return 200 if panel.number is None else min(200, panel.number // 10)
 
 
 def summarise(measured: Measured) -> Numbers:
