@@ -152,6 +152,47 @@ def test_a_tie_of_classes_behind_a_clip_does_not_end_an_interval() -> None:
         assert (interval.label_lo[number], interval.label_hi[number]) == (true.label_lo, true.label_hi)
 
 
+def two_units_that_bend_close_by(weight: list[list[float]], bias: list[float], second: list[float]) -> Case:
+    """1-2-2 on the line itself; the second hidden unit of the first layer is ``second[0] t + second[1]``."""
+    relu = ("knots", [0.0], [0.0, 1.0], [0.0, 0.0])
+    first = ("affine", [[1.0], second[:1]], [0.0, second[1]])
+    last = ("affine", [[1.0, -1.0], [0.0, 0.0]], [0.0, 0.1])
+    return Case([first, relu, ("affine", weight, bias), relu, last], [0.0], [1.0], -1.0, 2.0)
+
+
+@pytest.mark.parametrize(
+    ("case", "alone", "true"),
+    [
+        (
+            two_units_that_bend_close_by(
+                [[0.9, -0.8], [6.3, -5.6000000000000005]], [-0.4, -2.8000000000000003], [-0.3, -0.9]
+            ),
+            [[0], [1], [0]],
+            [[0], [0], [1]],
+        ),
+        (
+            two_units_that_bend_close_by([[0.9, -0.5], [0.27, -0.15]], [0.2, 0.06], [-0.2, 0.9]),
+            [[0], [0, 1]],
+            [[0], [1], [0]],
+        ),
+    ],
+    ids=["swapped", "merged"],
+)
+def test_where_float64_alone_is_wrong(case: Case, alone: list[list[int]], true: list[list[int]]) -> None:
+    """Found by search; docs/exactness.md shows them."""
+    x, d = (torch.tensor([numbers], dtype=torch.float64) for numbers in (case.x, case.d))
+    network = network_of(case.layers, 1)
+
+    def units(paths: rr.Paths) -> list[list[int]]:
+        flips = paths[0].flips
+        return [flips.unit[flips.row == number].tolist() for number in range(1, len(paths[0]))]
+
+    assert units(rr.walk(network, x, d, (-1, 2), resolve="never")) == alone
+    paths = rr.walk(network, x, d, (-1, 2))
+    assert units(paths) == true and paths.settled.all() and paths.certain.all()
+    assert_true(paths, case)
+
+
 def test_ordinary_networks_need_no_settling() -> None:
     torch.manual_seed(0)
     model = mlp(64, 64, 64, 10).eval()
@@ -173,7 +214,7 @@ def test_cuts_raise_no_doubt() -> None:
     assert torch.allclose(intervals[0].hi, intervals[1].hi, rtol=1e-12) and intervals[1].certain.all()
 
 
-@pytest.mark.parametrize("width", [16, 48])
+@pytest.mark.parametrize("width", [16, 48, 128])
 def test_a_bias_free_network_has_one_breakpoint_on_a_line_through_the_origin(width: int) -> None:
     torch.manual_seed(width)
     model = mlp(5, width, width, width, 3, bias=False).double().eval()
@@ -182,6 +223,18 @@ def test_a_bias_free_network_has_one_breakpoint_on_a_line_through_the_origin(wid
     assert paths.settled.all()
     assert paths.breakpoint_counts.tolist() == [1] * 4
     assert paths.t[1::3].tolist() == [1.0] * 4
+
+
+@pytest.mark.parametrize("bias", [0.1, -0.7, 1e-9, 123.456])
+def test_biases_one_float_apart_make_two_breakpoints(bias: float) -> None:
+    model = nn.Sequential(nn.Linear(1, 2), nn.ReLU(), nn.Linear(2, 2)).double().eval()
+    with torch.no_grad():
+        model[0].weight.fill_(0.3)
+        model[0].bias.copy_(torch.tensor([bias, math.nextafter(bias, math.inf)], dtype=torch.float64))
+    zero, one = torch.zeros(1, 1, dtype=torch.float64), torch.ones(1, 1, dtype=torch.float64)
+    paths = rr.walk(model, zero, one, (-math.inf, math.inf))
+    assert paths.certain.all() and paths.breakpoint_counts.tolist() == [2]
+    assert paths.flips.unit.tolist() == [1, 0]
 
 
 def test_a_mixed_batch_keeps_its_order() -> None:
