@@ -15,24 +15,16 @@ process holds at its peak beyond what it held just before.
 
 from __future__ import annotations
 
-import argparse
-import json
-import os
-import platform
 import statistics
 import sys
-import threading
-import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from multiprocessing import get_context
-from pathlib import Path
-from types import TracebackType
 from typing import Any
 
-import psutil
 import torch
+from measuring import Seconds, machine, parser, peak_memory, quotient, timed, write_json
 from torch import Tensor, nn
 
 import relu_regions as rr
@@ -177,32 +169,6 @@ QUICK_CASES = [
 # ---------------------------------------------------------------- measuring
 
 
-class PeakMemory:
-    """The largest growth of this process's memory while the context lasts, by asking every few milliseconds."""
-
-    def __init__(self) -> None:
-        self.bytes = 0
-
-    def __enter__(self) -> PeakMemory:
-        process = psutil.Process()
-        before = process.memory_info().rss
-        self._done = threading.Event()
-
-        def watch() -> None:
-            while not self._done.wait(0.005):
-                self.bytes = max(self.bytes, process.memory_info().rss - before)
-
-        self._watcher = threading.Thread(target=watch, daemon=True)
-        self._watcher.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._done.set()
-        self._watcher.join()
-
-
 def prepared(case: Case, options: Options) -> tuple[nn.Module, rr.Network, Tensor, Tensor]:
     """The model, its reading and its line, with everything loaded and compiled that the first call would load."""
     torch.set_num_threads(options.threads)
@@ -215,13 +181,6 @@ def prepared(case: Case, options: Options) -> tuple[nn.Module, rr.Network, Tenso
     return model, network, x, d
 
 
-def timed(function: Callable[[], Any]) -> tuple[float, Any]:
-    """Seconds, and the result."""
-    start = time.perf_counter()
-    result = function()
-    return time.perf_counter() - start, result
-
-
 def forward(model: nn.Module, x: Tensor, d: Tensor, t: Tensor, batch: int = 32) -> Tensor:
     """The model's own logits at points of a line."""
     with torch.no_grad():
@@ -231,7 +190,7 @@ def forward(model: nn.Module, x: Tensor, d: Tensor, t: Tensor, batch: int = 32) 
 def best_batch(model: nn.Module, x: Tensor, d: Tensor) -> int:
     """The size of batch with which the forward pass is fastest."""
     t = torch.zeros(64, dtype=torch.float64)
-    return min((2, 4, 8, 16, 32, 64), key=lambda batch: timed(lambda: forward(model, x, d, t, batch))[0])
+    return min((2, 4, 8, 16, 32, 64), key=lambda batch: timed(lambda: forward(model, x, d, t, batch)).wall)
 
 
 def measure_walk(case: Case, options: Options) -> dict[str, Any]:
@@ -241,25 +200,28 @@ def measure_walk(case: Case, options: Options) -> dict[str, Any]:
     def walk() -> rr.Paths:
         return rr.walk(network, x, d, (0, case.reach), resolve=options.resolve, memory_budget=case.budget)
 
-    with PeakMemory() as peak:
-        path = walk()[0]
+    found: list[rr.Paths] = []
+    peak = peak_memory(lambda: found.append(walk()))
+    path = found[0][0]
     batch = best_batch(model, x, d)
-    rounds = []
+    expected = forward(model, x, d, path.breakpoints, batch)
+    times, forward_times = [], []
     for _ in range(options.rounds):
-        seconds, _ = timed(walk)
-        forward_seconds, expected = timed(lambda: forward(model, x, d, path.breakpoints, batch))
-        rounds.append((seconds, forward_seconds))
+        times.append(timed(walk))
+        forward_times.append(timed(lambda: forward(model, x, d, path.breakpoints, batch)))
     error = float((path.outputs[1:-1] - expected).abs().max() / expected.abs().max())
     if not error <= AGREEMENT:
         raise SystemExit(f"{case.name}: the walk differs from the forward pass by {error:.2g}")
     return {
         "units": network.units,
         "breakpoints": len(path.breakpoints),
-        "walk_seconds": statistics.median(seconds for seconds, _ in rounds),
-        "forward_seconds": statistics.median(seconds for _, seconds in rounds),
+        "certain": bool(found[0].certain.all()),
+        "walk_seconds": statistics.median(seconds.wall for seconds in times),
+        "forward_seconds": statistics.median(seconds.wall for seconds in forward_times),
         "forward_batch": batch,
-        "ratio": statistics.median(seconds / others for seconds, others in rounds),
-        "peak_bytes": peak.bytes,
+        "ratio": quotient([seconds.cpu for seconds in times], [seconds.cpu for seconds in forward_times]),
+        "ratio_on_the_clock": quotient([s.wall for s in times], [s.wall for s in forward_times]),
+        "peak_bytes": peak,
         "largest_relative_difference": error,
     }
 
@@ -267,12 +229,15 @@ def measure_walk(case: Case, options: Options) -> dict[str, Any]:
 def measure_interval(case: Case, options: Options) -> dict[str, Any]:
     """The generalization interval on both sides, and the forward pass just inside and just beyond its ends."""
     model, network, x, d = prepared(case, options)
-    with PeakMemory() as peak:
-        seconds, found = timed(
-            lambda: rr.exact_interval(
-                network, x, d, (-case.far, case.far), memory_budget=case.budget, resolve=options.resolve
-            )
-        )
+    results: list[rr.Interval] = []
+    taken: list[Seconds] = []
+    reach = (-case.far, case.far)
+
+    def search() -> None:
+        results.append(rr.exact_interval(network, x, d, reach, memory_budget=case.budget, resolve=options.resolve))
+
+    peak = peak_memory(lambda: taken.append(timed(search)))
+    found = results[0]
     ends = torch.cat([found.lo, found.hi])
     around = forward(model, x, d, torch.cat([ends * (1 - 1e-9), ends * (1 + 1e-9)])).argmax(1)
     changes = torch.cat([found.label_lo, found.label_hi])
@@ -280,8 +245,8 @@ def measure_interval(case: Case, options: Options) -> dict[str, Any]:
         raise SystemExit(f"{case.name}: the model's class does not change where the interval ends")
     return {
         "interval": [found.lo.item(), found.hi.item()],
-        "interval_seconds": seconds,
-        "interval_peak_bytes": peak.bytes,
+        "interval_seconds": taken[0].wall,
+        "interval_peak_bytes": peak,
     }
 
 
@@ -289,16 +254,15 @@ def measure_memory(case: Case, options: Options, times: int) -> dict[str, Any]:
     """A walk along a segment so many times as long, on a budget that the shortest one nearly fills."""
     _, network, x, d = prepared(case, options)
     reach, budget = case.reach / 4 * times, case.budget // 4
-    with PeakMemory() as peak:
-        seconds, paths = timed(
-            lambda: rr.walk(network, x, d, (0, reach), memory_budget=budget, resolve=options.resolve)
-        )
+    found: list[rr.Paths] = []
+    peak = peak_memory(
+        lambda: found.append(rr.walk(network, x, d, (0, reach), memory_budget=budget, resolve=options.resolve))
+    )
     return {
         "times": times,
         "budget": budget,
-        "breakpoints": int(paths.breakpoint_counts),
-        "seconds": seconds,
-        "peak_bytes": peak.bytes,
+        "breakpoints": int(found[0].breakpoint_counts),
+        "peak_bytes": peak,
     }
 
 
@@ -329,7 +293,9 @@ def mebibytes(size: int) -> str:
 
 def print_tables(results: Sequence[dict[str, Any]]) -> None:
     """Print the two tables."""
-    print("| network | units | breakpoints | walk | forward at these | ratio | peak | exact_interval | its peak |")
+    print(
+        "| network | units | breakpoints | walk | forward at these | ratio (processor time) | peak | exact_interval | its peak |"
+    )
     print("| --- | --- | --- | --- | --- | --- | --- | --- | --- |")
     for r in results:
         print(
@@ -338,64 +304,47 @@ def print_tables(results: Sequence[dict[str, Any]]) -> None:
             f"| [{r['interval'][0]:.3g}, {r['interval'][1]:.3g}] in {r['interval_seconds']:.2f} s "
             f"| {mebibytes(r['interval_peak_bytes'])} |"
         )
-    print("\n| network, budget | segment | breakpoints | walk | peak |")
-    print("| --- | --- | --- | --- | --- |")
+    print("\n| network, budget | segment | breakpoints | peak |")
+    print("| --- | --- | --- | --- |")
     for r in results:
         for m in r["memory"]:
             print(
                 f"| {r['name']}, {mebibytes(m['budget'])} | ×{m['times']} | {m['breakpoints']:,} "
-                f"| {m['seconds']:.2f} s | {mebibytes(m['peak_bytes'])} |"
+                f"| {mebibytes(m['peak_bytes'])} |"
             )
-
-
-def machine(threads: int) -> str:
-    """What the figures were measured on."""
-    name = platform.processor() or platform.machine()
-    if Path("/proc/cpuinfo").exists():
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        name = next((line.partition(": ")[2] for line in lines if line.startswith("model name")), name)
-    return f"{name}, {threads} of {os.cpu_count()} cores, torch {torch.__version__}"
-
-
-def write_json(report: dict[str, Any], path: Path) -> None:
-    """Write to a temporary name that then gets its own."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        temporary.write_text(json.dumps(report, indent=1) + "\n")
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the benchmark."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument(
-        "--quick", action="store_true", help="small networks, all in this process: a check that it runs"
-    )
-    parser.add_argument(
+    options_of = parser(__doc__, "architectures")
+    options_of.add_argument(
         "--wide", action="store_true", help="64 channels in the first layer, as a ResNet-18 has: minutes"
     )
-    parser.add_argument("--only", choices=("vgg", "resnet18"), help="one network alone")
-    parser.add_argument("--threads", type=int, default=2, help="of torch (default 2)")
-    parser.add_argument("--rounds", type=int, help="times that walk and forward pass are timed (default 3; quick 1)")
-    parser.add_argument(
+    options_of.add_argument("--only", choices=("vgg", "resnet18"), help="one network alone")
+    options_of.add_argument("--threads", type=int, default=2, help="of torch (default 2)")
+    options_of.add_argument(
+        "--rounds", type=int, help="times that walk and forward pass are timed (default 3; quick 1)"
+    )
+    options_of.add_argument(
         "--resolve",
         choices=("never", "auto"),
         default="never",
         help="never: the float64 walk alone (default); auto: with bounds of its rounding",
     )
-    parser.add_argument("--out", type=Path, default=Path("results/architectures.json"), help="where to write the JSON")
-    options = parser.parse_args(arguments)
+    options = options_of.parse_args(arguments)
     chosen = Options(options.threads, options.rounds or (1 if options.quick else 3), options.resolve)
     cases = QUICK_CASES if options.quick else WIDE_CASES if options.wide else CASES
     cases = [case for case in cases if options.only in (None, case.architecture)]
-    print(f"{machine(options.threads)}; float64, resolve={options.resolve!r}\n")
-    results = [measured(case, chosen, fresh=not options.quick) for case in cases]
+    threads = torch.get_num_threads()
+    torch.set_num_threads(options.threads)
+    name = machine()
+    print(f"{name}; float64, resolve={options.resolve!r}\n")
+    try:
+        results = [measured(case, chosen, fresh=not options.quick) for case in cases]
+    finally:
+        torch.set_num_threads(threads)
     print_tables(results)
-    write_json({"machine": machine(options.threads), "resolve": options.resolve, "networks": results}, options.out)
-    print(f"\nAll figures: {options.out}")
+    write_json({"machine": name, "resolve": options.resolve, "networks": results}, options.out)
     return 0
 
 

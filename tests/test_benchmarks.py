@@ -12,6 +12,7 @@ BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 # What each writes for every network, setting or method that it measures.
 EXPECTED = {
     "agreement": "networks",
+    "architectures": "networks",
     "certified": "certificates",
     "exact_vs_sampled": "networks",
     "floor": "networks",
@@ -26,7 +27,7 @@ def beside_the_scripts(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_every_benchmark_is_expected_here() -> None:
-    assert {path.stem for path in BENCHMARKS.glob("*.py")} == {*EXPECTED, "architectures", "measuring", "verify_norm_bounds"}
+    assert {path.stem for path in BENCHMARKS.glob("*.py")} == {*EXPECTED, "measuring", "verify_norm_bounds"}
 
 
 @pytest.mark.parametrize("name", EXPECTED)
