@@ -20,6 +20,7 @@ import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
+from functools import cache
 from multiprocessing import get_context
 from typing import Any
 
@@ -157,8 +158,8 @@ CASES = [
     Case("ResNet-18-like, width 8", "resnet18", 8, 0.02, 1.0, 256 * MEBIBYTE),
 ]
 WIDE_CASES = [
-    Case("VGG-like, width 64", "vgg", 64, 0.004, 0.005, 512 * MEBIBYTE),
-    Case("ResNet-18, width 64", "resnet18", 64, 0.001, 0.003, 512 * MEBIBYTE),
+    Case("VGG-like, width 64", "vgg", 64, 0.001, 0.002, 512 * MEBIBYTE),
+    Case("ResNet-18, width 64", "resnet18", 64, 0.0004, 0.002, 512 * MEBIBYTE),
 ]
 QUICK_CASES = [
     Case("VGG-like, width 2", "vgg", 2, 0.008, 0.02, 16 * MEBIBYTE),
@@ -169,6 +170,7 @@ QUICK_CASES = [
 # ---------------------------------------------------------------- measuring
 
 
+@cache
 def prepared(case: Case, options: Options) -> tuple[nn.Module, rr.Network, Tensor, Tensor]:
     """The model, its reading and its line, with everything loaded and compiled that the first call would load."""
     torch.set_num_threads(options.threads)
@@ -189,8 +191,8 @@ def forward(model: nn.Module, x: Tensor, d: Tensor, t: Tensor, batch: int = 32) 
 
 def best_batch(model: nn.Module, x: Tensor, d: Tensor) -> int:
     """The size of batch with which the forward pass is fastest."""
-    t = torch.zeros(64, dtype=torch.float64)
-    return min((2, 4, 8, 16, 32, 64), key=lambda batch: timed(lambda: forward(model, x, d, t, batch)).wall)
+    t = torch.zeros(32, dtype=torch.float64)
+    return min((1, 2, 4, 8, 16, 32), key=lambda batch: timed(lambda: forward(model, x, d, t, batch)).wall)
 
 
 def measure_walk(case: Case, options: Options) -> dict[str, Any]:
@@ -321,7 +323,7 @@ def main(arguments: list[str] | None = None) -> int:
         "--wide", action="store_true", help="64 channels in the first layer, as a ResNet-18 has: minutes"
     )
     options_of.add_argument("--only", choices=("vgg", "resnet18"), help="one network alone")
-    options_of.add_argument("--threads", type=int, default=2, help="of torch (default 2)")
+    options_of.add_argument("--threads", type=int, default=min(2, torch.get_num_threads()), help="of torch (default 2)")
     options_of.add_argument(
         "--rounds", type=int, help="times that walk and forward pass are timed (default 3; quick 1)"
     )
