@@ -17,24 +17,25 @@ __all__ = ["reproduce"]
 
 NAME = "beyond_pooling"
 
-# A line through the convolutional network has thousands of breakpoints: fewer lines and seeds than elsewhere.
+# A line through the convolutional network has thousands of breakpoints: fewer lines and seeds than elsewhere, and
+# mean intervals in training, which are averages, are not settled in rational arithmetic.
 PANELS = (
-    Panel("cnn_mnist", "convolutions and max pooling", Setup("mnist", architecture="cnn"), pairs_of(), 200),
-    Panel("cnn_cifar10", "convolutions and max pooling", Setup("cifar10", architecture="cnn"), pairs_of(), 200),
+    Panel("cnn_mnist", "convolutions and max pooling", Setup("mnist", architecture="cnn"), pairs_of(), 40),
+    Panel("cnn_cifar10", "convolutions and max pooling", Setup("cifar10", architecture="cnn"), pairs_of(), 40),
     Panel("maxout_mnist", "maxout, 64-64 units of 2 pieces", Setup("mnist", architecture="maxout"), pairs_of(), 2000),
 )
-EPOCHS = (0, 1, 2, 3, 4, 6, 8, 11, 16, 23, 32)
+EPOCHS = (0, 1, 2, 4, 8, 16)
 
 
 def reproduce(run: Run) -> Numbers:
     """Computes the figure, writes its JSON and pictures; those of the training are ``beyond_pooling_training``."""
-    few = replace(run, seeds=min(run.seeds, 3))
+    few = replace(run, seeds=min(run.seeds, 2))
     title = "Beyond the paper: pairwise intervals with max pooling and maxout"
     return density_figure(few, NAME, title, PANELS, lambda _: {"training": _training(few)})
 
 
 def _training(run: Run) -> list[Numbers]:
-    epochs = EPOCHS[: run.pick(len(EPOCHS), 6)]
+    epochs = EPOCHS[: run.pick(len(EPOCHS), 5)]
     panels = []
     for panel in PANELS:
         # Plain SGD, as in figure 9, but for the momentum that a quick run needs.
@@ -42,9 +43,9 @@ def _training(run: Run) -> list[Numbers]:
             momentum=0.9 if run.quick else 0.0, target_loss=1e-12, max_epochs=epochs[-1], checkpoints=epochs
         )
         members = networks(run, setup)
-        number = run.pick(min(panel.number or 400, 400) // 5, 20)
+        number = run.pick(20 if setup.architecture == "cnn" else 200, 10)
         for labels in LABELS[:1]:
-            followed = [follow(run, member, epochs, number) for member in members[labels]]
+            followed = [follow(run, member, epochs, number, "never") for member in members[labels]]
             data = members[labels][0].data.name
             panels.append(
                 {"data": panel.name, "samples": data, "labels": labels, **correlation_panel(epochs, followed)}

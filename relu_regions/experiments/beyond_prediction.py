@@ -94,7 +94,7 @@ def _row(run: Run, data: Dataset, hidden: tuple[int, ...], training: str, noise:
     labels = noisy(data, noise, 0)
     config = Setup("mnist", training=TRAINING[training]).config((data.x_train.shape[1], *hidden, data.classes), run)
     (trained,) = train(data.x_train, labels, [0], config, cache_dir=run.cache / "networks", progress=run.progress)
-    lines = subset(pairs(data.x_train, labels), run.pick(2000, 100), 0)
+    lines = subset(pairs(data.x_train, labels), run.pick(500, 100), 0)
     (columns,) = intervals(run, [trained.model()], [lines], "pairs")
     return {
         "hidden": f"{len(hidden)}×{hidden[0]}",

@@ -46,7 +46,7 @@ def reproduce(run: Run) -> Numbers:
 
 
 def _row(run: Run, name: str, setup: Setup) -> Numbers:
-    number = 100 if setup.architecture == "cnn" else 2000
+    number = 40 if setup.architecture == "cnn" else 500
     measured = measure(run, Panel("regularisation", name, setup, pairs_of(), number), ("real",))
     members = [member.summary() for member in measured.members["real"]]
     seeds = [

@@ -13,6 +13,7 @@ from relu_regions.experiments.networks import LABELS, TITLES, Member, Setup, acc
 from relu_regions.experiments.pictures import band, new_figure
 from relu_regions.experiments.results import Run, write_figure, write_json
 from relu_regions.experiments.statistics import Numbers, correlations, estimate
+from relu_regions.settling import Resolve
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
@@ -26,7 +27,7 @@ MEASURES = ("mean_interval", "mean_interval_of_right_class")
 
 def reproduce(run: Run) -> Numbers:
     """Computes the figure, writes its JSON and pictures."""
-    epochs = run.pick(128, 40)
+    epochs = run.pick(64, 40)
     kept = tuple(sorted({0, *(round(2 ** (step / 2)) for step in range(20))} & set(range(epochs + 1))))
     # Without momentum there is more to see between the first epochs; the few samples of a quick run need it.
     training = {"momentum": 0.9 if run.quick else 0.0, "target_loss": 1e-12, "max_epochs": epochs, "checkpoints": kept}
@@ -50,7 +51,9 @@ def reproduce(run: Run) -> Numbers:
     return result
 
 
-def follow(run: Run, member: Member, epochs: Sequence[int], number: int) -> dict[str, list[float]]:
+def follow(
+    run: Run, member: Member, epochs: Sequence[int], number: int, resolve: Resolve = "auto"
+) -> dict[str, list[float]]:
     """Accuracies, and mean intervals of so many pairs, of one network after epochs of its training.
 
     The class of an interval is what the network says at t = 0, right or wrong: an untrained network that says the same
@@ -59,7 +62,9 @@ def follow(run: Run, member: Member, epochs: Sequence[int], number: int) -> dict
     data = member.data
     lines = subset(pairs_of()(member), number, member.seed)
     models = [member.trained.model(epoch) for epoch in epochs]
-    columns = intervals(run, models, [lines] * len(models), f"{data.name}, {member.labels} labels, in training")
+    columns = intervals(
+        run, models, [lines] * len(models), f"{data.name}, {member.labels} labels, in training", resolve=resolve
+    )
     labelled = data.y_train[lines.index[:, 0]].numpy()
     return {
         "training_accuracy": [accuracy(model, data.x_train, data.y_train) for model in models],

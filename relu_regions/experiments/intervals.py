@@ -21,6 +21,7 @@ from relu_regions.experiments.results import Run
 from relu_regions.interval import exact_interval
 from relu_regions.network import Network
 from relu_regions.sampling import sampled_interval
+from relu_regions.settling import Resolve
 
 __all__ = ["intervals", "lengths", "subset"]
 
@@ -34,12 +35,18 @@ _KEPT = ("lo", "hi", "label", "certain", "settled")
 
 
 def intervals(
-    run: Run, models: Sequence[nn.Module], lines: Sequence[Lines], what: str, *, num: int | None = None
+    run: Run,
+    models: Sequence[nn.Module],
+    lines: Sequence[Lines],
+    what: str,
+    *,
+    num: int | None = None,
+    resolve: Resolve = "auto",
 ) -> list[Columns]:
     """The generalization intervals of each network along its own lines.
 
-    They are exact, with `exact_interval`'s default: what rounding leaves in doubt is settled in rational arithmetic,
-    and ``certain`` says which intervals are proven.
+    They are exact: by default what rounding leaves in doubt is settled in rational arithmetic, and ``certain`` says
+    which intervals are proven.
 
     Args:
         run: where the cache lies, and whether progress is shown.
@@ -47,6 +54,7 @@ def intervals(
         lines: for each network.
         what: named in the progress bar.
         num: samples of each line, for intervals by sampling (the paper's way) instead of exact ones.
+        resolve: as for `exact_interval`.
 
     Returns:
         For each network ``lo``, ``hi``, ``label`` and, where exact, ``certain`` and ``settled``: (N,) arrays.
@@ -54,7 +62,7 @@ def intervals(
     tasks = [
         (
             place,
-            run.cache / "intervals" / _key(model, of_model, num) / f"{start:08d}.npz",
+            run.cache / "intervals" / _key(model, of_model, num, resolve) / f"{start:08d}.npz",
             of_model[start : start + _CHUNK],
         )
         for place, (model, of_model) in enumerate(zip(models, lines))
@@ -66,7 +74,7 @@ def intervals(
     disable = None if run.progress is None else not run.progress
     with tqdm(total=sum(map(len, lines)), desc=what, unit="line", disable=disable) as bar:
         try:
-            found = pool.map(lambda task: _kept(task[1], read[task[0]], task[2], num), tasks)
+            found = pool.map(lambda task: _kept(task[1], read[task[0]], task[2], num, resolve), tasks)
             for (place, _, chunk), columns in zip(tasks, found):
                 parts[place].append(columns)
                 bar.update(len(chunk))
@@ -89,7 +97,7 @@ def subset(lines: Lines, number: int | None, seed: int) -> Lines:
     return lines[torch.from_numpy(np.sort(chosen))]
 
 
-def _kept(path: Path, network: Network, lines: Lines, num: int | None) -> Columns:
+def _kept(path: Path, network: Network, lines: Lines, num: int | None, resolve: Resolve) -> Columns:
     """A chunk, read if it is there and computed otherwise."""
     if path.exists():
         try:
@@ -99,7 +107,7 @@ def _kept(path: Path, network: Network, lines: Lines, num: int | None) -> Column
             raise ValueError(f"{path} is damaged ({error}): delete it to compute these intervals again") from error
     x, d, t_range = lines.x, lines.d, lines.t_range
     if num is None:
-        found = exact_interval(network, x, d, t_range, memory_budget=_MEMORY)
+        found = exact_interval(network, x, d, t_range, resolve=resolve, memory_budget=_MEMORY)
     else:
         found = sampled_interval(network, x, d, t_range, num=num, memory_budget=_MEMORY, progress=False)
     columns = {name: column for name, column in found.numpy().items() if name in _KEPT}
@@ -108,9 +116,11 @@ def _kept(path: Path, network: Network, lines: Lines, num: int | None) -> Column
     return columns
 
 
-def _key(model: nn.Module, lines: Lines, num: int | None) -> str:
+def _key(model: nn.Module, lines: Lines, num: int | None, resolve: Resolve) -> str:
     """A name for the network, the lines and the method."""
     digest = hashlib.sha256(repr((_VERSION, _CHUNK, num, str(model), lines.t_range)).encode())
+    if resolve != "auto":
+        digest.update(resolve.encode())
     digest.update(repr((lines.x_weights, lines.d_weights, tuple(lines.points.shape))).encode())
     for tensor in (*model.state_dict().values(), lines.points, lines.members):
         digest.update(tensor.detach().cpu().numpy().tobytes())

@@ -82,14 +82,22 @@ def _of_panels(panels: Sequence[Numbers]) -> dict[str, str]:
             ],
         ),
         "intervals": _table(
-            ["lines", "mean length", "never ends", "reaches t = 1", "length < 1", "bump at 1.3", "peaks at"],
+            [
+                "lines",
+                "mean length",
+                "never ends",
+                "reaches t = 1",
+                "length < 1",
+                "bump at 1.3",
+                "peaks (density there)",
+            ],
             [
                 [
                     f"{panel['title']}, {labels} labels",
                     _estimate(panel[labels]["mean"]),
                     *(_percent(panel[labels][key]) for key in ("never_ends", "reaches_1", "below_1")),
                     _estimate(panel[labels]["bump"], 2),
-                    ", ".join(f"{peak['at']:.2f}" for peak in panel[labels]["peaks"][:3]) or "–",
+                    _peaks(panel[labels]),
                 ]
                 for panel, labels in rows
             ],
@@ -112,6 +120,12 @@ def _of_panels(panels: Sequence[Numbers]) -> dict[str, str]:
             ],
         ),
     }
+
+
+def _peaks(found: Numbers) -> str:
+    """Where the density is highest; the kernel density is of the lengths that end, so their share is a factor."""
+    ending = 1 - found["never_ends"][0]
+    return ", ".join(f"{peak['at']:.2f} ({ending * peak['density']:.2f})" for peak in found["peaks"][:3]) or "–"
 
 
 _COMPARED = (
