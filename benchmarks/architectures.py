@@ -154,8 +154,8 @@ class Options:
 
 MEBIBYTE = 1 << 20
 CASES = [
-    Case("VGG-like, width 16", "vgg", 16, 0.04, 1.0, 256 * MEBIBYTE),
-    Case("ResNet-18-like, width 8", "resnet18", 8, 0.02, 1.0, 256 * MEBIBYTE),
+    Case("VGG-like, width 16", "vgg", 16, 0.04, 0.1, 256 * MEBIBYTE),
+    Case("ResNet-18-like, width 8", "resnet18", 8, 0.02, 0.1, 256 * MEBIBYTE),
 ]
 WIDE_CASES = [
     Case("VGG-like, width 64", "vgg", 64, 0.001, 0.002, 512 * MEBIBYTE),
