@@ -33,10 +33,11 @@ def of_lengths(length: Floats, low: Floats, high: Floats, t_range: tuple[float, 
     Returns:
         ``mean``; ``never_ends``, the share of exactly the full length; ``half``, the share that ends on one side only;
         ``reaches_1``, the share with the same class from t = 0 to 1; ``below_1``, the share of length under 1;
-        ``bump``, the density from 1.2 to 1.4 over that from 0.9 to 1.1 and 1.5 to 1.7 (above 1: a bump).
+        ``bump``, the share of length from 1.1 to 1.6, around the paper's bump at 1.3; ``bump_between``, the share of
+        these whose class changes before t = 1.
     """
     ends_low, ends_high = low > t_range[0], high < t_range[1]
-    beside = _density(length, 0.9, 1.1) + _density(length, 1.5, 1.7)
+    bump = (length >= 1.1) & (length < 1.6)
     return {
         "mean": length.mean(),
         "median": np.median(length),
@@ -44,12 +45,9 @@ def of_lengths(length: Floats, low: Floats, high: Floats, t_range: tuple[float, 
         "one_side": (ends_low ^ ends_high).mean(),
         "reaches_1": (high >= 1).mean(),
         "below_1": (length < 1).mean(),
-        "bump": 2 * _density(length, 1.2, 1.4) / beside if beside > 0 else float("nan"),
+        "bump": bump.mean(),
+        "bump_between": (high[bump] < 1).mean() if bump.any() else float("nan"),
     }
-
-
-def _density(length: Floats, low: float, high: float) -> float:
-    return float(((length >= low) & (length < high)).mean() / (high - low))
 
 
 def distances(first: Floats, second: Floats) -> Numbers:

@@ -88,7 +88,8 @@ def _of_panels(panels: Sequence[Numbers]) -> dict[str, str]:
                 "never ends",
                 "reaches t = 1",
                 "length < 1",
-                "bump at 1.3",
+                "length 1.1 to 1.6",
+                "of these, changed before t = 1",
                 "peaks (density there)",
             ],
             [
@@ -96,7 +97,7 @@ def _of_panels(panels: Sequence[Numbers]) -> dict[str, str]:
                     f"{panel['title']}, {labels} labels",
                     _estimate(panel[labels]["mean"]),
                     *(_percent(panel[labels][key]) for key in ("never_ends", "reaches_1", "below_1")),
-                    _estimate(panel[labels]["bump"], 2),
+                    *(_percent(panel[labels][key]) for key in ("bump", "bump_between")),
                     _peaks(panel[labels]),
                 ]
                 for panel, labels in rows
@@ -265,6 +266,7 @@ def _of_training(panels: Sequence[Numbers]) -> dict[str, str]:
         ]
         for panel in panels
         for found in panel["correlations"]
+        if found["from_epoch"] == 0
     ]
     header = ["networks", "correlation with", "of", "epochs", "Pearson", "Spearman"]
     return {"correlations": _table(header, rows)}
