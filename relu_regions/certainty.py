@@ -214,8 +214,8 @@ class Certainty:
         """How far each bend may be from the true one, from a bound of the error of what is 0 there."""
         row = placed.bends.row
         # A rise within its error says nothing; the signs at its ends are in doubt then.
-        relative = torch.maximum(error[row], error[row + 1]) / placed.bends.rise.abs() + 16 * self.unit
-        return Shifts(relative, relative * (points.position[row + 1] - points.position[row]).abs(), size)
+        relative = _of_interval(error)[row] / placed.bends.rise.abs() + 16 * self.unit
+        return Shifts(relative, relative * points.position.diff().abs()[row], size)
 
     def inserted(self, points: Points, name: str, placed: Placement, shifts: Shifts) -> dict[str, Tensor]:
         """All bounds once the new points are there; ``name`` is the value that bends at them."""
@@ -223,7 +223,7 @@ class Certainty:
             # What is interpolated between 0 and another number must not round to 0.
             self._doubt(points, placed.row[torch.minimum(placed.left, placed.right) < math.sqrt(self.tiny)])
         own = torch.zeros_like(placed.left)
-        new = torch.bucketize(placed.bend_row[placed.inside], placed.new_rows)
+        new = (placed.bend_row - placed.bends.row - 1)[placed.inside]
         own = own.scatter_reduce(0, new, shifts.absolute[placed.inside], "amax")
         sizes = {key: largest(value) for key, value in points.values.items() if key != name}
         sizes |= {name: shifts.size, "position": points.position.abs()}
@@ -238,10 +238,8 @@ class Certainty:
         return self.inserted(points, name, placed, Shifts(none, none, largest(points.values[name])))
 
     def _mixed(self, size: Tensor, error: Tensor, placed: Placement) -> Tensor:
-        size = size + error
-        new = torch.maximum(error[placed.row], error[placed.row + 1])
-        new = new + 32 * self.unit * torch.maximum(size[placed.row], size[placed.row + 1])
-        return _spread(error, new, placed)
+        new = _of_interval(error) + 32 * self.unit * _of_interval(size + error)
+        return _spread(error, new[placed.row], placed)
 
     def applied(self, gate: Gate, error: Tensor, outputs: Tensor, placed: Placement, shifts: Shifts) -> Tensor:
         """The bound of a gate's output, from that of its input.
@@ -251,9 +249,8 @@ class Certainty:
             outputs: of the gate at all points.
         """
         if isinstance(gate, Maximum):
-            size = shifts.size
-            made = 128 * self.unit * torch.maximum(size[placed.row], size[placed.row + 1])
-            return error + _spread(torch.zeros_like(size), made, placed)
+            made = 128 * self.unit * _of_interval(shifts.size)[placed.row]
+            return error + _spread(torch.zeros_like(shifts.size), made, placed)
         if gate.is_relu:
             return error
         return gate.sizes.slope * error + 8 * self.unit * (largest(outputs) + gate.sizes.offset)
@@ -303,9 +300,8 @@ class Shifts:
         row, place = placed.bends.row, placed.bends.right
         if len(row) < 2:
             return row[:0]
-        widest = torch.zeros_like(placed.added, dtype=place.dtype).scatter_reduce(0, row, self.relative, "amax")
         shared = placed.bend_row[1:] == placed.bend_row[:-1]
-        close = ~(place[1:] - place[:-1] > 2 * widest[row[1:]]) | shared
+        close = ~(place.diff() > 1.5 * (self.relative[1:] + self.relative[:-1])) | shared
         if same is not None:
             close &= ~(same & shared)
         return row[1:][close & (row[1:] == row[:-1])]
@@ -317,6 +313,11 @@ def beside(error: Tensor) -> Tensor:
     result[1:] = torch.maximum(result[1:], error[:-1])
     result[:-1] = torch.maximum(result[:-1], error[1:])
     return result
+
+
+def _of_interval(numbers: Tensor) -> Tensor:
+    """The larger of the numbers at the two ends of the interval that starts at each row but the last."""
+    return torch.maximum(numbers[1:], numbers[:-1])
 
 
 def _spread(old: Tensor, new: Tensor, placed: Placement) -> Tensor:
