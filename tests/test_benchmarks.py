@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
+import relu_regions as rr
+
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 # What each writes for every network, setting or method that it measures.
 EXPECTED = {
@@ -18,6 +20,7 @@ EXPECTED = {
     "floor": "networks",
     "integrated_gradients": "networks",
     "norms": "methods",
+    "peers": "networks",
     "scaling": "tables",
 }
 # Those that have tests of their own, or take longer than a test should.
@@ -30,7 +33,7 @@ def beside_the_scripts(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_every_benchmark_is_expected_here() -> None:
-    assert {path.stem for path in BENCHMARKS.glob("*.py")} == {*EXPECTED, *OTHERS, "measuring"}
+    assert {path.stem for path in BENCHMARKS.glob("*.py")} == {*EXPECTED, *OTHERS, "gpu", "measuring"}
 
 
 @pytest.mark.parametrize("name", EXPECTED)
@@ -56,3 +59,57 @@ def numbers(report: object) -> list[float]:
     if isinstance(report, list):
         return [number for part in report for number in numbers(part)]
     return [report] if isinstance(report, int | float) else []
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
+def test_without_a_device_nothing_is_measured(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert importlib.import_module("gpu").main(["--quick", "--out", str(tmp_path / "gpu.json")]) == 0
+    assert "No CUDA device" in capsys.readouterr().out
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_the_gpu_script_measures_is_measured_on_a_processor() -> None:
+    measure = importlib.import_module("gpu").measured
+    row = measure("cpu", torch.float64, 3, "never", 1, {"flops": 1e12, "copied": 1e12})
+    assert row["breakpoints"] > 0
+    assert 0 < row["share_of_products"] < 1
+    assert 0 < row["share_of_copying"] < 1
+
+
+@pytest.mark.parametrize(
+    ("found", "missed", "invented", "error"),
+    [
+        ([0.1, 0.5, 0.9], 0, 0, 0.0),
+        ([0.1, 0.9], 1, 0, 0.0),
+        ([0.1, 0.5, 0.5, 0.9], 0, 1, 0.0),
+        ([0.1 + 1e-7, 0.5 - 1e-5, 0.9], 1, 1, 1e-7),
+        ([], 3, 0, 0.0),
+    ],
+)
+def test_breakpoints_are_compared_one_for_one(found: list[float], missed: int, invented: int, error: float) -> None:
+    compare = importlib.import_module("peers").compare
+    assert compare(found, [0.1, 0.5, 0.9], 1e-6) == pytest.approx((missed, invented, error), abs=1e-12)
+
+
+def test_the_products_of_a_walk_are_counted() -> None:
+    measuring = importlib.import_module("measuring")
+    torch.manual_seed(0)
+    paths = rr.walk(measuring.mlp(3, 5, 4, 2).double(), *measuring.between_uniform_points(6, 3), progress=False)
+    points = [number for _, number in measuring.points_of_products(paths)]
+    # Two for each segment, then its ends and x, and at last these and every breakpoint.
+    first = sum(int((path.flips.gate == 0).sum()) for path in paths)
+    assert points == [12, 18 + first, 18 + int(paths.breakpoint_counts.sum())]
+    products = measuring.points_of_products(paths)
+    assert measuring.operations(products) == 2 * (points[0] * 15 + points[1] * 20 + points[2] * 8)
+
+
+def test_parts_of_the_walk_are_put_back() -> None:
+    floor = importlib.import_module("floor")
+    before = [vars(owner)[name] for functions in floor.parts().values() for owner, name in functions]
+    shares = floor.shares(
+        lambda: rr.walk(floor.mlp(3, 5, 2).double(), torch.ones(1, 3), torch.ones(1, 3), progress=False)
+    )
+    assert sum(shares.values()) == pytest.approx(1)
+    assert all(share > 0 for part, share in shares.items() if part != "settling")
+    after = [vars(owner)[name] for functions in floor.parts().values() for owner, name in functions]
+    assert all(one is other for one, other in zip(before, after))
