@@ -78,15 +78,15 @@ class Collected:
         self.flips: list[Flips] = []
         self.count = 0
         gates = lines.network.gates
-        self.first = [self._empty(step.units) for step in gates]
-        self.last = [self._empty(step.units) for step in gates]
+        self.first = [self._empty(step.units, torch.int64) for step in gates]
+        self.last = [self._empty(step.units, torch.int32) for step in gates]
         self.outputs_at_x = lines.x.new_zeros(len(lines), *lines.network.output_shape)
         self.errors: list[Tensor] = []
         self.uncertain = torch.zeros(len(lines), dtype=torch.bool, device=lines.x.device)
         self.begun = torch.zeros(len(lines), dtype=torch.bool, device=lines.x.device)
 
-    def _empty(self, units: int) -> Tensor:
-        return torch.zeros(len(self.lines), units, dtype=torch.int64, device=self.lines.x.device)
+    def _empty(self, units: int, dtype: torch.dtype) -> Tensor:
+        return torch.zeros(len(self.lines), units, dtype=dtype, device=self.lines.x.device)
 
     def add(self, points: Points) -> None:
         """Take in a finished stack."""
@@ -103,7 +103,7 @@ class Collected:
         self.uncertain[segments] |= points.uncertain
         if points.errors:
             self.errors.append(_t_error(points))
-        self.flips.append(replace(points.flips, row=points.flips.row + self.count))
+        self._keep(replace(points.flips, row=points.flips.row + self.count))
         self._join(points)
         self.count += len(points)
 
@@ -116,20 +116,28 @@ class Collected:
             own = follows & (points.opened <= gate)
             segment, unit = (own[:, None] & (self.last[gate][points.segments] != first)).nonzero(as_tuple=True)
             before, after = self.last[gate][points.segments[segment], unit], first[segment, unit]
-            self.flips.append(Flips.of_gate(gate, rows[segment], unit, before, after))
+            self._keep(Flips.of_gate(gate, rows[segment], unit, before, after))
             fresh = ~follows
             self.first[gate][points.segments[fresh]] = first[fresh]
         for gate, last in points.last.items():
-            self.last[gate][points.segments] = last
+            self.last[gate][points.segments] = last.to(torch.int32)
         self.begun[points.segments] = True
+
+    def _keep(self, flips: Flips) -> None:
+        """Keep flips in half the memory until all are put in order: rows alone may need more than 31 bits."""
+        small = (part.to(torch.int32) for part in (flips.gate, flips.unit, flips.before, flips.after))
+        self.flips.append(Flips(flips.row, *small))
 
     def paths(self) -> Paths:
         """Everything in order of segment and t; points where nothing bends are dropped."""
-        lines, device = self.lines, self.lines.x.device
-        segment = torch.cat(self.segment) if self.segment else self.begun.new_zeros(0, dtype=torch.int64)
+        lines, device, bounded = self.lines, self.lines.x.device, bool(self.errors)
+        # Every list is emptied once its parts are one, so that nothing is held twice for longer than that takes.
+        self.last = []
+        segment = _taken(self.segment, self.begun.new_zeros(0, dtype=torch.int64))
         flips = Flips.joined(self.flips) if self.flips else Flips.none(device)
+        self.flips = []
         seam = torch.zeros(self.count, dtype=torch.bool, device=device)
-        seam[torch.cat(self.seams) if self.seams else segment] = True
+        seam[_taken(self.seams, segment)] = True
         # A seam stands twice, as the last row of one stretch and the first of the next: the first row goes.
         order = torch.argsort(segment, stable=True)
         place = torch.empty_like(order)
@@ -146,20 +154,23 @@ class Collected:
         kept &= ~seam
         order = order[kept]
         counts = torch.bincount(segment[kept], minlength=len(lines))
-        values = torch.cat(self.values) if self.values else lines.x.new_zeros(0, *lines.network.output_shape)
+        values = _taken(self.values, lines.x.new_zeros(0, *lines.network.output_shape))[order]
+        del segment, seam, place, at
+        wide = (part.long() for part in (flips.gate, flips.unit, flips.before, flips.after))
+        flips = Flips((kept.cumsum(0) - 1)[flips.row], *wide)
         return Paths(
             network=lines.network,
             x=lines.x,
             d=lines.d,
             offsets=torch.cat([counts.new_zeros(1), counts.cumsum(0)]),
-            position=_gathered(self.position, order, lines.x),
-            weight=_gathered(self.weight, order, lines.x) if self.weight else None,
-            values=values[order],
+            position=_taken(self.position, lines.x.new_zeros(0))[order],
+            weight=_taken(self.weight, lines.x)[order] if self.weight else None,
+            values=values,
             outputs_at_x=self.outputs_at_x,
             first_patterns=tuple(self.first),
-            flips=replace(flips, row=(kept.cumsum(0) - 1)[flips.row]),
-            t_error=_gathered(self.errors, order, lines.x) if self.errors else None,
-            certain=~self.uncertain if self.errors else torch.zeros_like(self.uncertain),
+            flips=flips,
+            t_error=_taken(self.errors, lines.x)[order] if bounded else None,
+            certain=~self.uncertain if bounded else torch.zeros_like(self.uncertain),
             settled=torch.zeros_like(self.uncertain),
         )
 
@@ -180,8 +191,11 @@ def _t_error(points: Points) -> Tensor:
     return torch.where(given, 0.0, torch.where(room > 0, error * (1 + 16 * unit), torch.inf))
 
 
-def _gathered(parts: list[Tensor], order: Tensor, like: Tensor) -> Tensor:
-    return torch.cat(parts)[order] if parts else like.new_zeros(0)
+def _taken(parts: list[Tensor], nothing: Tensor) -> Tensor:
+    """All parts as one, or what stands for none; the list is emptied."""
+    whole = torch.cat(parts) if parts else nothing
+    parts.clear()
+    return whole
 
 
 def with_settled(paths: Paths, segments: list[int], settled: list[Settled]) -> Paths:
