@@ -53,7 +53,7 @@ class Row:
     """What one method took and gave; times are medians over the rounds.
 
     Attributes:
-        seconds: for all segments.
+        seconds: for all segments; on a CPU its cores' time together.
         ratio: median of the times' quotients, this method by exact_interval in the same round.
         mean_error, max_error: distance of an end of an interval from the exact one, over all ends.
         missed_exits: intervals that reach past an exact end, where the class changed and changed back unseen.
@@ -141,7 +141,8 @@ def measured(case: Case, resolutions: tuple[int, ...], rounds: int) -> dict:
     }
     answers = {name: method() for name, method in methods.items()}
     memory = {name: peak_memory(method, device) for name, method in methods.items()}
-    times = {name: [each.wall for each in own] for name, own in in_rounds(methods, rounds, device).items()}
+    taken = in_rounds(methods, rounds, device)
+    times = {name: [each.cpu if device.type == "cpu" else each.wall for each in own] for name, own in taken.items()}
     exact = answers["exact"]
     rows = [
         Row(
