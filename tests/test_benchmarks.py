@@ -23,8 +23,6 @@ EXPECTED = {
     "peers": "networks",
     "scaling": "tables",
 }
-# Those that have tests of their own, or take longer than a test should.
-OTHERS = {"architectures", "verify_norm_bounds"}
 
 
 @pytest.fixture(autouse=True)
@@ -33,7 +31,7 @@ def beside_the_scripts(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_every_benchmark_is_expected_here() -> None:
-    assert {path.stem for path in BENCHMARKS.glob("*.py")} == {*EXPECTED, *OTHERS, "gpu", "measuring"}
+    assert {path.stem for path in BENCHMARKS.glob("*.py")} == {*EXPECTED, "gpu", "measuring", "verify_norm_bounds"}
 
 
 @pytest.mark.parametrize("name", EXPECTED)
