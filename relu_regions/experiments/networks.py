@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -91,10 +93,16 @@ def samples(run: Run, setup: Setup, seed: int) -> Dataset:
     """The samples of a seed: 100 of each class for training (paper, section 4.1); as vectors for "mlp"."""
     if setup.data == "two_moons":
         return load("two_moons", seed=seed)
-    data = load("digits") if run.quick else load(setup.data, run.data)
+    data = _loaded("digits", None) if run.quick else _loaded(setup.data, run.data)
     data = data.per_class(run.pick(100, 10), seed=seed).downsampled(setup.factor)
     data = data.standardised() if setup.standardised else data
     return data.flattened() if setup.architecture == "mlp" else data
+
+
+@lru_cache(maxsize=1)
+def _loaded(name: str, data: Path | None) -> Dataset:
+    """One data set stays in memory: every setting and seed asks for it."""
+    return load(name, data)
 
 
 def networks(run: Run, setup: Setup, kinds: Sequence[Labels] = LABELS) -> dict[Labels, list[Member]]:
