@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from relu_regions.experiments.densities import Panel, density_figure, pairs_of
 from relu_regions.experiments.figure9 import correlation_panel, draw_training, follow
-from relu_regions.experiments.networks import LABELS, Setup, networks
+from relu_regions.experiments.networks import Setup, networks
 from relu_regions.experiments.results import Run, write_figure
 from relu_regions.experiments.statistics import Numbers
 
@@ -20,9 +20,9 @@ NAME = "beyond_pooling"
 # A line through the convolutional network has thousands of breakpoints: fewer lines and seeds than elsewhere, and
 # mean intervals in training, which are averages, are not settled in rational arithmetic.
 PANELS = (
-    Panel("cnn_mnist", "convolutions and max pooling", Setup("mnist", architecture="cnn"), pairs_of(), 40),
-    Panel("cnn_cifar10", "convolutions and max pooling", Setup("cifar10", architecture="cnn"), pairs_of(), 40),
-    Panel("maxout_mnist", "maxout, 64-64 units of 2 pieces", Setup("mnist", architecture="maxout"), pairs_of(), 2000),
+    Panel("cnn_mnist", "convolutions and max pooling", Setup("mnist", architecture="cnn"), pairs_of(), 30),
+    Panel("cnn_cifar10", "convolutions and max pooling", Setup("cifar10", architecture="cnn"), pairs_of(), 30),
+    Panel("maxout_mnist", "maxout, 64-64 units of 2 pieces", Setup("mnist", architecture="maxout"), pairs_of(), 500),
 )
 EPOCHS = (0, 1, 2, 4, 8, 16)
 
@@ -42,14 +42,11 @@ def _training(run: Run) -> list[Numbers]:
         setup = panel.setup.with_training(
             momentum=0.9 if run.quick else 0.0, target_loss=1e-12, max_epochs=epochs[-1], checkpoints=epochs
         )
-        members = networks(run, setup)
+        members = networks(run, setup, ("real",))
         number = run.pick(20 if setup.architecture == "cnn" else 200, 10)
-        for labels in LABELS[:1]:
-            followed = [follow(run, member, epochs, number, "never") for member in members[labels]]
-            data = members[labels][0].data.name
-            panels.append(
-                {"data": panel.name, "samples": data, "labels": labels, **correlation_panel(epochs, followed)}
-            )
+        followed = [follow(run, member, epochs, number, "never") for member in members["real"]]
+        data = members["real"][0].data.name
+        panels.append({"data": panel.name, "samples": data, "labels": "real", **correlation_panel(epochs, followed)})
     title = "Beyond the paper: mean interval and accuracy during training, CNN, CNN, maxout"
     write_figure(draw_training(title, panels), run.out / f"{NAME}_training")
     return panels

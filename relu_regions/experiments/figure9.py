@@ -95,6 +95,8 @@ def draw_training(title: str, panels: Sequence[Numbers]) -> Figure:
     figure, axes = new_figure(-(-len(panels) // 2), 2, title, (5.6, 3.2))
     for ax, panel in zip(axes, panels):
         handles, names = _draw(ax, panel)
+    for ax in axes[len(panels) :]:
+        ax.set_visible(False)
     figure.legend(handles, names, loc="outside lower center", ncols=2, frameon=False, fontsize="small")
     return figure
 
