@@ -109,7 +109,8 @@ def _draw(ax: Axes, panel: Numbers) -> tuple[list[Artist], list[str]]:
     band(ax, epochs, curves["validation_accuracy"], "validation accuracy", "C0")
     ax.set_xscale("symlog", linthresh=1)
     ax.set(xlabel="epoch", ylabel="accuracy", ylim=(0, 1.05), xlim=(0, epochs[-1]))
-    ax.set_title(f"{TITLES[panel['samples']]}, {panel['labels']} labels", fontsize="small")
+    of_what = [TITLES[panel["samples"]], panel.get("architecture"), f"{panel['labels']} labels"]
+    ax.set_title(", ".join(filter(None, of_what)), fontsize="small")
     right = ax.twinx()
     band(right, epochs, curves["mean_interval"], "mean interval", "C1")
     band(right, epochs, curves["mean_interval_of_right_class"], "the same, 0 where the class is wrong", "C3")
