@@ -114,9 +114,7 @@ def _record_exits(points: Points, logits: Tensor, error: Tensor, found: HalfLine
     label = found.label[points.segments][segment][:, None]
     lead = (logits.gather(1, label) - logits).scatter(1, label, torch.inf)
     lost = (lead < 0).any(1).nonzero()[:, 0]
-    # The first lost point of each segment: rows are in order, so writing them backwards leaves the first.
-    first = torch.full_like(points.segments, len(points))
-    first[segment[lost].flip(0)] = lost.flip(0)
+    first = torch.full_like(points.segments, len(points)).scatter_reduce(0, segment[lost], lost, "amin")
     gone = first < len(points)
     close = (lead.abs() <= error[:, None]).any(1) & (torch.arange(len(points), device=counts.device) <= first[segment])
     doubt = points.uncertain.clone()
