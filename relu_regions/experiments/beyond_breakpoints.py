@@ -7,6 +7,8 @@ The constant, for a wide network with Gaussian weights of variance 2 / inputs an
 line are Gaussian processes, and the arc-cosine kernel of ReLU (Cho and Saul, 2009) keeps the angle between two inputs to
 first order. By Rice's formula each unit then bends θ / π times on average, where θ is the angle between the ends of the
 segment as seen from 0. For a first layer this holds at every width.
+
+Counts are of whole segments between two samples; per unit of length they are divided by the Euclidean distance of these.
 """
 
 from __future__ import annotations
@@ -102,13 +104,19 @@ def _breakpoints(model: nn.Module, lines: Lines) -> float:
     return float(paths.breakpoint_counts.double().mean())
 
 
+def _length(lines: Lines) -> float:
+    """The mean Euclidean length of the segments."""
+    return float(lines.d.flatten(1).norm(dim=1).mean())
+
+
 def _at_random(run: Run, hidden: tuple[int, ...]) -> Numbers:
-    counts, angles = [], []
+    counts, angles, lengths = [], [], []
     for member in networks(run, Setup("mnist"))["real"]:
         lines = subset(pairs_of()(member), run.pick(200, 50), member.seed)
         widths = (lines.d.shape[1], *hidden, member.data.classes)
         counts.append(_breakpoints(he_network(widths, member.seed), lines))
         angles.append(float(angle(lines.x, lines.x + lines.d).mean()))
+        lengths.append(_length(lines))
     units = sum(hidden)
     return {
         "hidden": f"{len(hidden)}×{hidden[0]}",
@@ -117,6 +125,7 @@ def _at_random(run: Run, hidden: tuple[int, ...]) -> Numbers:
         "units": units,
         "breakpoints": estimate(counts),
         "per_unit": estimate([count / units for count in counts]),
+        "per_length": estimate([count / length for count, length in zip(counts, lengths)]),
         "theory_per_unit": estimate([of_seed / math.pi for of_seed in angles]),
         "against_theory": estimate([count / units / (of_seed / math.pi) for count, of_seed in zip(counts, angles)]),
     }
@@ -136,14 +145,18 @@ def _in_training(run: Run, hidden: tuple[int, ...]) -> Numbers:
         "samples": TITLES[trained["real"][0].data.name],
     }
     counts: dict[str, list[float]] = {"first weights": [], "real labels": [], "random labels": []}
+    lengths: dict[str, list[float]] = {stage: [] for stage in counts}
     for labels in LABELS:
         for member, real in zip(trained[labels], first):
             lines = subset(pairs_of()(real), run.pick(200, 50), member.seed)
             counts[f"{labels} labels"].append(_breakpoints(member.trained.model(), lines) / units)
+            lengths[f"{labels} labels"].append(_length(lines))
             if labels == "real":
                 counts["first weights"].append(_breakpoints(real.trained.model(0), lines) / units)
+                lengths["first weights"].append(_length(lines))
     for stage, values in counts.items():
-        result[stage] = {"per_unit": estimate(values)}
+        per_length = [units * value / length for value, length in zip(values, lengths[stage])]
+        result[stage] = {"per_unit": estimate(values), "per_length": estimate(per_length)}
     result["change_real"] = estimate(
         [after / before for after, before in zip(counts["real labels"], counts["first weights"])]
     )

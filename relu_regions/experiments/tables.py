@@ -273,7 +273,15 @@ def _of_training(panels: Sequence[Numbers]) -> dict[str, str]:
 
 
 def _of_random(rows: Sequence[Numbers]) -> dict[str, str]:
-    header = ["hidden layers", "units", "breakpoints", "per unit", "theory, θ / π", "measured over theory"]
+    header = [
+        "hidden layers",
+        "units",
+        "breakpoints",
+        "by length",
+        "by units",
+        "theory, θ / π",
+        "measured over theory",
+    ]
     return {
         "random": _table(
             header,
@@ -282,6 +290,7 @@ def _of_random(rows: Sequence[Numbers]) -> dict[str, str]:
                     row["hidden"],
                     str(row["units"]),
                     _estimate(row["breakpoints"], 1),
+                    _estimate(row["per_length"], 2),
                     *(_estimate(row[key]) for key in ("per_unit", "theory_per_unit", "against_theory")),
                 ]
                 for row in rows
@@ -293,7 +302,10 @@ def _of_random(rows: Sequence[Numbers]) -> dict[str, str]:
 def _of_trained(rows: Sequence[Numbers]) -> dict[str, str]:
     header = [
         "hidden layers",
-        "per unit, first weights",
+        "by units, first weights",
+        "real labels",
+        "random labels",
+        "by length, first weights",
         "real labels",
         "random labels",
         "real over first",
@@ -307,6 +319,7 @@ def _of_trained(rows: Sequence[Numbers]) -> dict[str, str]:
                 [
                     row["hidden"],
                     *(_estimate(row[stage]["per_unit"]) for stage in stages),
+                    *(_estimate(row[stage]["per_length"], 2) for stage in stages),
                     *(_estimate(row[key], 2) for key in ("change_real", "change_random")),
                 ]
                 for row in rows
