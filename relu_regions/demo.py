@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -22,6 +21,7 @@ from torch import Tensor
 
 from relu_regions.directions import Lines, pairs
 from relu_regions.experiments.data import Dataset, load
+from relu_regions.experiments.threads import one_thread
 from relu_regions.experiments.training import TrainedNetwork, TrainingConfig, train
 from relu_regions.interval import Interval, exact_interval
 from relu_regions.network import Network
@@ -119,7 +119,7 @@ def run_demo(
     console = console or Console()
     started = time.perf_counter()
     with _progress(console) as bar:
-        with _one_thread():
+        with one_thread():
             networks = list(_networks(seed, bar))
         task = bar.add_task("intervals", total=len(networks) * (1 + len(resolutions)))
         comparisons = [
@@ -161,17 +161,6 @@ def _networks(seed: int, bar: Progress) -> Iterator[tuple[str, Dataset, TrainedN
     (plane,) = train(moons.x_train, moons.y_train, [seed], config, progress=False)
     bar.advance(task)
     yield "Two moons, real labels", moons, plane
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """For training: its products are too small to be worth sharing out, above all on a busy machine."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def _sample_pairs(data: Dataset, per_class: int) -> Lines:

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
 
-import torch
-
 from relu_regions.experiments.data import load
 from relu_regions.experiments.results import Run
+from relu_regions.experiments.threads import one_thread
 
 __all__ = ["EXPERIMENTS", "chosen", "reproduce"]
 
@@ -74,17 +72,7 @@ def reproduce(names: Iterable[str], run: Run) -> Iterator[str]:
             load(data, run.data)
     run.out.mkdir(parents=True, exist_ok=True)
     for name in wanted:
-        with _one_thread():
+        # Lines are shared out among Run.workers instead, which wait for nothing.
+        with one_thread():
             import_module(f"relu_regions.experiments.{name}").reproduce(run)
         yield name
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """For torch's own products: lines are shared out among ``Run.workers`` instead, which wait for nothing."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
