@@ -28,6 +28,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from relu_regions.chains import Chain
 from relu_regions.envelopes import coincident, rivals_in_doubt
 from relu_regions.gates import Gate, Knots, Maximum
 from relu_regions.identities import Identities
@@ -58,16 +59,9 @@ class StepNorms:
     @classmethod
     def of(cls, network: Network, step: AffineStep, dtype: torch.dtype) -> StepNorms:
         """The norms of a step of a network."""
-        shapes = {other.output: other.shape for other in network.steps} | {network.input_name: network.input_shape}
-        ones = [_like(step, torch.ones(1, *shapes[name], dtype=dtype)) for name in step.inputs]
-        gain = float(step.magnitude(*ones).max()) if step.shape.count(0) == 0 else 0.0
         bias = 0.0 if step.bias is None else float(step.bias.abs().max())
         unit, terms = torch.finfo(dtype).eps / 2, 2 * (step.terms + 2)
-        return cls(gain, bias, terms * unit / (1 - terms * unit), terms * torch.finfo(dtype).tiny)
-
-
-def _like(step: AffineStep, value: Tensor) -> Tensor:
-    return value.to(step.constants[0].device) if step.constants else value
+        return cls(network.gains[step.output], bias, terms * unit / (1 - terms * unit), terms * torch.finfo(dtype).tiny)
 
 
 class Certainty:
@@ -87,6 +81,17 @@ class Certainty:
         gates = (step for step in network.steps if isinstance(step, GateStep))
         self.compares_zeros = any(step.inputs[0] in self.identities.zeros for step in gates)
         self.norms = {s.output: StepNorms.of(network, s, dtype) for s in network.steps if isinstance(s, AffineStep)}
+
+    def of_chains(self, chains: list[Chain]) -> list[Chain]:
+        """Those chains whose bounds a backend can carry by itself, with the norms that it needs."""
+        if self.compares_zeros:
+            return []
+        result = []
+        for chain in chains:
+            if chain.name not in self.identities.copies and chain.name not in self.identities.zeros:
+                norms = (self.norms[link.step.output] for link in chain.links)
+                result.append(chain.with_norms([(n.gain, n.bias, n.rounding, n.floor) for n in norms]))
+        return result
 
     def affine(self, step: AffineStep, values: dict[str, Tensor], errors: dict[str, Tensor]) -> None:
         """The bound of an affine step's output, from those of its inputs."""

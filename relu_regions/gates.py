@@ -85,7 +85,11 @@ class Knots:
         return KnotSizes(*(float(part.abs().max()) if part.numel() else 0.0 for part in parts))
 
     def to(self, dtype: torch.dtype, device: torch.device) -> Knots:
-        """The same gate with its numbers in another dtype or on another device."""
+        """The same gate with its numbers in another dtype or on another device; itself where they are so already."""
+        if all(
+            numbers.dtype == dtype and numbers.device == device for numbers in (self.knots, self.slopes, self.offsets)
+        ):
+            return self
         return Knots(*(numbers.to(device, dtype) for numbers in (self.knots, self.slopes, self.offsets)))
 
     def apply(self, values: Tensor, weight: Tensor | None = None) -> Tensor:
@@ -156,7 +160,7 @@ class Maximum:
 
     def to(self, dtype: torch.dtype, device: torch.device) -> Maximum:
         """The same gate on another device (it holds no number that a dtype could change)."""
-        return Maximum(self.windows.to(device))
+        return self if self.windows.device == device else Maximum(self.windows.to(device))
 
     def settle(
         self,

@@ -87,9 +87,9 @@ class LineBatch:
                 f"d has shape {tuple(directions.shape)}, which does not broadcast to x's shape {tuple(points.shape)}."
             ) from None
         directions = directions.to(dtype)
-        _refuse_rows("d", directions, ~torch.isfinite(directions), "is not finite")
+        _refuse_what_is_not_finite("d", directions)
         if len(points):
-            zero = (directions == 0).flatten(1).all(1)
+            zero = ~(directions != 0).flatten(1).any(1)
             if zero.any():
                 raise ValueError(f"d is zero {_rows(zero)}; a direction must have a component that is not 0.")
         low, high = (_bound(name, bound, points) for name, bound in zip(("lower", "upper"), _two_ends(t_range)))
@@ -107,7 +107,7 @@ def _as_points(x: Array, dtype: torch.dtype) -> Tensor:
             f"x must be a batch (N, *input_shape), but has shape {tuple(points.shape)}; use x[None] for one point."
         )
     points = points.to(dtype)
-    _refuse_rows("x", points, ~torch.isfinite(points), "is not finite")
+    _refuse_what_is_not_finite("x", points)
     return points
 
 
@@ -127,9 +127,13 @@ def _rows(bad: Tensor) -> str:
     return f"in row{'s' if len(rows) > 1 else ''} {shown} of {len(bad)}"
 
 
-def _refuse_rows(name: str, given: Tensor, bad: Tensor, reason: str) -> None:
+def _refuse_what_is_not_finite(name: str, given: Tensor) -> None:
+    # A sum takes one pass; only if it is not finite does it matter why.
+    if torch.isfinite(given.sum()):
+        return
+    bad = ~torch.isfinite(given)
     if bad.any():
-        raise ValueError(f"{name} {reason} {_rows(bad.flatten(1).any(1))}; only finite numbers can be walked.")
+        raise ValueError(f"{name} is not finite {_rows(bad.flatten(1).any(1))}; only finite numbers can be walked.")
 
 
 def _two_ends(t_range: Range) -> Range:

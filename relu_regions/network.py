@@ -6,6 +6,7 @@ import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from importlib.util import find_spec
 from typing import Any
 
@@ -141,6 +142,14 @@ class Network:
         """How many units can bend."""
         return sum(step.units for step in self.gates)
 
+    @cached_property
+    def gains(self) -> dict[str, float]:
+        """For each affine step the largest Σ |a| over its output numbers, by the output's name."""
+        shapes = {step.output: step.shape for step in self.steps} | {self.input_name: self.input_shape}
+        return {
+            s.output: _gain(s, [shapes[name] for name in s.inputs]) for s in self.steps if isinstance(s, AffineStep)
+        }
+
     def __call__(self, x: Tensor) -> Tensor:
         """The network's own forward pass: ``(N, *input_shape)`` to ``(N, *output_shape)``, in x's dtype."""
         values = {self.input_name: x}
@@ -160,8 +169,10 @@ class Network:
         return result[::-1]
 
     def to(self, dtype: torch.dtype, device: torch.device | str) -> Network:
-        """The same network with its numbers in another dtype or on another device."""
-        return replace(self, steps=tuple(step.to(dtype, torch.device(device)) for step in self.steps))
+        """The same network with its numbers in another dtype or on another device; itself where they are so already."""
+        steps = tuple(step.to(dtype, torch.device(device)) for step in self.steps)
+        same = all(one is other for one, other in zip(steps, self.steps))
+        return self if same else replace(self, steps=steps)
 
     def describe(self) -> str:
         """A table of the steps: what each does, the shape it makes, the units that bend, and its module."""
@@ -198,6 +209,15 @@ def _evaluate(step: Step, values: list[Tensor]) -> Tensor:
     if isinstance(step, AffineStep):
         return step(*values)
     return step.gate.apply(rows(values[0])).view(len(values[0]), *step.shape)
+
+
+def _gain(step: AffineStep, shapes: list[tuple[int, ...]]) -> float:
+    if step.shape.count(0):
+        return 0.0
+    if step.is_matrix and step.constants[0].numel():
+        return float(torch.linalg.matrix_norm(step.constants[0], math.inf))
+    like = step.constants[0] if step.constants else torch.zeros(0, dtype=torch.float64)
+    return float(step.magnitude(*(like.new_ones(1, *shape) for shape in shapes)).max())
 
 
 def _check_module(model: object) -> None:

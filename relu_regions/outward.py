@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from relu_regions.certainty import Certainty, beside
+from relu_regions.kernels import kernel_for
 from relu_regions.lines import LineBatch
 from relu_regions.points import Points
 from relu_regions.sweep import Segments, Sweep
@@ -109,27 +110,24 @@ def _record_exits(points: Points, logits: Tensor, error: Tensor, found: HalfLine
         logits: that compete, ``(P, k)``.
         error: bound of the error of a difference of two logits beside each point, ``(P,)``.
     """
-    counts = points.offsets.diff()
-    segment = torch.arange(len(counts), device=counts.device).repeat_interleave(counts)
-    label = found.label[points.segments][segment][:, None]
-    lead = (logits.gather(1, label) - logits).scatter(1, label, torch.inf)
-    lost = (lead < 0).any(1).nonzero()[:, 0]
-    first = torch.full_like(points.segments, len(points)).scatter_reduce(0, segment[lost], lost, "amin")
+    label = found.label[points.segments]
+    first, close = kernel_for(logits.device).exits(logits, points.offsets, label, error)
     gone = first < len(points)
-    close = (lead.abs() <= error[:, None]).any(1) & (torch.arange(len(points), device=counts.device) <= first[segment])
-    doubt = points.uncertain.clone()
-    doubt[segment[close]] = True
-    found.doubt[points.segments] |= doubt
+    found.doubt[points.segments] |= points.uncertain | close
     if gone.any():
-        _record_ends(points, logits, lead, error, first[gone], points.segments[gone], found)
+        _record_ends(points, logits, error, first[gone], label[gone], points.segments[gone], found)
     return points.segments[gone]
 
 
 def _record_ends(
-    points: Points, logits: Tensor, lead: Tensor, error: Tensor, row: Tensor, numbers: Tensor, found: HalfLine
+    points: Points, logits: Tensor, error: Tensor, row: Tensor, label: Tensor, numbers: Tensor, found: HalfLine
 ) -> None:
-    """Note where a rival overtakes, between the points before ``row`` and at it."""
-    here, there = lead[row - 1].clamp_min(0), -lead[row]
+    """Note where a rival of the label overtakes it, between the points before ``row`` and at it."""
+    column = label[:, None]
+    before, at = (
+        (logits[rows].gather(1, column) - logits[rows]).scatter(1, column, torch.inf) for rows in (row - 1, row)
+    )
+    here, there = before.clamp_min(0), -at
     # here / there grows with the place of the crossing, and does not round to 1 for all who come late.
     lateness = torch.where(there > 0, here / there, torch.inf)
     soonest = (lateness == lateness.amin(1, keepdim=True)) & (there > 0)

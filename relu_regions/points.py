@@ -43,8 +43,10 @@ class Flips:
         if not self.row.numel():
             return self
         # One number orders them all; gates and units are few enough for the product to stay below 2^63.
-        units = self.unit.max() + 1
-        flips = self[torch.argsort((self.row * (self.gate.max() + 1) + self.gate) * units + self.unit, stable=True)]
+        key = (self.row * (self.gate.max() + 1) + self.gate) * (self.unit.max() + 1) + self.unit
+        if (key[1:] > key[:-1]).all():
+            return self
+        flips = self[torch.argsort(key, stable=True)]
         while True:
             again = torch.zeros_like(flips.row, dtype=torch.bool)
             again[1:] = (
@@ -89,6 +91,8 @@ class Points:
         uncertain: whether rounding may have decided something on the segment, ``(S,)`` bool.
         errors: bounds of the rounding error at each point, ``(P,)`` for each value, position and weight; empty where
             nobody asked.
+        at_x: where points at which nothing bends have been left out, which of the segments pass x, and the network's output
+            there: ``(A,)`` int64 and ``(A, *shape)``; None before.
         opened: the gate that each segment's first point was made before, by a cut, ``(S,)`` int64; 0 for an end
             of the range.
     """
@@ -105,6 +109,7 @@ class Points:
     errors: dict[str, Tensor] = field(default_factory=dict)
     first: dict[int, Tensor] = field(default_factory=dict)
     last: dict[int, Tensor] = field(default_factory=dict)
+    at_x: tuple[Tensor, Tensor] | None = None
 
     def __len__(self) -> int:
         return self.position.shape[0]
@@ -142,6 +147,28 @@ class Points:
     def rows(self, chosen: Tensor) -> dict[str, Tensor]:
         """The values at some rows."""
         return {name: value[chosen] for name, value in self.values.items()}
+
+    def at_bends(self, output: str) -> Points:
+        """The points where something flips and both ends of each segment, with the flips in order.
+
+        Args:
+            output: name of the network's output, which the points have come to.
+        """
+        flips = self.flips.ordered()
+        kept = torch.zeros(len(self), dtype=torch.bool, device=self.offsets.device)
+        kept[flips.row], kept[self.offsets[:-1]], kept[self.offsets[1:] - 1] = True, True, True
+        rows, place = kept.nonzero()[:, 0], _offsets(kept)
+        at_x = (self.position == 0).nonzero()[:, 0]
+        return replace(
+            self,
+            offsets=place[self.offsets],
+            position=self.position[rows],
+            weight=None if self.weight is None else self.weight[rows],
+            values={output: self.values[output][rows]},
+            errors={name: error[rows] for name, error in self.errors.items() if name != output},
+            flips=replace(flips, row=place[flips.row]),
+            at_x=(torch.bucketize(at_x, self.offsets[1:], right=True), self.values[output][at_x]),
+        )
 
     def only(self, kept: Tensor) -> Points:
         """Some of the segments, ``kept`` a ``(S,)`` bool mask."""

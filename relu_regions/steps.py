@@ -94,7 +94,10 @@ class AffineStep:
         return prod(self.shape) * (1 if self.bias is None or self.fused is not None else 2)
 
     def to(self, dtype: torch.dtype, device: torch.device) -> AffineStep:
-        """The same step with its numbers in another dtype or on another device."""
+        """The same step with its numbers in another dtype or on another device; itself where they are so already."""
+        numbers = self.constants if self.bias is None else (*self.constants, self.bias)
+        if all(number.dtype == dtype and number.device == device for number in numbers):
+            return self
         return replace(
             self,
             constants=tuple(constant.to(device, dtype) for constant in self.constants),
@@ -125,8 +128,9 @@ class GateStep:
         return prod(self.shape)
 
     def to(self, dtype: torch.dtype, device: torch.device) -> GateStep:
-        """The same step with its numbers in another dtype or on another device."""
-        return replace(self, gate=self.gate.to(dtype, device))
+        """The same step with its numbers in another dtype or on another device; itself where they are so already."""
+        gate = self.gate.to(dtype, device)
+        return self if gate is self.gate else replace(self, gate=gate)
 
 
 Step = AffineStep | GateStep

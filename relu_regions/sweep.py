@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from relu_regions.certainty import Certainty, Shifts
+from relu_regions.chains import chains_of
 from relu_regions.gates import Knots, rows
 from relu_regions.kernels import Placement, edge_pieces, kernel_for
 from relu_regions.memory import free_memory
@@ -22,6 +23,8 @@ __all__ = ["Segments", "Sweep"]
 
 # Rows of a float64 matrix that a processor keeps near while it works on them; larger stacks are cut by segments.
 _BLOCK_BYTES = {"cpu": 8 << 20}
+# From so many windows on it pays to look at the first one alone.
+_WINDOWS = 4
 # What a stack may take at its peak where a larger one would be no faster, however much memory there is.
 _STACK_BYTES = {"cpu": 128 << 20}
 
@@ -66,7 +69,8 @@ class Sweep:
         record: whether to keep flips and patterns.
         memory_budget: bytes; None for a quarter of the free memory.
         certainty: carries error bounds along and marks segments in doubt; None to do without.
-        window: how many intervals of a segment go on together after the first gate, doubling from stretch to stretch; None for all.
+        window: how many intervals of a segment go on together after the first gate, doubling from stretch to stretch; None
+            for all. To cut costs more than it saves where the first gate can't make many times as many.
     """
 
     def __init__(
@@ -81,7 +85,9 @@ class Sweep:
         self.network = network
         self.segments = segments
         self.record = record
-        self.window = window
+        gates = network.gates
+        most = gates[0].units * (gates[0].gate.piece_count - 1) if gates else 0
+        self.window = window if window is not None and most > _WINDOWS * window else None
         self.certainty = certainty
         self.budget = memory_budget if memory_budget is not None else free_memory(segments.x.device) // 4
         self.dropped = torch.zeros(len(segments), dtype=torch.bool, device=segments.x.device)
@@ -94,6 +100,10 @@ class Sweep:
         self._points_per_segment = 2.0 + network.units / 2
         self._waiting: list[Points] = []
         self._kernel = kernel_for(segments.x.device)
+        self._first_gate = min(self._gate_of_step, default=len(network.steps))
+        self._chains = chains_of(network)
+        if certainty is not None:
+            self._chains = certainty.of_chains(self._chains)
 
     def drop(self, segments: Tensor) -> None:
         """Leave these segments (their numbers) out of the rest of the sweep."""
@@ -116,10 +126,15 @@ class Sweep:
 
     def _block_size(self) -> int:
         """How many segments go through the network together."""
-        widest = max(math.prod(step.shape) for step in self.network.steps)
-        bytes_each = self._points_per_segment * widest * self.segments.x.element_size()
-        limit = min(_BLOCK_BYTES.get(self.segments.x.device.type, self.budget // 8), self.budget // 8)
-        return max(1, int(limit / bytes_each))
+        item, device = self.segments.x.element_size(), self.segments.x.device.type
+        if self._chains and self._chains[0].start == self._first_gate:
+            # A chain takes what is near to it piece by piece; what it starts from and what it leaves is held.
+            numbers = self._points_per_segment * (math.prod(self.network.output_shape) + 16)
+            numbers += 4 * self.network.gates[0].units + math.prod(self.network.input_shape)
+        else:
+            numbers = self._points_per_segment * max(math.prod(step.shape) for step in self.network.steps)
+        limit = min(_BLOCK_BYTES.get(device, self.budget // 8), self.budget // 8)
+        return max(1, int(limit / (item * numbers)))
 
     def _without_dropped(self, points: Points) -> Points:
         dropped = self.dropped[points.segments]
@@ -134,17 +149,11 @@ class Sweep:
         coordinates are exact, and every start follows from these.
         """
         x, d, line, sign = self.segments.block(numbers)
+        ends = [self._to_first_gate(x, x.new_ones(len(x))), self._to_first_gate(d, d.new_zeros(len(d)))]
+        (at_x, errors_at_x), (along_d, errors_along_d) = ends
+        lines = {name: (value[line], along_d[name][line] * _column(sign, value)) for name, value in at_x.items()}
+        errors = {name: torch.stack([error[line], errors_along_d[name][line]]) for name, error in errors_at_x.items()}
         starts = self.segments.starts[numbers]
-        values = {self.network.input_name: torch.cat([x, d])}
-        both = torch.ones(2 * len(x), dtype=x.dtype, device=x.device)
-        both[len(x) :] = 0
-        errors = {} if self.certainty is None else {self.network.input_name: torch.zeros_like(both)}
-        step = 0
-        while step < len(self.network.steps) and isinstance(self.network.steps[step], AffineStep):
-            self._affine(step, values, errors, both)
-            step += 1
-        lines = {name: _of_segments(value, line, sign) for name, value in values.items()}
-        errors = {name: torch.stack([error[line], error[len(x) + line]]) for name, error in errors.items()}
         distinct = torch.cat([starts[:, :1] == starts[:, :1], starts[:, 1:] > starts[:, :-1]], 1)
         segment = distinct.nonzero()[:, 0]
         position = starts[distinct]
@@ -162,10 +171,18 @@ class Sweep:
             position=position,
             weight=weight,
             values={name: _along(line[0][segment], line[1][segment], position, weight) for name, line in lines.items()},
-            step=step,
+            step=self._first_gate,
             flips=Flips.none(x.device),
             opened=torch.zeros_like(numbers),
         )
+
+    def _to_first_gate(self, ends: Tensor, weight: Tensor) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """What later steps need of the values up to the first gate, and the bounds of their errors."""
+        values = {self.network.input_name: ends}
+        errors = {} if self.certainty is None else {self.network.input_name: torch.zeros_like(weight)}
+        for index in range(self._first_gate):
+            self._affine(index, values, errors, weight)
+        return values, errors
 
     # ------------------------------------------------------------ through the steps
 
@@ -177,11 +194,27 @@ class Sweep:
             if self._needs(step, points) > self._allowance() and len(points) > 2:
                 points = self._halved(points)
             elif isinstance(step, GateStep):
-                points = self._gate(step, points)
+                passed = self._chain(points)
+                points = self._gate(step, points) if passed is None else passed
             else:
                 self._affine(points.step, points.values, points.errors, points.weight)
                 points.step += 1
         return points
+
+    def _chain(self, points: Points) -> Points | None:
+        """Take a chain of gates and matrices in one go; None where none starts here, or the backend leaves it."""
+        chain = next((found for chain in self._chains if (found := chain.after(points.step))), None)
+        if chain is None:
+            return None
+        windowed = self.window is not None and self._gate_of_step[points.step] == 0
+        if windowed:
+            chain = chain.first()
+        bounded = self.certainty is not None
+        passed = self._kernel.through(chain, points, self.record, bounded, self._allowance())
+        if passed is None:
+            self._chains = []
+            return None
+        return self._windowed(passed) if windowed else passed
 
     def _affine(self, index: int, values: dict[str, Tensor], errors: dict[str, Tensor], weight: Tensor | None) -> None:
         step = self.network.steps[index]
@@ -352,15 +385,12 @@ def _matrices_after_gates(network: Network, releases: list[tuple[str, ...]]) -> 
     return found
 
 
-def _of_segments(values: Tensor, line: Tensor, sign: Tensor) -> tuple[Tensor, Tensor]:
-    """The values at x and along d, first all of the former, as those at the start and along the direction of segments."""
-    at, direction = values.view(2, -1, *values.shape[1:])
-    return at[line], direction[line] * sign.view(-1, *[1] * (values.ndim - 1))
+def _column(numbers: Tensor, values: Tensor) -> Tensor:
+    """One number for each row of a stack."""
+    return numbers.view(-1, *[1] * (values.ndim - 1))
 
 
 def _along(at: Tensor, direction: Tensor, position: Tensor, weight: Tensor | None) -> Tensor:
     """The value at points of a line, from that at x and that along d."""
-    column = (-1, *[1] * (at.ndim - 1))
-    if weight is None:
-        return at + position.view(column) * direction
-    return weight.view(column) * at + position.view(column) * direction
+    base = at if weight is None else _column(weight, at) * at
+    return torch.addcmul(base, _column(position, at), direction)

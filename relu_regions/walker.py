@@ -80,36 +80,46 @@ class Collected:
         gates = lines.network.gates
         self.first = [self._empty(step.units, torch.int64) for step in gates]
         self.last = [self._empty(step.units, torch.int32) for step in gates]
-        self.outputs_at_x = lines.x.new_zeros(len(lines), *lines.network.output_shape)
         self.errors: list[Tensor] = []
         self.uncertain = torch.zeros(len(lines), dtype=torch.bool, device=lines.x.device)
         self.begun = torch.zeros(len(lines), dtype=torch.bool, device=lines.x.device)
+        self.outputs_at_x = lines.x.new_zeros(len(lines), *lines.network.output_shape)
+        self.in_order, self.latest = True, -1
 
     def _empty(self, units: int, dtype: torch.dtype) -> Tensor:
         return torch.zeros(len(self.lines), units, dtype=dtype, device=self.lines.x.device)
 
     def add(self, points: Points) -> None:
         """Take in a finished stack."""
-        counts, segments = points.offsets.diff(), points.segments
-        owners = segments.repeat_interleave(counts)
-        values = points.values[self.lines.network.output_name]
-        at_x = points.position == 0
-        self.outputs_at_x[owners[at_x]] = values[at_x]
-        self.segment.append(owners)
+        segments, output = points.segments, self.lines.network.output_name
+        points = points.at_bends(output) if points.at_x is None else points
+        assert points.at_x is not None
+        passing, outputs = points.at_x
+        self.outputs_at_x[segments[passing]] = outputs
+        self.segment.append(segments.repeat_interleave(points.offsets.diff()))
         self.position.append(points.position)
         if points.weight is not None:
             self.weight.append(points.weight)
-        self.values.append(values)
+        self.values.append(points.values[output])
         self.uncertain[segments] |= points.uncertain
         if points.errors:
             self.errors.append(_t_error(points))
         self._keep(replace(points.flips, row=points.flips.row + self.count))
-        self._join(points)
+        self.in_order &= int(segments[0]) > self.latest
+        self.latest = int(segments[-1])
+        follows = self.begun[segments]
+        if follows.any():
+            self._join(points, follows)
+        else:
+            for gate, first in points.first.items():
+                self.first[gate][segments] = first
+        for gate, last in points.last.items():
+            self.last[gate][segments] = last.to(torch.int32)
+        self.begun[segments] = True
         self.count += len(points)
 
-    def _join(self, points: Points) -> None:
+    def _join(self, points: Points, follows: Tensor) -> None:
         """Where a stretch goes on from an earlier one, the shared point bends by what the two patterns differ in."""
-        follows = self.begun[points.segments]
         rows = points.offsets[:-1] + self.count
         self.seams.append(rows[follows])
         for gate, first in points.first.items():
@@ -119,9 +129,6 @@ class Collected:
             self._keep(Flips.of_gate(gate, rows[segment], unit, before, after))
             fresh = ~follows
             self.first[gate][points.segments[fresh]] = first[fresh]
-        for gate, last in points.last.items():
-            self.last[gate][points.segments] = last.to(torch.int32)
-        self.begun[points.segments] = True
 
     def _keep(self, flips: Flips) -> None:
         """Keep flips in half the memory until all are put in order: rows alone may need more than 31 bits."""
@@ -129,50 +136,61 @@ class Collected:
         self.flips.append(Flips(flips.row, *small))
 
     def paths(self) -> Paths:
-        """Everything in order of segment and t; points where nothing bends are dropped."""
-        lines, device, bounded = self.lines, self.lines.x.device, bool(self.errors)
+        """Everything in order of segment and t."""
+        lines, bounded, weighted = self.lines, bool(self.errors), bool(self.weight)
         # Every list is emptied once its parts are one, so that nothing is held twice for longer than that takes.
         self.last = []
         segment = _taken(self.segment, self.begun.new_zeros(0, dtype=torch.int64))
-        flips = Flips.joined(self.flips) if self.flips else Flips.none(device)
+        flips = Flips.joined(self.flips) if self.flips else Flips.none(segment.device)
         self.flips = []
-        seam = torch.zeros(self.count, dtype=torch.bool, device=device)
-        seam[_taken(self.seams, segment)] = True
-        # A seam stands twice, as the last row of one stretch and the first of the next: the first row goes.
-        order = torch.argsort(segment, stable=True)
-        place = torch.empty_like(order)
-        place[order] = torch.arange(self.count, device=device)
-        at = place[flips.row] - seam[flips.row].long()
-        flips = replace(flips, row=at).ordered()
-        kept = torch.zeros(self.count, dtype=torch.bool, device=device)
-        kept[flips.row] = True
-        segment, seam = segment[order], seam[order]
-        edge = segment.diff() != 0
-        kept[1:] |= edge
-        kept[:-1] |= edge
-        kept[:1], kept[-1:] = True, True
-        kept &= ~seam
-        order = order[kept]
-        counts = torch.bincount(segment[kept], minlength=len(lines))
-        values = _taken(self.values, lines.x.new_zeros(0, *lines.network.output_shape))[order]
-        del segment, seam, place, at
+        parts = (self.position, self.values, *([self.weight] if weighted else []), *([self.errors] if bounded else []))
+        whole = [_taken(part, lines.x.new_zeros(0)) for part in parts]
+        if self.seams or not self.in_order:
+            rows, flips = self._arranged(segment, flips)
+            segment, whole = segment[rows], [part[rows] for part in whole]
+        counts = torch.bincount(segment, minlength=len(lines))
         wide = (part.long() for part in (flips.gate, flips.unit, flips.before, flips.after))
-        flips = Flips((kept.cumsum(0) - 1)[flips.row], *wide)
         return Paths(
             network=lines.network,
             x=lines.x,
             d=lines.d,
             offsets=torch.cat([counts.new_zeros(1), counts.cumsum(0)]),
-            position=_taken(self.position, lines.x.new_zeros(0))[order],
-            weight=_taken(self.weight, lines.x)[order] if self.weight else None,
-            values=values,
+            position=whole[0],
+            weight=whole[2] if weighted else None,
+            values=whole[1].view(-1, *lines.network.output_shape),
             outputs_at_x=self.outputs_at_x,
             first_patterns=tuple(self.first),
-            flips=flips,
-            t_error=_taken(self.errors, lines.x)[order] if bounded else None,
+            flips=Flips(flips.row, *wide),
+            t_error=whole[-1] if bounded else None,
             certain=~self.uncertain if bounded else torch.zeros_like(self.uncertain),
             settled=torch.zeros_like(self.uncertain),
         )
+
+    def _arranged(self, segment: Tensor, flips: Flips) -> tuple[Tensor, Flips]:
+        """The rows to keep, in order of segment and t, and the flips in order, with the places of their rows among these.
+
+        A seam stands twice, as the last row of one stretch and the first of the next: the first row goes, and the other
+        one too if nothing flips there.
+
+        Args:
+            segment: of each row, in the order in which stretches came.
+        """
+        seam = torch.zeros(self.count, dtype=torch.bool, device=segment.device)
+        if self.seams:
+            seam[_taken(self.seams, segment)] = True
+        order = torch.argsort(segment, stable=True)
+        place = torch.empty_like(order)
+        place[order] = torch.arange(self.count, device=segment.device)
+        flips = replace(flips, row=place[flips.row] - seam[flips.row].long()).ordered()
+        segment, seam = segment[order], seam[order]
+        kept = torch.zeros(self.count, dtype=torch.bool, device=segment.device)
+        kept[flips.row] = True
+        edge = segment.diff() != 0
+        kept[1:] |= edge
+        kept[:-1] |= edge
+        kept[:1], kept[-1:] = True, True
+        kept &= ~seam
+        return order[kept], replace(flips, row=(kept.cumsum(0) - 1)[flips.row])
 
 
 def _t_error(points: Points) -> Tensor:
@@ -193,7 +211,7 @@ def _t_error(points: Points) -> Tensor:
 
 def _taken(parts: list[Tensor], nothing: Tensor) -> Tensor:
     """All parts as one, or what stands for none; the list is emptied."""
-    whole = torch.cat(parts) if parts else nothing
+    whole = torch.cat(parts) if len(parts) > 1 else (parts[0] if parts else nothing)
     parts.clear()
     return whole
 

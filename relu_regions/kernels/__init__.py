@@ -9,10 +9,12 @@ from typing import Protocol, cast
 import torch
 from torch import Tensor
 
+from relu_regions.chains import Chain
 from relu_regions.gates import Gate, Maximum
 from relu_regions.kernels import reference
 from relu_regions.kernels.bends import edge_pieces
 from relu_regions.kernels.placement import Placement
+from relu_regions.points import Points
 from relu_regions.steps import AffineStep
 
 __all__ = ["Kernel", "Placement", "edge_pieces", "kernel_for"]
@@ -33,6 +35,8 @@ class Kernel(Protocol):
         self, gate: Gate, inputs: Tensor, weight: Tensor | None, placement: Placement, step: AffineStep
     ) -> Tensor: ...
 
+    def through(self, chain: Chain, points: Points, record: bool, bounded: bool, allowance: int) -> Points | None: ...
+
     def rows_in_doubt(
         self, distance: Tensor, bound: Tensor, before: Tensor, after: Tensor, zeros: Tensor | None = None
     ) -> Tensor: ...
@@ -50,6 +54,8 @@ class Kernel(Protocol):
     ) -> Tensor: ...
 
     def largest(self, values: Tensor) -> Tensor: ...
+
+    def exits(self, logits: Tensor, offsets: Tensor, label: Tensor, error: Tensor) -> tuple[Tensor, Tensor]: ...
 
 
 @cache

@@ -9,10 +9,21 @@ from torch import Tensor
 from relu_regions.gates import Gate, Knots, Maximum, rows
 from relu_regions.kernels import loops, reference
 from relu_regions.kernels.bends import Bends, Changes, changes_at_points, envelope_bends, envelope_changes
+from relu_regions.kernels.chained import through
 from relu_regions.kernels.placement import Placement
 from relu_regions.steps import AffineStep
 
-__all__ = ["bend", "bend_and_multiply", "insert", "largest", "leads_in_doubt", "place", "rows_in_doubt"]
+__all__ = [
+    "bend",
+    "bend_and_multiply",
+    "exits",
+    "insert",
+    "largest",
+    "leads_in_doubt",
+    "place",
+    "rows_in_doubt",
+    "through",
+]
 
 
 def place(
@@ -154,3 +165,11 @@ def largest(values: Tensor) -> Tensor:
     result = values.new_zeros(len(values))
     loops.largest(rows(values).contiguous().numpy(), result.numpy())
     return result
+
+
+def exits(logits: Tensor, offsets: Tensor, label: Tensor, error: Tensor) -> tuple[Tensor, Tensor]:
+    """As reference.exits."""
+    first, close = torch.empty_like(label), torch.empty(len(label), dtype=torch.bool)
+    parts = (logits.contiguous(), offsets, label, error, first, close)
+    loops.exits(*(part.numpy() for part in parts))
+    return first, close

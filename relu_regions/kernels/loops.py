@@ -8,6 +8,7 @@ from numba import njit
 
 __all__ = [
     "count",
+    "exits",
     "insert",
     "insert_relu",
     "largest",
@@ -281,3 +282,19 @@ def leads_in_doubt(v, windows, alike, zeros, bound, before, after, starts_interv
                         before[place],
                     ):
                         doubt[place] = True
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def exits(logits, offsets, label, error, first, close):
+    for s in range(len(label)):
+        own, row, near = label[s], offsets[s], False
+        first[s] = logits.shape[0]
+        while row < offsets[s + 1] and first[s] == logits.shape[0]:
+            for k in range(logits.shape[1]):
+                if k != own:
+                    lead = logits[row, own] - logits[row, k]
+                    near |= abs(lead) <= error[row]
+                    if lead < 0:
+                        first[s] = row
+            row += 1
+        close[s] = near

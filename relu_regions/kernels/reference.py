@@ -5,12 +5,25 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from relu_regions.chains import Chain
 from relu_regions.gates import Gate, Maximum, rows
 from relu_regions.kernels.bends import Bends, Changes, changes_at_points, find_bends, first_best
 from relu_regions.kernels.placement import Placement
+from relu_regions.points import Points
 from relu_regions.steps import AffineStep
 
-__all__ = ["bend", "bend_and_multiply", "insert", "largest", "place", "placed", "rows_in_doubt"]
+__all__ = [
+    "bend",
+    "bend_and_multiply",
+    "exits",
+    "insert",
+    "largest",
+    "leads_in_doubt",
+    "place",
+    "placed",
+    "rows_in_doubt",
+    "through",
+]
 
 
 def place(
@@ -94,6 +107,18 @@ def bend_and_multiply(
     changes by the bend's kink times a column of the matrix.
     """
     return step(bend(gate, inputs, weight, placement), weight=weight)
+
+
+def through(chain: Chain, points: Points, record: bool, bounded: bool, allowance: int) -> Points | None:
+    """Take a stack of points through all gates and matrices of a chain in one go; None to have them taken one by one.
+
+    Args:
+        points: at the chain's first gate.
+        record: whether to keep flips and patterns.
+        bounded: whether to carry error bounds.
+        allowance: bytes that the stack may take.
+    """
+    return None
 
 
 def rows_in_doubt(
@@ -193,3 +218,28 @@ def largest(values: Tensor) -> Tensor:
     """The largest absolute number of each row, ``(P,)``; 0 for rows without numbers."""
     flat = rows(values)
     return flat.abs().amax(1) if flat.shape[1] else flat.new_zeros(len(flat))
+
+
+def exits(logits: Tensor, offsets: Tensor, label: Tensor, error: Tensor) -> tuple[Tensor, Tensor]:
+    """Where segments first leave a class, and whether rounding leaves that in doubt.
+
+    Args:
+        logits: that compete, ``(P, k)``.
+        offsets: the points of segment i are rows ``offsets[i]`` to ``offsets[i + 1]``, ``(S + 1,)`` int64.
+        label: position of each segment's class among the logits, ``(S,)`` int64.
+        error: bound of the error of a difference of two logits at each point, ``(P,)``.
+
+    Returns:
+        The first row where another logit is larger, P for none, ``(S,)`` int64; and whether up to there one is within the
+        bound of the class's, ``(S,)`` bool.
+    """
+    counts = offsets.diff()
+    segment = torch.arange(len(counts), device=counts.device).repeat_interleave(counts)
+    column = label[segment][:, None]
+    lead = (logits.gather(1, column) - logits).scatter(1, column, torch.inf)
+    lost = (lead < 0).any(1).nonzero()[:, 0]
+    first = torch.full_like(label, len(logits)).scatter_reduce(0, segment[lost], lost, "amin")
+    near = (lead.abs() <= error[:, None]).any(1) & (torch.arange(len(logits), device=counts.device) <= first[segment])
+    close = torch.zeros_like(label, dtype=torch.bool)
+    close[segment[near]] = True
+    return first, close

@@ -155,6 +155,20 @@ def test_doubts_about_leads_are_the_same(backend: Backend, kind: str) -> None:
     assert 0 < found < 30 * len(inputs)
 
 
+@pytest.mark.parametrize("kind", ["generic", "coincident"])
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_exits_are_the_same(backend: Backend, kind: str) -> None:
+    module, device, _ = backend
+    for seed in range(30):
+        logits, _, _, starts = stack(seed, kind, torch.float64, device)
+        ends = (~starts).nonzero()[:, 0] + 1
+        offsets = torch.cat([ends.new_zeros(1), ends])
+        label = logits[offsets[:-1]].argmax(1)
+        error = 0.1 * torch.rand(len(logits), generator=torch.Generator().manual_seed(seed)).to(device, torch.float64)
+        ours, truth = (kernel.exits(logits, offsets, label, error) for kernel in (module, reference))
+        assert all(torch.equal(one, other) for one, other in zip(ours, truth))
+
+
 def test_crossings_of_a_segment_increase_and_lie_inside() -> None:
     for seed in range(20):
         inputs, position, weight, starts = stack(seed, "generic", torch.float64)

@@ -1,0 +1,252 @@
+"""The values along a chain, in loops that numba compiles: through a matrix, from the bends of one gate to the next one's.
+
+Rows of values are made one after another, and only those around the present place are kept: the row before and the
+row at hand lie in the nearest cache while signs are compared, and what is written is the next gate's output alone.
+"""
+
+from numba import njit
+
+from relu_regions.kernels.crossings import extent, gather, in_order, place_interval
+
+__all__ = ["outputs", "rows"]
+
+
+@njit(cache=True, nogil=True, error_model="numpy", _nrt=False, inline="always")
+def row_there(products, i, bias, w, lines, own, b):
+    """Keep a row that is there already, with the bias that its product lacks, at ``lines[own, b]``."""
+    for u in range(products.shape[1]):
+        lines[own, b, u] = products[i, u] + w * bias[u]
+
+
+@njit(cache=True, nogil=True, error_model="numpy", _nrt=False, inline="always")
+def slope_before(products, i, bias, growth, columns, unit, left, kink, begin, stop, slope):
+    """The slope at the start of an interval: the whole change less what its bends add later; the last bend's part stays in.
+
+    Args:
+        growth: of the weight over the interval.
+    """
+    for u in range(len(slope)):
+        slope[u] = products[i + 1, u] - products[i, u] + growth * bias[u]
+    for n in range(begin, stop - 1):
+        turn(slope, columns, unit[n], -(left[n] * kink[n]))
+
+
+# With contraction a compiler may fuse a product and a sum, which rounds once less.
+@njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract"}, _nrt=False, inline="always")
+def turn(slope, columns, column, change):
+    for u in range(len(slope)):
+        slope[u] += change * columns[column, u]
+
+
+@njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract"}, _nrt=False, inline="always")
+def turn_and_step(slope, columns, column, change, step, lines, own, a, b):
+    """Turn, and keep the row that lies a step along the slope from ``lines[own, a]``."""
+    for u in range(len(slope)):
+        turned = slope[u] + change * columns[column, u]
+        slope[u] = turned
+        lines[own, b, u] = lines[own, a, u] + step * turned
+
+
+@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+def distances(lines, own, b, knots, w):
+    """The distances of a row's units from their knots, kept beside it."""
+    for k in range(own):
+        for u in range(lines.shape[2]):
+            lines[k, b, u] = lines[own, b, u] - knots[k, u] * w
+
+
+@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+def opened(lines, own, b, knots, slopes, offsets, w, out, r):
+    """The gate's output in row r."""
+    for u in range(lines.shape[2]):
+        value = lines[own, b, u]
+        out[r, u] = slopes[0, u] * value + offsets[0, u] * w
+    for k in range(knots.shape[0]):
+        for u in range(lines.shape[2]):
+            value = lines[own, b, u]
+            if value > knots[k, u] * w:
+                out[r, u] = slopes[k + 1, u] * value + offsets[k + 1, u] * w
+
+
+@njit(cache=True, nogil=True, error_model="numpy", _nrt=False, inline="always")
+def positive(lines, b, out, r):
+    """A ReLU's output in row r."""
+    zero = lines.dtype.type(0)
+    for u in range(lines.shape[2]):
+        value = lines[0, b, u]
+        out[r, u] = value if value > zero else zero
+
+
+@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+def pieces(lines, own, b, knots, w, out, s):
+    """The pieces of the units in segment s."""
+    for u in range(lines.shape[2]):
+        piece = 0
+        for k in range(knots.shape[0]):
+            piece += lines[own, b, u] > knots[k, u] * w
+        out[s, u] = piece
+
+
+@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+def close(distance, k, a, b, here, there, after, before):
+    """Whether some unit is closer to its knot at one end of an interval than ``here`` or ``there`` and its change allow for."""
+    count = 0
+    for u in range(distance.shape[2]):
+        one, other = distance[k, a, u], distance[k, b, u]
+        change = abs(other - one)
+        count += (abs(one) <= here + after * change) | (abs(other) <= there + before * change)
+    return count > 0
+
+
+@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+def rows(
+    products, bias, columns, offsets, added, row, unit, left, bend_row, kink, count, right,
+    to_offsets, position, weight, weighted, knots, slopes, gate_offsets, is_relu, level,
+    bounded, near, uncertain, recorded, first, last, lines, bits, extremes, extreme_bits, slope,
+    out, size, to_added, integers, reals, inside, spots, shares,
+):  # fmt: skip
+    """The values at all points, the next gate's output there, and where it bends.
+
+    Args:
+        products: the values at the points there were, but for the bias, ``(P, units)``.
+        bias, columns: of the matrix before them, ``(units,)`` and ``(inputs, units)``.
+        offsets, added: of the points there were, and how many new ones each interval gets.
+        row, unit, left, bend_row, kink, count: the bends of the gate before the matrix.
+        right: the weight of each new point's interval's right end.
+        to_offsets, position, weight: of all points.
+        knots, slopes, gate_offsets, is_relu: the next gate.
+        level: what taking the distance from a knot adds to the error: so many times the sum of the row's largest number and
+            the largest knot; 0 where all knots are 0.
+        near: what nearness gives, for all points.
+        first, last: the next gate's pieces at the ends of segments, filled in if ``recorded``.
+        lines: room for two neighbouring rows: of distances from each knot, and last of the values, ``(kinds, 2, units)``;
+            one kind where these are the same.
+        extremes: room for these rows' largest and smallest numbers, ``(2, 1 + kinds)``.
+        bits, extreme_bits: the same numbers as integers.
+        slope: room for a row's slope, ``(units,)``.
+        out, size, to_added: the next gate's output, the largest number of its input, and how many new points each
+            interval gets, at all points; filled in.
+        integers, reals, inside, spots, shares: the next gate's bends and its new points, as in crossings.py; filled in.
+
+    Returns:
+        How many bends there are, -1 where there is not enough room for them; how many new points; and whether a unit is
+        exactly on its knot at some point.
+    """
+    width, dtype, own = products.shape[1], products.dtype.type, len(lines) - 1
+    zero, stop, fresh, on_knot, m, g = dtype(0), 0, 0, False, 0, 0
+    for s in range(len(offsets) - 1):
+        r = to_offsets[s]
+        for i in range(offsets[s], offsets[s + 1]):
+            begin = m
+            while m < count and row[m] == i:
+                m += 1
+            at, place, ahead = begin - 1, zero, r + added[i]
+            # The slope is turned by a bend only when the next row is made, by this unit and so much.
+            turning, change = 0, zero
+            # The point there was comes first, then one for each of the interval's bends that lies on a new point.
+            while at < m:
+                b = r & 1
+                a = 1 - b
+                if at < begin:
+                    w = weight[r] if weighted else dtype(1)
+                    row_there(products, i, bias, w, lines, own, b)
+                    if added[i] > 0:
+                        growth = weight[r + added[i] + 1] - w if weighted else zero
+                        slope_before(products, i, bias, growth, columns, unit, left, kink, begin, m, slope)
+                        turning, change = unit[m - 1], -(left[m - 1] * kink[m - 1])
+                    else:
+                        at = m - 1
+                else:
+                    fresh_row = r <= ahead and bend_row[at] == r
+                    if fresh_row:
+                        turn_and_step(slope, columns, turning, change, right[g] - place, lines, own, a, b)
+                        place, g = right[g], g + 1
+                    else:
+                        turn(slope, columns, turning, change)
+                    turning, change = unit[at], kink[at]
+                    if not fresh_row:
+                        at += 1
+                        continue
+                at += 1
+                v = weight[r] if weighted else dtype(1)
+                if is_relu:
+                    positive(lines, b, out, r)
+                else:
+                    opened(lines, own, b, knots, slopes, gate_offsets, v, out, r)
+                if own > 0:
+                    distances(lines, own, b, knots, v)
+                    extent(bits, own, a, b, extreme_bits, own)
+                if recorded and r == to_offsets[s]:
+                    pieces(lines, own, b, knots, v, first, s)
+                begins, interval = stop, r - 1
+                for k in range(len(knots)):
+                    changed = extent(bits, k, a, b, extreme_bits, own)
+                    on_knot |= extremes[b, 1 + k] == 0
+                    if r == to_offsets[s]:
+                        continue
+                    if bounded and not uncertain[s]:
+                        here = near[0, r - 1] + level[0] * (extremes[a, 0] + level[1])
+                        there = near[0, r] + level[0] * (extremes[b, 0] + level[1])
+                        # No unit changes by more than this.
+                        most = extremes[a, 0] + extremes[b, 0] + 2 * level[1]
+                        if not (
+                            extremes[a, 1 + k] > here + near[2, r - 1] * most
+                            and extremes[b, 1 + k] > there + near[1, r] * most
+                        ):
+                            uncertain[s] = close(lines, k, a, b, here, there, near[2, r - 1], near[1, r])
+                    if changed < 0:
+                        if stop + width > integers.shape[1]:
+                            return -1, fresh, on_knot
+                        p, q = position[r - 1], position[r]
+                        w = weight[r - 1] if weighted else dtype(1)
+                        t, e = (p / w, q / v) if weighted else (p, q)
+                        stop = gather(
+                            lines, bits, k, a, b, (p, w, t, q, v, e), weighted,
+                            stop, integers, reals,
+                        )  # fmt: skip
+                size[r] = extremes[b, 0]
+                to_added[r] = 0
+                if stop > begins:
+                    p, q = position[r - 1], position[r]
+                    t, e = (p / weight[r - 1], q / weight[r]) if weighted else (p, q)
+                    in_order(begins, stop, integers, reals)
+                    before = fresh
+                    fresh = place_interval(
+                        interval, begins, stop, fresh, t, e, integers, reals, inside, spots, shares
+                    )  # fmt: skip
+                    to_added[interval] = fresh - before
+                r += 1
+        if recorded:
+            pieces(lines, own, (r - 1) & 1, knots, weight[r - 1] if weighted else dtype(1), last, s)
+    return stop, fresh, on_knot
+
+
+@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+def outputs(
+    products, bias, columns, offsets, added, row, unit, left, bend_row, kink, count, right,
+    to_offsets, weight, weighted, slope, out,
+):  # fmt: skip
+    """The values at all points, ``(P + G, units)``, where no gate follows; arguments as rows."""
+    width, dtype = products.shape[1], products.dtype.type
+    m, g = 0, 0
+    for s in range(len(offsets) - 1):
+        r = to_offsets[s]
+        for i in range(offsets[s], offsets[s + 1]):
+            begin, last, place = m, r + added[i], dtype(0)
+            while m < count and row[m] == i:
+                m += 1
+            w = weight[r] if weighted else dtype(1)
+            for u in range(width):
+                out[r, u] = products[i, u] + w * bias[u]
+            if added[i] > 0:
+                growth = weight[last + 1] - w if weighted else dtype(0)
+                slope_before(products, i, bias, growth, columns, unit, left, kink, begin, m, slope)
+                turn(slope, columns, unit[m - 1], -(left[m - 1] * kink[m - 1]))
+                for n in range(begin, m):
+                    if r < last and bend_row[n] == r + 1:
+                        step = right[g] - place
+                        for u in range(width):
+                            out[r + 1, u] = out[r, u] + step * slope[u]
+                        place, g, r = right[g], g + 1, r + 1
+                    turn(slope, columns, unit[n], kink[n])
+            r += 1

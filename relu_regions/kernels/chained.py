@@ -1,0 +1,340 @@
+"""A chain on a CPU: block after block of segments, each small enough to stay near the processor on its way."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from relu_regions.chains import Chain, Link
+from relu_regions.gates import rows
+from relu_regions.kernels import chain_loops, chain_points
+from relu_regions.points import Flips, Points
+
+__all__ = ["through"]
+
+Array = NDArray[Any]
+
+# What the gates' outputs at one stage of a block may take: more falls out of the cache, less costs more calls.
+_BLOCK_BYTES = 4 << 20
+
+
+def through(chain: Chain, points: Points, record: bool, bounded: bool, allowance: int) -> Points | None:
+    """As reference.through; None where the points would take more memory than allowed, or where a unit lies exactly on
+    its knot at a point and patterns are asked for.
+    """
+    segments = len(points.segments)
+    if not segments:
+        return None
+    start = _Start(chain, points, record, bounded)
+    done = [_Block(start, 0, start.fitting(0, len(points) / segments + sum(chain.units) / 2))]
+    if not done[0].walk(allowance):
+        return None
+    each = len(done[0].position) / done[0].segments
+    done += _walked(start, list(start.blocks(done[0].segments, each)), allowance - done[0].bytes)
+    if sum(block.segments for block in done) < segments:
+        return None
+    return _joined(start, points, done)
+
+
+def _walked(start: _Start, blocks: list[_Block], allowance: int) -> list[_Block]:
+    """The blocks, walked one after another, or on as many threads as torch uses; what no memory is left for is left out."""
+    threads = min(torch.get_num_threads(), len(blocks))
+    if threads < 2:
+        done = []
+        for block in blocks:
+            if not block.walk(allowance):
+                break
+            allowance -= block.bytes
+            done.append(block)
+        return done
+    # Blocks are independent, so each gets a thread and torch one thread in it.
+    with ThreadPoolExecutor(threads, "relu_regions", torch.set_num_threads, (1,)) as pool:
+        walked = list(pool.map(lambda block: block.walk(allowance // len(blocks)), blocks))
+    # Setting the workers' number has changed what threads that start later would take.
+    torch.set_num_threads(torch.get_num_threads())
+    return blocks if all(walked) else []
+
+
+class _Bends(NamedTuple):
+    """Room for crossings and the new points that they are made for; see crossings.py."""
+
+    integers: Array
+    reals: Array
+    inside: Array
+    spots: Array
+    shares: Array
+
+    @classmethod
+    def of(cls, room: int, dtype: np.dtype[Any]) -> _Bends:
+        return cls(
+            np.empty((4, room), np.int64), np.empty((4, room), dtype), np.empty((1, room), np.bool_),
+            np.empty((1, room), np.int64), np.empty((2, room), dtype),
+        )  # fmt: skip
+
+
+class _Gate(NamedTuple):
+    """A gate's numbers for every unit, and those of the matrix behind it."""
+
+    link: Link
+    knots: Array
+    slopes: Array
+    offsets: Array
+    bias: Array
+    columns: Array
+
+    @classmethod
+    def of(cls, link: Link) -> _Gate:
+        gate = link.gate
+        knots, slopes, offsets = (
+            n.expand(-1, link.units).contiguous().numpy() for n in (gate.knots, gate.slopes, gate.offsets)
+        )
+        columns, bias = link.step.columns, link.step.bias
+        whole = columns.new_zeros(columns.shape[1]) if bias is None else bias.expand(columns.shape[1]).contiguous()
+        return cls(link, knots, slopes, offsets, whole.numpy(), columns.numpy())
+
+
+class _Start:
+    """What a chain starts from, as arrays; flips in order of their rows."""
+
+    def __init__(self, chain: Chain, points: Points, record: bool, bounded: bool) -> None:
+        self.chain, self.record, self.bounded = chain, record, bounded
+        # Behind the network's last step only the points at bends are wanted.
+        self.ends = record and chain.ends
+        self.gates = [_Gate.of(link) for link in chain.links]
+        self.offsets, self.position = points.offsets.numpy(), points.position.numpy()
+        self.weight = np.empty(0, self.position.dtype) if points.weight is None else points.weight.numpy()
+        self.value = rows(points.values[chain.name]).contiguous().numpy()
+        self.errors = np.zeros((4, len(self.position) if bounded else 0), self.position.dtype)
+        if bounded:
+            for part, name in zip(self.errors, (chain.name, "shift", "position", "weight")):
+                if name in points.errors:
+                    part[:] = points.errors[name].numpy()
+        parts = (points.flips.row, points.flips.gate, points.flips.unit, points.flips.before, points.flips.after)
+        flips = np.stack([part.numpy() for part in parts])
+        self.flips = flips[:, np.argsort(flips[0], kind="stable")] if flips.shape[1] else flips
+        self.widest = max(*chain.units, *(link.step.shape[0] for link in chain.links))
+
+    def fitting(self, first: int, each: float) -> int:
+        """The segment after a block that starts with one, if a segment has so many points."""
+        bytes_each = each * self.widest * self.position.itemsize
+        return min(len(self.offsets) - 1, first + max(1, int(_BLOCK_BYTES / bytes_each)))
+
+    def blocks(self, first: int, each: float) -> Iterator[_Block]:
+        """The blocks from a segment on."""
+        while first < len(self.offsets) - 1:
+            stop = self.fitting(first, each)
+            yield _Block(self, first, stop)
+            first = stop
+
+
+class _Block:
+    """Some neighbouring segments on their way.
+
+    Attributes:
+        offsets, position, weight: of the points found so far.
+        value: at these points, behind the last matrix.
+        errors: bounds of the errors of value, shift, position and weight, ``(4, P)``.
+        flips: ``(5, F)``: row, gate, unit, pieces before and after.
+        ends: for each gate passed, its pieces at the first and the last point of the segments.
+        kept: the rows that stay, and that offsets and flips count; all of them if None.
+        ordered: whether flips at one point are in order.
+        at_x: which segments pass x, and the output there.
+    """
+
+    kept: Array | None = None
+    ordered = True
+    at_x: tuple[Array, Array]
+
+    def __init__(self, start: _Start, first: int, stop: int) -> None:
+        self.start, self.segments = start, stop - first
+        top, bottom = start.offsets[first], start.offsets[stop]
+        self.offsets = start.offsets[first : stop + 1] - top
+        self.position, self.value = start.position[top:bottom], start.value[top:bottom]
+        self.weighted, self.weight = len(start.weight) > 0, start.weight[top:bottom]
+        self.errors = np.ascontiguousarray(start.errors[:, top:bottom])
+        lower, upper = np.searchsorted(start.flips[0], (top, bottom))
+        self.flips = start.flips[:, lower:upper].copy()
+        self.flips[0] -= top
+        self.uncertain = np.zeros(self.segments, np.bool_)
+        self.ends: list[tuple[Array, Array]] = []
+        self.dtype = self.position.dtype
+        self.unit = np.finfo(self.dtype).eps / 2
+
+    @property
+    def bytes(self) -> int:
+        """What the block holds once it is done."""
+        return int(self.value.nbytes + self.flips.nbytes + self.position.nbytes + self.errors.nbytes)
+
+    def walk(self, allowance: int) -> bool:
+        """Go through the chain; False where that can't be done, see through."""
+        passed = self._nothing_passed()
+        for gate in self.start.gates:
+            found = self._at_gate(gate, passed)
+            if found is None:
+                return False
+            bends, count, fresh, opened, size, added, near = found
+            total = len(size) + fresh
+            if 4 * total * self.start.widest * self.dtype.itemsize > allowance:
+                return False
+            # The bias is added row by row, in the loops.
+            self.value = torch.mm(torch.from_numpy(opened), gate.link.step.columns).numpy()
+            passed = self._behind(gate, bends, count, size, added, near, total)
+        out = np.empty((len(self.position), self.value.shape[1]), self.dtype)
+        slope = np.empty(out.shape[1], self.dtype)
+        chain_loops.outputs(self.value, *passed, self.offsets, self.weight, self.weighted, slope, out)
+        self.value = out
+        if self.start.ends:
+            self._keep_bends()
+        return True
+
+    def _keep_bends(self) -> None:
+        """Leave out points where nothing bends; see Points.at_bends."""
+        place, rows = np.empty(len(self.position) + 1, np.int64), np.empty(len(self.position), np.int64)
+        kept, self.ordered = chain_points.bent(self.flips, self.offsets, place, rows)
+        at_x = np.flatnonzero(self.position == 0)
+        self.at_x = np.searchsorted(self.offsets, at_x, side="right") - 1, self.value[at_x]
+        self.kept = rows[:kept]
+        self.flips[0] = place[self.flips[0]]
+        self.offsets = place[self.offsets]
+
+    def _nothing_passed(self) -> tuple[Any, ...]:
+        """What chain_loops.rows reads of the bends of the gate before, where there is none."""
+        integers, reals = np.empty(0, np.int64), np.empty(0, self.dtype)
+        units, added = self.value.shape[1], np.zeros(len(self.position), np.int64)
+        bias, columns = np.zeros(units, self.dtype), np.empty((0, units), self.dtype)
+        return bias, columns, self.offsets, added, integers, integers, reals, integers, reals, 0, reals
+
+    def _at_gate(self, gate: _Gate, passed: tuple[Any, ...]) -> tuple[Any, ...] | None:
+        """The gate's output and its bends; None where a unit is on its knot."""
+        link, start, count = gate.link, self.start, len(self.position)
+        units, sizes = link.units, link.gate.sizes
+        near = np.empty((3, count if start.bounded else 0), self.dtype)
+        if start.bounded:
+            chain_points.nearness(self.errors, self.position, self.offsets, sizes.knot, near, self.uncertain)
+        first, last = np.empty((2, self.segments if start.record else 0, units), np.int64)
+        self.ends.append((first, last))
+        # Rows are compared through their distances from the knots; where all knots are 0, these are the values themselves.
+        kinds = 1 if len(gate.knots) == 1 and sizes.knot == 0 else len(gate.knots) + 1
+        lines, extremes = np.zeros((kinds, 2, units), self.dtype), np.zeros((2, 1 + kinds), self.dtype)
+        integer = np.dtype(f"i{self.dtype.itemsize}")
+        level = (8 * self.unit if sizes.knot > 0 else 0.0, sizes.knot)
+        opened, size = np.empty((count, units), self.dtype), np.empty(count, self.dtype)
+        added = np.empty(count, np.int64)
+        given = (
+            self.value, *passed, self.offsets, self.position, self.weight, self.weighted,
+            gate.knots, gate.slopes, gate.offsets, link.gate.is_relu, level,
+            start.bounded, near, self.uncertain, start.record, first, last,
+            lines, lines.view(integer), extremes, extremes.view(integer), np.empty(units, self.dtype), opened, size, added,
+        )  # fmt: skip
+        # The first gate's units bend at most once between neighbouring knots; behind others there may be more.
+        found, room = -1, 2 * count + (self.segments + 1) * len(gate.knots) * units
+        while found < 0:
+            bends = _Bends.of(room, self.dtype)
+            found, fresh, on_knot = chain_loops.rows(*given, *bends)
+            room *= 4
+        return None if on_knot and start.record else (bends, found, fresh, opened, size, added, near)
+
+    def _behind(
+        self, gate: _Gate, bends: _Bends, count: int, size: Array, added: Array, near: Array, total: int
+    ) -> tuple[Any, ...]:
+        """All points once the gate's bends are there, with bounds and flips; gives what chain_loops.rows reads of the bends."""
+        row, unit, knot, bend_row = bends.integers
+        _, left, right, rise = bends.reals
+        before, link = (self.offsets, self.position, self.weight), gate.link
+        self.offsets, moved = np.empty_like(self.offsets), np.empty(len(self.position), np.int64)
+        self.position, self.weight = np.empty(total, self.dtype), np.empty(total if self.weighted else 0, self.dtype)
+        chain_points.points(
+            *before, added, *bends.shares, self.weighted, self.offsets, self.position, self.weight, moved
+        )
+        if self.start.bounded:
+            errors = np.zeros((4, total), self.dtype)
+            norms = (*link.norms, *link.gate.sizes, float(len(gate.knots)), self.unit)
+            chain_points.bounds(
+                *before, added, row, bend_row, bends.inside[0], right, rise, count,
+                size, near, self.errors, norms, self.weighted, self.uncertain, errors,
+            )  # fmt: skip
+            self.errors = errors
+        if self.start.record:
+            flips = np.empty((5, self.flips.shape[1] + count), np.int64)
+            kept = chain_points.record(
+                link.number, self.flips, moved, count, unit, knot, rise, bend_row, self.offsets, *self.ends[-1], flips
+            )
+            self.flips = flips if kept == flips.shape[1] else np.ascontiguousarray(flips[:, :kept])
+        kink = _kinks(gate, unit[:count], knot[:count], rise[:count])
+        return gate.bias, gate.columns, before[0], added, row, unit, left, bend_row, kink, count, bends.shares[1]
+
+
+def _kinks(gate: _Gate, unit: Array, knot: Array, rise: Array) -> Array:
+    """By how much the slope of a gate's output changes at each bend, with the interval as the unit of length."""
+    change: Array = np.abs(rise)
+    if not gate.link.gate.is_relu:
+        change *= gate.slopes[knot + 1, unit] - gate.slopes[knot, unit]
+    return change
+
+
+def _joined(start: _Start, points: Points, done: list[_Block]) -> Points:
+    """The blocks of a stack as one."""
+    chain, record = start.chain, start.record
+    name = chain.links[-1].step.output
+    offsets = np.concatenate([[0], np.cumsum(np.concatenate([np.diff(block.offsets) for block in done]))])
+    tops = np.cumsum([0, *(block.offsets[-1] for block in done)])
+    for block, top in zip(done, tops):
+        block.flips[0] += top
+    names = (
+        {"shift": 1, "position": 2}
+        | ({} if points.weight is None else {"weight": 3})
+        | ({} if start.ends else {name: 0})
+    )
+    errors = (
+        {part: _whole([block.errors[row] for block in done], done) for part, row in names.items()}
+        if start.bounded
+        else {}
+    )
+    flips = Flips(*torch.from_numpy(np.concatenate([block.flips for block in done], 1)))
+    at_x = None
+    if start.ends:
+        firsts = np.cumsum([0, *(block.segments for block in done)])
+        passing = np.concatenate([block.at_x[0] + first for block, first in zip(done, firsts)])
+        at_x = torch.from_numpy(passing), torch.from_numpy(np.concatenate([block.at_x[1] for block in done]))
+        flips = flips if all(block.ordered for block in done) else flips.ordered()
+    ends = zip(*(block.ends for block in done))
+    pieces = {
+        link.number: [torch.from_numpy(np.concatenate(side)) for side in zip(*own)]
+        for link, own in zip(chain.links, ends)
+    }
+    return replace(
+        points,
+        offsets=torch.from_numpy(offsets),
+        position=_whole([block.position for block in done], done),
+        weight=None if points.weight is None else _whole([block.weight for block in done], done),
+        values={name: _whole([block.value for block in done], done)},
+        step=chain.start + 2 * len(chain.links),
+        flips=flips,
+        uncertain=points.uncertain | torch.from_numpy(np.concatenate([block.uncertain for block in done])),
+        errors=errors,
+        first=points.first | {number: own[0] for number, own in pieces.items()} if record else points.first,
+        last=points.last | {number: own[1] for number, own in pieces.items()} if record else points.last,
+        at_x=at_x,
+    )
+
+
+def _whole(parts: list[Array], done: list[_Block]) -> Tensor:
+    """Numbers of the points of all blocks, those that are kept."""
+    if len(parts) == 1 and done[0].kept is None:
+        return torch.from_numpy(parts[0])
+    counts = [len(part) if block.kept is None else len(block.kept) for part, block in zip(parts, done)]
+    result, top = np.empty((sum(counts), *parts[0].shape[1:]), parts[0].dtype), 0
+    for part, block, count in zip(parts, done, counts):
+        if block.kept is None:
+            result[top : top + count] = part
+        else:
+            np.take(part, block.kept, 0, result[top : top + count], "clip")
+        top += count
+    return torch.from_numpy(result)

@@ -1,0 +1,154 @@
+"""Chains taken in one go are what their gates and matrices are one by one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import fields
+from itertools import pairwise
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import relu_regions as rr
+from relu_regions.certainty import Certainty
+from relu_regions.chains import chains_of
+from relu_regions.points import Points
+from relu_regions.sweep import Segments, Sweep
+from tests.models import Wrapped
+
+chained = pytest.importorskip("relu_regions.kernels.chained")
+
+ACTIVATIONS: dict[str, type[nn.Module]] = {
+    "relu": nn.ReLU,
+    "leaky relu": nn.LeakyReLU,
+    "prelu": nn.PReLU,
+    "hardtanh": nn.Hardtanh,
+    "relu6": nn.ReLU6,
+    "softshrink": nn.Softshrink,
+}
+RANGES = {"segment": (-1.0, 2.0), "line": (-torch.inf, torch.inf)}
+
+
+def network_with(activation: type[nn.Module], widths: tuple[int, ...], dtype: torch.dtype) -> rr.Network:
+    torch.manual_seed(0)
+    layers: list[nn.Module] = []
+    for inputs, outputs in pairwise(widths):
+        layers += [nn.Linear(inputs, outputs), activation()]
+    model = nn.Sequential(*layers[:-1]).double().eval()
+    for parameter in model.parameters():
+        parameter.data.mul_(1.5)
+    return rr.Network.from_module(model, widths[:1]).to(dtype, "cpu")
+
+
+def swept(
+    network: rr.Network, x: Tensor, d: Tensor, t_range: tuple[float, float], bounded: bool, one_by_one: bool
+) -> Points:
+    low, high = t_range
+    starts = torch.tensor([[low, 0.0, high]], dtype=x.dtype).expand(len(x), -1)
+    certainty = Certainty(network, x.dtype) if bounded else None
+    sweep = Sweep(network, Segments(x, d, starts), True, certainty=certainty)
+    if one_by_one:
+        sweep._chains = []
+    (points,) = sweep
+    return points if points.at_x is not None else points.at_bends(network.output_name)
+
+
+def assert_the_same(ours: Points, truth: Points, dtype: torch.dtype) -> None:
+    assert torch.equal(ours.offsets, truth.offsets)
+    assert all(torch.equal(getattr(ours.flips, f.name), getattr(truth.flips, f.name)) for f in fields(truth.flips))
+    for name in ("first", "last"):
+        mine, theirs = getattr(ours, name), getattr(truth, name)
+        assert mine.keys() == theirs.keys() and all(torch.equal(mine[k], theirs[k]) for k in mine)
+    tolerance = 1e4 * torch.finfo(dtype).eps
+    assert ours.at_x is not None and truth.at_x is not None and torch.equal(ours.at_x[0], truth.at_x[0])
+    pairs = [(ours.position, truth.position), (ours.at_x[1], truth.at_x[1])]
+    for mine, theirs in [*pairs, *((ours.values[n], v) for n, v in truth.values.items())]:
+        assert torch.allclose(mine, theirs, rtol=tolerance, atol=tolerance)
+    if truth.weight is not None:
+        assert ours.weight is not None and torch.allclose(ours.weight, truth.weight, rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=str)
+@pytest.mark.parametrize("t_range", RANGES.values(), ids=RANGES)
+@pytest.mark.parametrize("name", ACTIVATIONS)
+def test_a_chain_is_its_links(name: str, t_range: tuple[float, float], dtype: torch.dtype) -> None:
+    network = network_with(ACTIVATIONS[name], (5, 30, 70, 9, 3), dtype)
+    x, d = torch.randn(2, 12, 5, dtype=dtype)
+    ours, truth = (swept(network, x, d, t_range, False, one_by_one) for one_by_one in (False, True))
+    assert len(ours) > 500
+    assert_the_same(ours, truth, dtype)
+
+
+@pytest.mark.parametrize("t_range", RANGES.values(), ids=RANGES)
+@pytest.mark.parametrize("name", ACTIVATIONS)
+def test_bounds_of_a_chain_are_those_of_its_links(name: str, t_range: tuple[float, float]) -> None:
+    """Up to what neighbouring segments in a stack add to one another's bounds where gates are taken one by one."""
+    network = network_with(ACTIVATIONS[name], (5, 30, 20, 3), torch.float64)
+    for seed in range(8):
+        x, d = torch.randn(2, 1, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+        ours, truth = (swept(network, x, d, t_range, True, one_by_one) for one_by_one in (False, True))
+        assert_the_same(ours, truth, torch.float64)
+        assert ours.uncertain.tolist() == truth.uncertain.tolist()
+        assert ours.errors.keys() == truth.errors.keys()
+        for key, bound in truth.errors.items():
+            assert torch.allclose(ours.errors[key], bound, rtol=1e-6, atol=0)
+
+
+@pytest.fixture
+def two_threads() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.usefixtures("two_threads")
+def test_threads_and_blocks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    network = network_with(nn.ReLU, (5, 30, 40, 3), torch.float64)
+    x, d = torch.randn(2, 60, 5, dtype=torch.float64)
+    whole = swept(network, x, d, (-1, 2), True, False)
+    monkeypatch.setattr(chained, "_BLOCK_BYTES", 1 << 14)
+    cut = swept(network, x, d, (-1, 2), True, False)
+    assert_the_same(cut, whole, torch.float64)
+    assert torch.equal(cut.position, whole.position) and torch.equal(cut.uncertain, whole.uncertain)
+    assert all(torch.equal(cut.errors[key], bound) for key, bound in whole.errors.items())
+    assert torch.get_num_threads() == 2
+
+
+def given(network: rr.Network, x: Tensor, d: Tensor) -> Points:
+    sweep = Sweep(network, Segments(x, d, torch.tensor([[-1.0, 0.0, 2.0]], dtype=torch.float64).expand(len(x), -1)))
+    return sweep._start(torch.arange(len(x)))
+
+
+def test_what_a_chain_leaves_to_its_links() -> None:
+    network = network_with(nn.ReLU, (5, 30, 40, 3), torch.float64)
+    (chain,) = chains_of(network)
+    x, d = torch.randn(2, 4, 5, dtype=torch.float64)
+    assert chained.through(chain, given(network, x, d), True, False, 1 << 30) is not None
+    assert chained.through(chain, given(network, x, d), True, False, 1 << 10) is None  # no memory
+    dead = network_with(nn.ReLU, (5, 30, 40, 3), torch.float64)
+    dead.steps[0].constants[0][3] = 0.0  # a unit that is 0 on every line
+    dead.steps[0].bias[3] = 0.0
+    (chain,) = chains_of(dead)
+    assert chained.through(chain, given(dead, x, d), True, False, 1 << 30) is None
+    assert chained.through(chain, given(dead, x, d), False, False, 1 << 30) is not None
+    truth = swept(dead, x, d, (-1, 2), False, one_by_one=True)
+    assert_the_same(swept(dead, x, d, (-1, 2), False, one_by_one=False), truth, torch.float64)
+
+
+def test_chains_of_networks() -> None:
+    mlp = network_with(nn.ReLU, (5, 8, 7, 3), torch.float64)
+    (chain,) = chains_of(mlp)
+    assert (chain.start, chain.units) == (1, (8, 7))
+    assert chain.after(1) is chain and chain.after(2) is None and chain.after(5) is None
+    rest = chain.after(3)
+    assert rest is not None and rest.units == (7,) and rest.name == mlp.steps[2].output
+    residual = Wrapped(lambda m, x: m.c(torch.relu(m.b(torch.relu(h := m.a(x)))) + h),
+                       a=nn.Linear(5, 6), b=nn.Linear(6, 6), c=nn.Linear(6, 2))  # fmt: skip
+    assert chains_of(rr.Network.from_module(residual.eval(), (5,))) == []
+    convolutional = nn.Sequential(
+        nn.Conv2d(1, 2, 3), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(8, 6), nn.ReLU(), nn.Linear(6, 2)
+    ).eval()
+    (chain,) = chains_of(rr.Network.from_module(convolutional, (1, 6, 6)))
+    assert chain.units == (6,) and chain.links[0].number == 2
