@@ -35,7 +35,7 @@ def main(given: list[str] | None = None) -> int:
     torch.set_num_threads(1)
     torch.manual_seed(0)
     lines, rounds = (20, 1) if arguments.quick else (1000, 5)
-    model, x, d = trained(lines, 20 if arguments.quick else 400)
+    model, x, d = trained(lines, 5 if arguments.quick else 400)
     report: dict[str, Any] = {"machine": machine(), "lines": lines, **levels(model, x, d, rounds)}
     report["certificates"] = [certificates("784-128-128-128-10", model, x[:5], d[:5])]
     if not arguments.quick:

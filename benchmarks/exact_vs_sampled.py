@@ -31,7 +31,8 @@ from torch import Tensor, nn
 import relu_regions as rr
 from relu_regions.directions import pairs
 from relu_regions.experiments.data import load
-from relu_regions.experiments.training import TrainingConfig, train
+from relu_regions.experiments.descent import TrainingConfig
+from relu_regions.experiments.training import train
 from relu_regions.sampling import sampled_interval
 
 PRODUCTS, PRODUCTS_IN_CACHE = "the walk's matrix products", "the same, out of the cache"

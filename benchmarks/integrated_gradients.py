@@ -32,7 +32,7 @@ def main(arguments: list[str] | None = None) -> int:
     except ImportError:
         print("captum is not installed: pip install captum")
         return 1
-    points, rounds = (4, 2) if options.quick else (64, 7)
+    points, rounds = (2, 1) if options.quick else (64, 7)
     networks = []
     for sizes in NETWORKS[:1] if options.quick else NETWORKS:
         networks.append(measure(sizes, points, rounds))

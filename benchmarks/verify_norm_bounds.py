@@ -37,14 +37,15 @@ DEPTHS = (1, 2, 3, 4, 6, 8)
 QUICK_WIDTHS, QUICK_DEPTHS = (8, 16, 32), (1, 3)
 
 
-def main() -> int:
+def main(given: Sequence[str] | None = None) -> int:
+    """Run the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, help="mnist.npz, or a folder with MNIST's files; digits by default")
     parser.add_argument("--seeds", type=int, default=3, help="networks of each kind")
     parser.add_argument("--sweep-seeds", type=int, help="networks of each width and depth; as many by default")
     parser.add_argument("--quick", action="store_true", help="digits, small networks, few points: to see that it runs")
     parser.add_argument("--out", type=Path, default=Path("results", "norm_bounds"), help="folder of what is written")
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(given)
     run = Run(arguments.out, arguments.data, arguments.seeds, arguments.quick)
     sweep_run = replace(run, seeds=arguments.sweep_seeds or run.seeds)
     name = "digits" if arguments.data is None or run.quick else "mnist"

@@ -21,8 +21,9 @@ from torch import Tensor
 
 from relu_regions.directions import Lines, pairs
 from relu_regions.experiments.data import Dataset, load
+from relu_regions.experiments.descent import TrainingConfig
 from relu_regions.experiments.threads import one_thread
-from relu_regions.experiments.training import TrainedNetwork, TrainingConfig, train
+from relu_regions.experiments.training import TrainedNetwork, train
 from relu_regions.interval import Interval, exact_interval
 from relu_regions.network import Network
 from relu_regions.plot import interval_density, logits_along_path

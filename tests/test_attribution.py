@@ -26,10 +26,11 @@ def test_attributions_add_up_to_the_change_of_the_logit(architecture: Architectu
     model, (x, baseline) = architecture.model(), points(architecture)
     with torch.no_grad():
         expected = (model(x) - model(baseline)).flatten(1)
-    for budget in (None, 1000):
-        found = integrated_gradients(model, x, baseline, 0, memory_budget=budget)
-        assert found.shape == x.shape and found.dtype == torch.float64
-        assert (found.flatten(1).sum(1) - expected[:, 0]).abs().max() <= 1e-12 * (1 + expected.abs().max())
+    # A small budget takes every region by itself, so that two points are as good as four.
+    for number, budget in ((4, None), (2, 1000)):
+        found = integrated_gradients(model, x[:number], baseline[:number], 0, memory_budget=budget)
+        assert found.shape == x[:number].shape and found.dtype == torch.float64
+        assert (found.flatten(1).sum(1) - expected[:number, 0]).abs().max() <= 1e-12 * (1 + expected.abs().max())
 
 
 @pytest.mark.parametrize("gate", ["relu", "leaky_relu", "hardtanh", "maxout", "abs"])

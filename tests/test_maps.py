@@ -96,7 +96,7 @@ def test_norms_along_are_those_of_the_maps(architecture: Architecture, p: float 
 
 @EVERY
 def test_blocks_of_patterns_and_of_maps_do_not_change_them(architecture: Architecture) -> None:
-    paths = walked(architecture)
+    paths = walked(architecture, segments=2, reach=1.5)
     patterns, count = paths.patterns(), int(paths.region_offsets[-1])
     for size in (1, 3, count):
         blocks = [patterns_along(paths, start, min(count, start + size)) for start in range(0, count, size)]

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import cvxpy as cp
@@ -21,20 +19,17 @@ from tests.models import mlp
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 
 
-def test_a_quick_run_judges_every_claim(tmp_path: Path) -> None:
-    command = [
-        sys.executable,
-        str(BENCHMARKS / "verify_norm_bounds.py"),
-        "--quick",
-        "--seeds",
-        "1",
-        "--out",
-        str(tmp_path),
-    ]
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(BENCHMARKS.parent)}
-    done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
+@pytest.fixture(autouse=True)
+def beside_the_scripts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+
+
+def test_a_quick_run_judges_every_claim(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    script = importlib.import_module("verify_norm_bounds")
+    assert script.main(["--quick", "--seeds", "1", "--out", str(tmp_path)]) == 0
+    said = capsys.readouterr().out
     report = json.loads((tmp_path / "norm_bounds.json").read_text())
-    assert all(claim["claim"] in done.stdout and claim["verdict"] for claim in report["claims"])
+    assert all(claim["claim"] in said and claim["verdict"] for claim in report["claims"])
     verdicts = {claim["claim"]: claim["verdict"] for claim in report["claims"]}
     assert verdicts["‖W_x‖ ≤ Π ‖W_l‖ on every region"] == "holds"
     assert verdicts["f(x) − f(x_i) = Σ λ_k W_k (x − x_i)"] == "holds"
@@ -75,10 +70,7 @@ def by_enumeration(network: rr.Network, x: torch.Tensor, reach: float) -> float:
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_the_milp_finds_the_nearest_of_all_regions_and_no_guarantee_reaches_it(
-    seed: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.syspath_prepend(str(BENCHMARKS))
+def test_the_milp_finds_the_nearest_of_all_regions_and_no_guarantee_reaches_it(seed: int) -> None:
     from norm_bounds.minimal_distance import minimal_distance
 
     torch.manual_seed(seed)

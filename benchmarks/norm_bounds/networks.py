@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from relu_regions.bounds import linear_network_norm, logit_bounds, product_bound
 from relu_regions.experiments.data import Dataset
 from relu_regions.experiments.networks import Setup, networks
+from relu_regions.experiments.reading import read
 from relu_regions.experiments.results import Run
 from relu_regions.network import Network
 
@@ -41,7 +42,7 @@ class State:
     @cached_property
     def network(self) -> Network:
         """As steps, in float64."""
-        return Network.from_module(self.model, tuple(self.data.x_train.shape[1:]))
+        return read(self.model, self.data.x_train.shape[1:])
 
     @cached_property
     def linear(self) -> float:

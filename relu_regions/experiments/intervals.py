@@ -17,6 +17,7 @@ from tqdm import tqdm
 
 from relu_regions.directions import Lines
 from relu_regions.experiments.data import save_npz
+from relu_regions.experiments.reading import read
 from relu_regions.experiments.results import Run
 from relu_regions.interval import exact_interval
 from relu_regions.network import Network
@@ -68,13 +69,13 @@ def intervals(
         for place, (model, of_model) in enumerate(zip(models, lines))
         for start in range(0, len(of_model), _CHUNK)
     ]
-    read = [Network.from_module(model, of_model.points.shape[1:]) for model, of_model in zip(models, lines)]
+    networks = [read(model, of_model.points.shape[1:]) for model, of_model in zip(models, lines)]
     parts: list[list[Columns]] = [[] for _ in models]
     pool = ThreadPoolExecutor(run.workers)
     disable = None if run.progress is None else not run.progress
     with tqdm(total=sum(map(len, lines)), desc=what, unit="line", disable=disable) as bar:
         try:
-            found = pool.map(lambda task: _kept(task[1], read[task[0]], task[2], num, resolve), tasks)
+            found = pool.map(lambda task: _kept(task[1], networks[task[0]], task[2], num, resolve), tasks)
             for (place, _, chunk), columns in zip(tasks, found):
                 parts[place].append(columns)
                 bar.update(len(chunk))

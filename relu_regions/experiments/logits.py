@@ -21,9 +21,11 @@ from relu_regions.directions import (
 from relu_regions.experiments.intervals import subset
 from relu_regions.experiments.networks import Labels, Member, Setup, networks
 from relu_regions.experiments.pictures import logit_panels
+from relu_regions.experiments.reading import read
 from relu_regions.experiments.results import Run, write_figure, write_json
 from relu_regions.experiments.statistics import Numbers, estimate
 from relu_regions.interval import exact_interval
+from relu_regions.network import Network
 from relu_regions.paths import Path, Paths
 from relu_regions.walker import walk
 
@@ -90,13 +92,13 @@ def changes(member: Member, lines: Lines, label: Tensor) -> Numbers:
         of lines where the network says that class at t = 0; ``same_region`` and ``weight_change``: the two parts of
         equation 10 from t = 0 to 1, for that logit: |W_x0 d| and |f(x0 + d) - f(x0) - W_x0 d|.
     """
-    model = member.trained.model()
-    paths = walk(model, lines.x, lines.d, lines.t_range, memory_budget=_MEMORY)
-    found = exact_interval(model, lines.x, lines.d, lines.t_range, memory_budget=_MEMORY)
+    network = read(member.trained.model(), lines.x.shape[1:])
+    paths = walk(network, lines.x, lines.d, lines.t_range, memory_budget=_MEMORY)
+    found = exact_interval(network, lines.x, lines.d, lines.t_range, memory_budget=_MEMORY)
     parts = torch.split(_own_logit(paths, label), paths.offsets.diff().tolist())
     full = lines.t_range[1] - lines.t_range[0]
     variation = torch.stack([part.diff().abs().sum() for part in parts])
-    first, rest = _parts_of_equation_10(member, lines, label)
+    first, rest = _parts_of_equation_10(network, lines, label)
     return {
         "variation": float((variation / (full * lines.d.flatten(1).norm(dim=1))).mean()),
         "range": float(torch.stack([part.max() - part.min() for part in parts]).mean()),
@@ -119,9 +121,9 @@ def _own_logit(paths: Paths, label: Tensor) -> Tensor:
     return paths.outputs.gather(1, label.repeat_interleave(paths.offsets.diff())[:, None])[:, 0]
 
 
-def _parts_of_equation_10(member: Member, lines: Lines, label: Tensor) -> tuple[Tensor, Tensor]:
+def _parts_of_equation_10(network: Network, lines: Lines, label: Tensor) -> tuple[Tensor, Tensor]:
     """W_x0 d, and what the change of weights adds to it, from t = 0 to 1; W_x0 is that of the region entered at 0."""
-    paths = walk(member.trained.model(), lines.x, lines.d, (0, 1), memory_budget=_MEMORY)
+    paths = walk(network, lines.x, lines.d, (0, 1), memory_budget=_MEMORY)
     own, start = _own_logit(paths, label), paths.offsets[:-1]
     slope = (own[start + 1] - own[start]) / (paths.t[start + 1] - paths.t[start])
     return slope, own[paths.offsets[1:] - 1] - own[start] - slope
@@ -175,7 +177,7 @@ def _families(run: Run, members: Sequence[Member], kind: str) -> Iterator[tuple[
         numbers = {key: estimate([seed[key] for seed in seeds]) for key in seeds[0]}
         ratio = estimate([seed["variation"] / of_first["variation"] for seed, of_first in zip(seeds, first)])
         shown = lines[0][family][0]
-        path = walk(members[0].trained.model(), shown.x, shown.d, shown.t_range)[0]
+        path = walk(read(members[0].trained.model(), shown.x.shape[1:]), shown.x, shown.d, shown.t_range)[0]
         yield (
             {"family": family, "lines": len(right[0]), **numbers, "variation_ratio": ratio, "by_seed": seeds},
             (family, path, int(right[0][0])),

@@ -13,9 +13,10 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from relu_regions.experiments.data import Dataset, load
+from relu_regions.experiments.descent import TrainingConfig
 from relu_regions.experiments.modules import FittedModule, fit
 from relu_regions.experiments.results import Run
-from relu_regions.experiments.training import TrainedNetwork, TrainingConfig, train
+from relu_regions.experiments.training import TrainedNetwork, train
 
 __all__ = ["LABELS", "TITLES", "Member", "Setup", "accuracy", "networks", "samples"]
 

@@ -12,8 +12,9 @@ from relu_regions.directions import pairs
 from relu_regions.experiments.beyond_breakpoints import angle, he_network
 from relu_regions.experiments.beyond_prediction import noisy, predictors
 from relu_regions.experiments.data import Dataset, load
+from relu_regions.experiments.descent import TrainingConfig
 from relu_regions.experiments.modules import ARCHITECTURES, Maxout, _shifted, fit
-from relu_regions.experiments.training import TrainingConfig, train
+from relu_regions.experiments.training import train
 
 
 @pytest.fixture(scope="module")

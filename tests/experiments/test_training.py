@@ -14,7 +14,8 @@ import torch
 from torch import nn
 
 from relu_regions.experiments import training
-from relu_regions.experiments.training import TrainingConfig, train, unstack
+from relu_regions.experiments.descent import TrainingConfig, sample_order, unstack
+from relu_regions.experiments.training import train
 
 WIDTHS = (6, 32, 24, 3)
 FAST = TrainingConfig(WIDTHS, learning_rate=0.05, momentum=0.9, batch_size=8, checkpoints=(0, 1, 5))
@@ -36,7 +37,7 @@ def trained_by_torch(
     losses, errors = [], []
     for epoch in range(1, config.max_epochs + 1):
         loss_sum, wrong = 0.0, 0
-        for chosen in training._sample_order(seed, epoch, len(x)).split(config.batch_size):
+        for chosen in sample_order(seed, epoch, len(x)).split(config.batch_size):
             logits = model(x[chosen])
             loss = nn.functional.cross_entropy(logits, labels[chosen])
             optimizer.zero_grad()
@@ -177,13 +178,13 @@ def test_what_is_cached_is_not_trained_again(tmp_path: Path, monkeypatch):
 
 def count_epochs(monkeypatch) -> list[int]:
     """The number of networks in each epoch that is run from now on."""
-    run, epochs = training._epoch, []
+    run, epochs = training.run_epoch, []
 
     def counted(layers, velocities, rows, starts, labels, *rest):
         epochs.append(len(labels))
         return run(layers, velocities, rows, starts, labels, *rest)
 
-    monkeypatch.setattr(training, "_epoch", counted)
+    monkeypatch.setattr(training, "run_epoch", counted)
     return epochs
 
 
@@ -258,7 +259,7 @@ def saved_epochs(folder: Path) -> list[int]:
 def test_unfinished_networks_are_saved_now_and_then(tmp_path: Path, monkeypatch):
     """An interruption by the person at the keyboard loses no more than the time between saves."""
     x, labels = samples()
-    run, epochs = training._epoch, []
+    run, epochs = training.run_epoch, []
 
     def interrupted(*arguments):
         epochs.append(1)
@@ -266,7 +267,7 @@ def test_unfinished_networks_are_saved_now_and_then(tmp_path: Path, monkeypatch)
             raise KeyboardInterrupt
         return run(*arguments)
 
-    monkeypatch.setattr(training, "_epoch", interrupted)
+    monkeypatch.setattr(training, "run_epoch", interrupted)
     with pytest.raises(KeyboardInterrupt):
         train(x, labels, [0], LONG, cache_dir=tmp_path, save_every=0.0)
     with np.load(next(tmp_path.iterdir()), allow_pickle=False) as file:
