@@ -22,12 +22,12 @@ from torch import Tensor
 from relu_regions.directions import Lines, pairs
 from relu_regions.experiments.data import Dataset, load
 from relu_regions.experiments.descent import TrainingConfig
-from relu_regions.experiments.threads import one_thread
 from relu_regions.experiments.training import TrainedNetwork, train
 from relu_regions.interval import Interval, exact_interval
 from relu_regions.network import Network
 from relu_regions.plot import interval_density, logits_along_path
 from relu_regions.sampling import sampled_interval
+from relu_regions.threads import one_thread
 from relu_regions.walker import walk
 
 if TYPE_CHECKING:

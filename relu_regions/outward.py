@@ -61,16 +61,17 @@ def outward(
     reached = torch.zeros_like(found.tied)
     segments = Segments(lines.x, lines.d, starts, both_ways=True)
     sweep = Sweep(lines.network, segments, False, memory_budget, window=64, certainty=certainty)
-    for points in sweep:
-        logits = competing_logits(points.values[lines.network.output_name], classes)
-        fresh = ~reached[points.segments]
-        opening, rows = points.segments[fresh], points.offsets[:-1][fresh]
-        found.label[opening] = logits[rows].argmax(1)
-        found.tied[opening] = (logits[rows] == logits[rows].amax(1, keepdim=True)).sum(1) > 1
-        reached[opening] = True
-        found.points[points.segments] += points.offsets.diff()
-        error = points.errors.get(lines.network.output_name, torch.zeros_like(points.position))
-        sweep.drop(_record_exits(points, logits, 2 * beside(error), found))
+    with sweep.threading():
+        for points in sweep:
+            logits = competing_logits(points.values[lines.network.output_name], classes)
+            fresh = ~reached[points.segments]
+            opening, rows = points.segments[fresh], points.offsets[:-1][fresh]
+            found.label[opening] = logits[rows].argmax(1)
+            found.tied[opening] = (logits[rows] == logits[rows].amax(1, keepdim=True)).sum(1) > 1
+            reached[opening] = True
+            found.points[points.segments] += points.offsets.diff()
+            error = points.errors.get(lines.network.output_name, torch.zeros_like(points.position))
+            sweep.drop(_record_exits(points, logits, 2 * beside(error), found))
     one_sided = end == 0
     found.end[one_sided], found.beyond[one_sided], found.error[one_sided] = 0.0, -1, 0.0
     if lines.network.output_shape[0] > 1:

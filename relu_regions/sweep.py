@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
@@ -18,6 +19,7 @@ from relu_regions.memory import free_memory
 from relu_regions.network import Network
 from relu_regions.points import Flips, Points
 from relu_regions.steps import AffineStep, GateStep
+from relu_regions.threads import one_thread
 
 __all__ = ["Segments", "Sweep"]
 
@@ -97,7 +99,8 @@ class Sweep:
             for number, index in enumerate(i for i, s in enumerate(network.steps) if isinstance(s, GateStep))
         }
         self._matrix_after = _matrices_after_gates(network, self._releases)
-        self._points_per_segment = 2.0 + network.units / 2
+        self._expected: float | None = None
+        self._threads = torch.get_num_threads()
         self._waiting: list[Points] = []
         self._kernel = kernel_for(segments.x.device)
         self._first_gate = min(self._gate_of_step, default=len(network.steps))
@@ -108,6 +111,10 @@ class Sweep:
     def drop(self, segments: Tensor) -> None:
         """Leave these segments (their numbers) out of the rest of the sweep."""
         self.dropped[segments] = True
+
+    def threading(self) -> AbstractContextManager[None]:
+        """What to iterate in: on a CPU the blocks of a chain are shared out among threads, and torch needs one in each."""
+        return one_thread() if self._chains and self.segments.x.device.type == "cpu" else nullcontext()
 
     def __iter__(self) -> Iterator[Points]:
         start = 0
@@ -121,18 +128,19 @@ class Sweep:
                     points = self._finish(points)
                     found += len(points)
                     yield points
-            self._points_per_segment = found / (stop - start)
+            self._expected = max(1.0, found / (stop - start))
             start = stop
 
     def _block_size(self) -> int:
         """How many segments go through the network together."""
         item, device = self.segments.x.element_size(), self.segments.x.device.type
+        points = self._expected or 2.0 + self.network.units / 2
         if self._chains and self._chains[0].start == self._first_gate:
             # A chain takes what is near to it piece by piece; what it starts from and what it leaves is held.
-            numbers = self._points_per_segment * (math.prod(self.network.output_shape) + 16)
+            numbers = points * (math.prod(self.network.output_shape) + 16)
             numbers += 4 * self.network.gates[0].units + math.prod(self.network.input_shape)
         else:
-            numbers = self._points_per_segment * max(math.prod(step.shape) for step in self.network.steps)
+            numbers = points * max(math.prod(step.shape) for step in self.network.steps)
         limit = min(_BLOCK_BYTES.get(device, self.budget // 8), self.budget // 8)
         return max(1, int(limit / (item * numbers)))
 
@@ -209,10 +217,12 @@ class Sweep:
         windowed = self.window is not None and self._gate_of_step[points.step] == 0
         if windowed:
             chain = chain.first()
-        bounded = self.certainty is not None
-        passed = self._kernel.through(chain, points, self.record, bounded, self._allowance())
+        passed = self._kernel.through(
+            chain, points, self.record, self.certainty is not None, self._allowance(), self._expected, self._threads
+        )
         if passed is None:
             self._chains = []
+            torch.set_num_threads(self._threads)
             return None
         return self._windowed(passed) if windowed else passed
 

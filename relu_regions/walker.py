@@ -54,7 +54,7 @@ def walk(
     starts = torch.stack([lines.low, lines.low.clamp(0, 0), lines.high], 1).to(dtype)
     sweep = Sweep(lines.network, Segments(lines.x, lines.d, starts), True, memory_budget, certainty=certainty)
     collected = Collected(lines)
-    with torch.no_grad(), Progress(len(lines), "walk", progress) as bar:
+    with torch.no_grad(), sweep.threading(), Progress(len(lines), "walk", progress) as bar:
         for points in sweep:
             collected.add(points)
             bar.reach(int(points.segments.max()))

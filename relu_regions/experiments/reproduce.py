@@ -8,7 +8,7 @@ from importlib import import_module
 
 from relu_regions.experiments.data import load
 from relu_regions.experiments.results import Run
-from relu_regions.experiments.threads import one_thread
+from relu_regions.threads import one_thread
 
 __all__ = ["EXPERIMENTS", "chosen", "reproduce"]
 

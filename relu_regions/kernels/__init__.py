@@ -35,7 +35,16 @@ class Kernel(Protocol):
         self, gate: Gate, inputs: Tensor, weight: Tensor | None, placement: Placement, step: AffineStep
     ) -> Tensor: ...
 
-    def through(self, chain: Chain, points: Points, record: bool, bounded: bool, allowance: int) -> Points | None: ...
+    def through(
+        self,
+        chain: Chain,
+        points: Points,
+        record: bool,
+        bounded: bool,
+        allowance: int,
+        expected: float | None,
+        threads: int,
+    ) -> Points | None: ...
 
     def rows_in_doubt(
         self, distance: Tensor, bound: Tensor, before: Tensor, after: Tensor, zeros: Tensor | None = None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from itertools import takewhile
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -25,39 +26,33 @@ Array = NDArray[Any]
 _BLOCK_BYTES = 4 << 20
 
 
-def through(chain: Chain, points: Points, record: bool, bounded: bool, allowance: int) -> Points | None:
+def through(
+    chain: Chain, points: Points, record: bool, bounded: bool, allowance: int, expected: float | None, threads: int
+) -> Points | None:
     """As reference.through; None where the points would take more memory than allowed, or where a unit lies exactly on
     its knot at a point and patterns are asked for.
     """
-    segments = len(points.segments)
-    if not segments:
-        return None
+    segments, done = len(points.segments), []
     start = _Start(chain, points, record, bounded)
-    done = [_Block(start, 0, start.fitting(0, len(points) / segments + sum(chain.units) / 2))]
-    if not done[0].walk(allowance):
-        return None
-    each = len(done[0].position) / done[0].segments
-    done += _walked(start, list(start.blocks(done[0].segments, each)), allowance - done[0].bytes)
-    if sum(block.segments for block in done) < segments:
-        return None
-    return _joined(start, points, done)
+    if expected is None:
+        done = [_Block(start, 0, start.fitting(0, len(points) / max(1, segments) + sum(chain.units) / 2))]
+        if not done[0].walk(allowance):
+            return None
+        expected = len(done[0].position) / done[0].segments
+        allowance -= done[0].bytes * segments // done[0].segments
+    blocks = list(start.blocks(sum(block.segments for block in done), expected))
+    done += _walked(blocks, allowance, min(threads, len(blocks)))
+    return _joined(start, points, done) if sum(block.segments for block in done) == segments else None
 
 
-def _walked(start: _Start, blocks: list[_Block], allowance: int) -> list[_Block]:
-    """The blocks, walked one after another, or on as many threads as torch uses; what no memory is left for is left out."""
-    threads = min(torch.get_num_threads(), len(blocks))
+def _walked(blocks: list[_Block], allowance: int, threads: int) -> list[_Block]:
+    """The blocks, walked one after another or on several threads; from the first that can't be on, they are left out."""
     if threads < 2:
-        done = []
-        for block in blocks:
-            if not block.walk(allowance):
-                break
-            allowance -= block.bytes
-            done.append(block)
-        return done
-    # Blocks are independent, so each gets a thread and torch one thread in it.
+        return list(takewhile(lambda block: block.walk(allowance), blocks))
+    # Blocks are independent, so each gets a thread, and torch one thread in it.
     with ThreadPoolExecutor(threads, "relu_regions", torch.set_num_threads, (1,)) as pool:
-        walked = list(pool.map(lambda block: block.walk(allowance // len(blocks)), blocks))
-    # Setting the workers' number has changed what threads that start later would take.
+        walked = list(pool.map(lambda block: block.walk(allowance // threads), blocks))
+    # What the workers have set is what threads that start later would take.
     torch.set_num_threads(torch.get_num_threads())
     return blocks if all(walked) else []
 

@@ -109,7 +109,9 @@ def bend_and_multiply(
     return step(bend(gate, inputs, weight, placement), weight=weight)
 
 
-def through(chain: Chain, points: Points, record: bool, bounded: bool, allowance: int) -> Points | None:
+def through(
+    chain: Chain, points: Points, record: bool, bounded: bool, allowance: int, expected: float | None, threads: int
+) -> Points | None:
     """Take a stack of points through all gates and matrices of a chain in one go; None to have them taken one by one.
 
     Args:
@@ -117,6 +119,8 @@ def through(chain: Chain, points: Points, record: bool, bounded: bool, allowance
         record: whether to keep flips and patterns.
         bounded: whether to carry error bounds.
         allowance: bytes that the stack may take.
+        expected: how many points a segment is likely to have in the end; None where nothing is known.
+        threads: how many may work at once.
     """
     return None
 

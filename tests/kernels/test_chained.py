@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import fields
 from itertools import pairwise
 
@@ -95,14 +94,6 @@ def test_bounds_of_a_chain_are_those_of_its_links(name: str, t_range: tuple[floa
             assert torch.allclose(ours.errors[key], bound, rtol=1e-6, atol=0)
 
 
-@pytest.fixture
-def two_threads() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(2)
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.mark.usefixtures("two_threads")
 def test_threads_and_blocks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     network = network_with(nn.ReLU, (5, 30, 40, 3), torch.float64)
@@ -125,14 +116,14 @@ def test_what_a_chain_leaves_to_its_links() -> None:
     network = network_with(nn.ReLU, (5, 30, 40, 3), torch.float64)
     (chain,) = chains_of(network)
     x, d = torch.randn(2, 4, 5, dtype=torch.float64)
-    assert chained.through(chain, given(network, x, d), True, False, 1 << 30) is not None
-    assert chained.through(chain, given(network, x, d), True, False, 1 << 10) is None  # no memory
+    assert chained.through(chain, given(network, x, d), True, False, 1 << 30, None, 1) is not None
+    assert chained.through(chain, given(network, x, d), True, False, 1 << 10, None, 1) is None  # no memory
     dead = network_with(nn.ReLU, (5, 30, 40, 3), torch.float64)
     dead.steps[0].constants[0][3] = 0.0  # a unit that is 0 on every line
     dead.steps[0].bias[3] = 0.0
     (chain,) = chains_of(dead)
-    assert chained.through(chain, given(dead, x, d), True, False, 1 << 30) is None
-    assert chained.through(chain, given(dead, x, d), False, False, 1 << 30) is not None
+    assert chained.through(chain, given(dead, x, d), True, False, 1 << 30, None, 1) is None
+    assert chained.through(chain, given(dead, x, d), False, False, 1 << 30, None, 1) is not None
     truth = swept(dead, x, d, (-1, 2), False, one_by_one=True)
     assert_the_same(swept(dead, x, d, (-1, 2), False, one_by_one=False), truth, torch.float64)
 

@@ -1,4 +1,4 @@
-"""torch on one thread: its products are too small here to be worth sharing out, above all on a busy machine."""
+"""torch on one thread, where what it is asked for is too small to be worth sharing out, above all on a busy machine."""
 
 from __future__ import annotations
 
