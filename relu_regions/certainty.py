@@ -82,16 +82,16 @@ class Certainty:
         self.compares_zeros = any(step.inputs[0] in self.identities.zeros for step in gates)
         self.norms = {s.output: StepNorms.of(network, s, dtype) for s in network.steps if isinstance(s, AffineStep)}
 
-    def of_chains(self, chains: list[Chain]) -> list[Chain]:
+    def of_chains(self, chains: tuple[Chain, ...]) -> tuple[Chain, ...]:
         """Those chains whose bounds a backend can carry by itself, with the norms that it needs."""
         if self.compares_zeros:
-            return []
+            return ()
         result = []
         for chain in chains:
             if chain.name not in self.identities.copies and chain.name not in self.identities.zeros:
                 norms = (self.norms[link.step.output] for link in chain.links)
                 result.append(chain.with_norms([(n.gain, n.bias, n.rounding, n.floor) for n in norms]))
-        return result
+        return tuple(result)
 
     def affine(self, step: AffineStep, values: dict[str, Tensor], errors: dict[str, Tensor]) -> None:
         """The bound of an affine step's output, from those of its inputs."""

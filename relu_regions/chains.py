@@ -6,8 +6,7 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 
 from relu_regions.gates import Knots
-from relu_regions.network import Network
-from relu_regions.steps import AffineStep, GateStep
+from relu_regions.steps import AffineStep, GateStep, Step
 
 __all__ = ["Chain", "Link", "chains_of"]
 
@@ -67,13 +66,16 @@ class Chain:
         return replace(self, links=self.links[:1], ends=self.ends and len(self.links) == 1)
 
 
-def chains_of(network: Network) -> list[Chain]:
-    """The chains of a network, as long as they can be."""
-    releases = network.releases()
-    live, alone = {network.input_name}, []
+def chains_of(steps: tuple[Step, ...], input_name: str, releases: list[tuple[str, ...]]) -> tuple[Chain, ...]:
+    """The chains of a network, as long as they can be.
+
+    Args:
+        releases: for each step, the values that no later step needs.
+    """
+    live, alone = {input_name}, []
     number = 0
     found: list[Chain] = []
-    for index, (step, following) in enumerate(pairwise(network.steps)):
+    for index, (step, following) in enumerate(pairwise(steps)):
         if isinstance(step, GateStep):
             if _is_link(step, following, live, releases[index], releases[index + 1]):
                 link = Link(number, step.units, step.gate, following)  # type: ignore[arg-type]
@@ -85,8 +87,7 @@ def chains_of(network: Network) -> list[Chain]:
             found[-1] = Chain(found[-1].start, found[-1].name, (*found[-1].links, link))
         else:
             found.append(Chain(index, name, (link,)))
-    count = len(network.steps)
-    return [replace(chain, ends=chain.start + 2 * len(chain.links) == count) for chain in found]
+    return tuple(replace(chain, ends=chain.start + 2 * len(chain.links) == len(steps)) for chain in found)
 
 
 def _is_link(

@@ -16,6 +16,7 @@ from torch.export import ExportedProgram
 
 from relu_regions.archive import load_program
 from relu_regions.binding import bind
+from relu_regions.chains import Chain, chains_of
 from relu_regions.gates import rows
 from relu_regions.operations import UnsupportedOperation
 from relu_regions.steps import AffineStep, GateStep, Step
@@ -141,6 +142,11 @@ class Network:
     def units(self) -> int:
         """How many units can bend."""
         return sum(step.units for step in self.gates)
+
+    @cached_property
+    def chains(self) -> tuple[Chain, ...]:
+        """Gates with knots and matrices one after another that nothing else goes around."""
+        return chains_of(self.steps, self.input_name, self.releases())
 
     @cached_property
     def gains(self) -> dict[str, float]:

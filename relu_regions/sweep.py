@@ -12,7 +12,6 @@ import torch
 from torch import Tensor
 
 from relu_regions.certainty import Certainty, Shifts
-from relu_regions.chains import chains_of
 from relu_regions.gates import Knots, rows
 from relu_regions.kernels import Placement, edge_pieces, kernel_for
 from relu_regions.memory import free_memory
@@ -104,9 +103,7 @@ class Sweep:
         self._waiting: list[Points] = []
         self._kernel = kernel_for(segments.x.device)
         self._first_gate = min(self._gate_of_step, default=len(network.steps))
-        self._chains = chains_of(network)
-        if certainty is not None:
-            self._chains = certainty.of_chains(self._chains)
+        self._chains = network.chains if certainty is None else certainty.of_chains(network.chains)
 
     def drop(self, segments: Tensor) -> None:
         """Leave these segments (their numbers) out of the rest of the sweep."""
@@ -221,7 +218,7 @@ class Sweep:
             chain, points, self.record, self.certainty is not None, self._allowance(), self._expected, self._threads
         )
         if passed is None:
-            self._chains = []
+            self._chains = ()
             torch.set_num_threads(self._threads)
             return None
         return self._windowed(passed) if windowed else passed

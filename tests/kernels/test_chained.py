@@ -11,7 +11,6 @@ from torch import Tensor, nn
 
 import relu_regions as rr
 from relu_regions.certainty import Certainty
-from relu_regions.chains import chains_of
 from relu_regions.points import Points
 from relu_regions.sweep import Segments, Sweep
 from tests.models import Wrapped
@@ -48,7 +47,7 @@ def swept(
     certainty = Certainty(network, x.dtype) if bounded else None
     sweep = Sweep(network, Segments(x, d, starts), True, certainty=certainty)
     if one_by_one:
-        sweep._chains = []
+        sweep._chains = ()
     (points,) = sweep
     return points if points.at_x is not None else points.at_bends(network.output_name)
 
@@ -114,14 +113,14 @@ def given(network: rr.Network, x: Tensor, d: Tensor) -> Points:
 
 def test_what_a_chain_leaves_to_its_links() -> None:
     network = network_with(nn.ReLU, (5, 30, 40, 3), torch.float64)
-    (chain,) = chains_of(network)
+    (chain,) = network.chains
     x, d = torch.randn(2, 4, 5, dtype=torch.float64)
     assert chained.through(chain, given(network, x, d), True, False, 1 << 30, None, 1) is not None
     assert chained.through(chain, given(network, x, d), True, False, 1 << 10, None, 1) is None  # no memory
     dead = network_with(nn.ReLU, (5, 30, 40, 3), torch.float64)
     dead.steps[0].constants[0][3] = 0.0  # a unit that is 0 on every line
     dead.steps[0].bias[3] = 0.0
-    (chain,) = chains_of(dead)
+    (chain,) = dead.chains
     assert chained.through(chain, given(dead, x, d), True, False, 1 << 30, None, 1) is None
     assert chained.through(chain, given(dead, x, d), False, False, 1 << 30, None, 1) is not None
     truth = swept(dead, x, d, (-1, 2), False, one_by_one=True)
@@ -130,16 +129,16 @@ def test_what_a_chain_leaves_to_its_links() -> None:
 
 def test_chains_of_networks() -> None:
     mlp = network_with(nn.ReLU, (5, 8, 7, 3), torch.float64)
-    (chain,) = chains_of(mlp)
+    (chain,) = mlp.chains
     assert (chain.start, chain.units) == (1, (8, 7))
     assert chain.after(1) is chain and chain.after(2) is None and chain.after(5) is None
     rest = chain.after(3)
     assert rest is not None and rest.units == (7,) and rest.name == mlp.steps[2].output
     residual = Wrapped(lambda m, x: m.c(torch.relu(m.b(torch.relu(h := m.a(x)))) + h),
                        a=nn.Linear(5, 6), b=nn.Linear(6, 6), c=nn.Linear(6, 2))  # fmt: skip
-    assert chains_of(rr.Network.from_module(residual.eval(), (5,))) == []
+    assert rr.Network.from_module(residual.eval(), (5,)).chains == ()
     convolutional = nn.Sequential(
         nn.Conv2d(1, 2, 3), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(8, 6), nn.ReLU(), nn.Linear(6, 2)
     ).eval()
-    (chain,) = chains_of(rr.Network.from_module(convolutional, (1, 6, 6)))
+    (chain,) = rr.Network.from_module(convolutional, (1, 6, 6)).chains
     assert chain.units == (6,) and chain.links[0].number == 2
