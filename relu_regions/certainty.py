@@ -255,12 +255,22 @@ class Certainty:
             return error
         return gate.sizes.slope * error + 8 * self.unit * (largest(outputs) + gate.sizes.offset)
 
-    def multiplied(self, gate: Knots, step: AffineStep, error: Tensor, placed: Placement, shifts: Shifts) -> Tensor:
-        """The bound of a matrix step's output where only the gate's output goes into it.
+    def multiplied(self, gate: Gate, step: AffineStep, error: Tensor, placed: Placement, shifts: Shifts) -> Tensor:
+        """The bound of the output of a matrix or a convolution where only the gate's output goes into it.
 
-        At the points there were it is a product. At the c new points of an interval it goes on from the point before with a
-        running slope: the values and the parts that kinks add to slopes stay below ``reach``, each of some 3 c + 24
-        operations loses at most u of it, and twice as many are taken.
+        At the points there were it is a product. At the new points of an interval with c bends it goes on from the point
+        before with a running slope, and in exact arithmetic that gives the product of a gate that is continuous, has its
+        value at both ends of the interval, and bends where the crossings were computed, by the kinks that were computed.
+
+        Such a gate is that of the curve but for what rounds the numbers of a crossing: its weights (4 u each, relative to
+        themselves) and its kink (5 u). The kinks of a unit with knots add up to no more than ``kinks``, each knot being
+        crossed once; those of a maximum do since they are all positive and lead from one input's slope to another's.
+        (Crossings of a maximum that rounding would put in another order, or that leave an input above it, are in doubt.)
+
+        Every value, slope, and sum of the parts that kinks add to slopes stays below ``reach``. Each bend and each new
+        point loses at most u of it: in the first slope, in the running one, and in the value. What is relative to kinks
+        or steps adds up over an interval to u of it for each of some 24 roundings. Twice these 3 c + 24 are taken. An
+        output number of a convolution sees the bends of its own inputs alone, which are no more.
 
         Args:
             error: of the gate's input at all points.
@@ -269,7 +279,7 @@ class Certainty:
         size = torch.cat([torch.maximum(size[:-1], size[1:]), size[-1:]])
         product = norms.gain * (sizes.slope * size + sizes.offset) + norms.bias
         kinks = 2 * sizes.turn * (size + sizes.knot)
-        reach = 2 * product + len(gate.knots) * norms.gain * kinks
+        reach = 2 * product + norms.gain * kinks
         made = norms.rounding * product + norms.floor
         carried = (6 * torch.bincount(placed.bends.row, minlength=len(size)) + 48) * self.unit * reach
         return norms.gain * sizes.slope * error + _spread(made, (made + carried)[placed.row], placed)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from relu_regions.certainty import Certainty, Shifts
-from relu_regions.gates import Knots, rows
+from relu_regions.gates import rows
 from relu_regions.kernels import Placement, edge_pieces, kernel_for
 from relu_regions.memory import free_memory
 from relu_regions.network import Network
@@ -90,7 +90,7 @@ class Sweep:
             index: number
             for number, index in enumerate(i for i, s in enumerate(network.steps) if isinstance(s, GateStep))
         }
-        self._matrix_after = _matrices_after_gates(network, self._releases)
+        self._product_after = _products_after_gates(network, self._releases)
         self._points_per_segment = 2.0 + network.units / 2
         self._waiting: list[Points] = []
         self._kernel = kernel_for(segments.x.device)
@@ -225,8 +225,8 @@ class Sweep:
         return points
 
     def _apply(self, step: GateStep, points: Points, inputs: Tensor, placed: Placement, shifts: Shifts | None) -> None:
-        """What the gate makes of its input, and the matrix that alone reads it, if there is one, of that."""
-        gate, name, following = step.gate, step.inputs[0], self._matrix_after.get(points.step)
+        """What the gate makes of its input, and the matrix or convolution that alone reads it, if there is one, of that."""
+        gate, name, following = step.gate, step.inputs[0], self._product_after.get(points.step)
         if following is None:
             outputs = self._kernel.bend(gate, inputs, points.weight, placed)
             points.values[step.output] = outputs.view(len(points), *step.shape)
@@ -237,7 +237,7 @@ class Sweep:
         else:
             outputs = self._kernel.bend_and_multiply(gate, inputs, points.weight, placed, following)
             points.values[following.output] = outputs
-            if self.certainty is not None and shifts is not None and isinstance(gate, Knots):
+            if self.certainty is not None and shifts is not None:
                 error = self.certainty.multiplied(gate, following, points.errors[name], placed, shifts)
                 points.errors[following.output] = error
             points.step += 2
@@ -340,14 +340,13 @@ def _between_bends(points: Points, placed: Placement) -> Placement | None:
     return Placement.without_bends(row, left, right, len(points)) if inside else None
 
 
-def _matrices_after_gates(network: Network, releases: list[tuple[str, ...]]) -> dict[int, AffineStep]:
-    """The matrix steps that alone read the output of the gate with knots before them, by the gate's index."""
+def _products_after_gates(network: Network, releases: list[tuple[str, ...]]) -> dict[int, AffineStep]:
+    """The matrices and convolutions that alone read the output of the gate before them, by the gate's index."""
     found: dict[int, AffineStep] = {}
     for index, (step, following) in enumerate(pairwise(network.steps)):
-        if not isinstance(step, GateStep) or not isinstance(step.gate, Knots):
+        if not isinstance(step, GateStep) or not isinstance(following, AffineStep) or following.form is None:
             continue
-        alone = step.output in releases[index + 1]
-        if alone and isinstance(following, AffineStep) and following.is_matrix and len(following.inputs) == 1:
+        if step.output in releases[index + 1] and len(following.inputs) == 1:
             found[index] = following
     return found
 

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from relu_regions.gates import Gate, Knots, Maximum, rows
+from relu_regions.gates import Gate, Maximum, rows
 from relu_regions.kernels import loops, reference
 from relu_regions.kernels.bends import Bends, Changes, changes_at_points, envelope_bends, envelope_changes
 from relu_regions.kernels.placement import Placement
@@ -71,10 +71,7 @@ def insert(values: Tensor, placement: Placement) -> Tensor:
 def bend(gate: Gate, inputs: Tensor, weight: Tensor | None, placement: Placement) -> Tensor:
     """As reference.bend."""
     if isinstance(gate, Maximum):
-        inserted = insert(inputs, placement)
-        outputs = inserted.new_empty(len(inserted), len(gate.windows))
-        loops.maxima(inserted.numpy(), gate.windows.numpy(), outputs.numpy())
-        return outputs
+        return _maxima(gate, insert(inputs, placement))
     if not gate.is_relu:
         outputs = gate.apply(insert(inputs, placement), None if weight is None else weight[:, None])
         inside, bends = placement.inside, placement.bends
@@ -100,21 +97,34 @@ def bend_and_multiply(
     gate: Gate, inputs: Tensor, weight: Tensor | None, placement: Placement, step: AffineStep
 ) -> Tensor:
     """As reference.bend_and_multiply, with a product only for the points there were."""
-    if isinstance(gate, Maximum):
-        return step(bend(gate, inputs, weight, placement), weight=weight)
     old = None if weight is None else weight[placement.old_rows]
-    products = step(gate.apply(inputs, None if old is None else old[:, None]), weight=old)
+    applied = (
+        _maxima(gate, inputs)
+        if isinstance(gate, Maximum)
+        else gate.apply(inputs, None if old is None else old[:, None])
+    )
+    products = rows(reference.multiplied(applied, old, step)).contiguous()
     bends, result = placement.bends, products.new_empty(len(placement), products.shape[1])
     parts = (
         placement.added, placement.old_rows, placement.right, bends.row, bends.unit, bends.left,
         placement.bend_row, _kinks(gate, bends), result,
     )  # fmt: skip
-    loops.multiply(products.numpy(), step.columns.numpy(), *(part.numpy() for part in parts))
-    return result
+    geometry = np.array(step.form.geometry if step.form is not None else (), np.int64)
+    loops.multiply(products.numpy(), step.columns.numpy(), geometry, *(part.numpy() for part in parts))
+    return result.view(len(placement), *step.shape)
 
 
-def _kinks(gate: Knots, bends: Bends) -> Tensor:
+def _maxima(gate: Maximum, inputs: Tensor) -> Tensor:
+    outputs = inputs.new_empty(len(inputs), len(gate.windows))
+    loops.maxima(inputs.contiguous().numpy(), gate.windows.numpy(), outputs.numpy())
+    return outputs
+
+
+def _kinks(gate: Gate, bends: Bends) -> Tensor:
     """By how much the slope of a gate's output changes at each bend, with the interval as the unit of length."""
+    if isinstance(gate, Maximum):
+        # From an input to one that overtakes it, the slope grows by that of the lead.
+        return bends.rise
     if gate.is_relu:
         return bends.rise.abs()
     column = bends.unit if gate.slopes.shape[1] > 1 else torch.zeros_like(bends.unit)

@@ -139,7 +139,43 @@ def zero(rows, units, inside, outputs):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def multiply(products, columns, added, old_rows, right, row, unit, left, bend_row, kink, result):
+def add_matrix_column(factor, column, slope):
+    for u in range(len(slope)):
+        slope[u] += factor * column[u]
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def add_kernel(factor, column, unit, geometry, slope):
+    """What an input number adds to the outputs of a convolution, which are ``outs`` channels at the kernel's places."""
+    height, width, out_height, out_width, tall, wide = geometry[:6]
+    stride, stride_x, padding, padding_x, dilation, dilation_x, channels = geometry[6:]
+    channel, place = unit // (height * width), unit % (height * width)
+    y, x = place // width + padding, place % width + padding_x
+    outs, area = len(column) // (tall * wide), out_height * out_width
+    first = channel // channels * outs * area
+    for a in range(tall):
+        down = y - a * dilation
+        if down < 0 or down % stride != 0 or down // stride >= out_height:
+            continue
+        for b in range(wide):
+            across = x - b * dilation_x
+            if across < 0 or across % stride_x != 0 or across // stride_x >= out_width:
+                continue
+            at, number = first + down // stride * out_width + across // stride_x, (a * wide + b) * outs
+            for o in range(outs):
+                slope[at + o * area] += factor * column[number + o]
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def add_column(factor, columns, unit, geometry, slope):
+    if len(geometry) == 0:
+        add_matrix_column(factor, columns[unit], slope)
+    else:
+        add_kernel(factor, columns[unit // (geometry[0] * geometry[1])], unit, geometry, slope)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def multiply(products, columns, geometry, added, old_rows, right, row, unit, left, bend_row, kink, result):
     size = products.shape[1]
     slope = np.empty(size, products.dtype)
     stop, g = 0, 0
@@ -155,21 +191,15 @@ def multiply(products, columns, added, old_rows, right, row, unit, left, bend_ro
         for u in range(size):
             slope[u] = products[i + 1, u] - products[i, u]
         for m in range(start, stop):
-            column, share = unit[m], left[m] * kink[m]
-            for u in range(size):
-                slope[u] -= share * columns[column, u]
+            add_column(-(left[m] * kink[m]), columns, unit[m], geometry, slope)
         last, place = at + added[i], products.dtype.type(0)
         for m in range(start, stop):
-            column, change = unit[m], kink[m]
             if at < last and bend_row[m] == at + 1:
                 step = right[g] - place
                 for u in range(size):
                     result[at + 1, u] = result[at, u] + step * slope[u]
-                    slope[u] += change * columns[column, u]
                 place, at, g = right[g], at + 1, g + 1
-            else:
-                for u in range(size):
-                    slope[u] += change * columns[column, u]
+            add_column(kink[m], columns, unit[m], geometry, slope)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")

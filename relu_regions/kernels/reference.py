@@ -10,7 +10,7 @@ from relu_regions.kernels.bends import Bends, Changes, changes_at_points, find_b
 from relu_regions.kernels.placement import Placement
 from relu_regions.steps import AffineStep
 
-__all__ = ["bend", "bend_and_multiply", "insert", "largest", "place", "placed", "rows_in_doubt"]
+__all__ = ["bend", "bend_and_multiply", "insert", "largest", "multiplied", "place", "placed", "rows_in_doubt"]
 
 
 def place(
@@ -88,12 +88,19 @@ def bend(gate: Gate, inputs: Tensor, weight: Tensor | None, placement: Placement
 def bend_and_multiply(
     gate: Gate, inputs: Tensor, weight: Tensor | None, placement: Placement, step: AffineStep
 ) -> Tensor:
-    """The output at all points of a matrix step that alone reads the gate's output; arguments as bend.
+    """The output at all points of a step with a form that alone reads the gate's output; arguments as bend.
 
     A backend need not multiply at the new points: there the output goes on from the point before, and at each bend its slope
-    changes by the bend's kink times a column of the matrix.
+    changes by the bend's kink times a column of the step.
     """
-    return step(bend(gate, inputs, weight, placement), weight=weight)
+    return multiplied(bend(gate, inputs, weight, placement), weight, step)
+
+
+def multiplied(values: Tensor, weight: Tensor | None, step: AffineStep) -> Tensor:
+    """A step with a form, for a stack of its flattened input, ``(points, inputs)``; weight ``(points,)`` as bend."""
+    if step.form is None:
+        raise ValueError(f"{step.origin} has no form that says what it reads")
+    return step(values.view(len(values), *step.form.inputs), weight=weight)
 
 
 def rows_in_doubt(

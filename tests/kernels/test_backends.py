@@ -15,7 +15,7 @@ from torch.nn.functional import linear
 
 from relu_regions.gates import Gate, Knots, Maximum
 from relu_regions.kernels import kernel_for, reference
-from relu_regions.steps import AffineStep, Origin
+from relu_regions.steps import AffineStep, Matrix, Origin
 
 compiled = pytest.importorskip("relu_regions.kernels.compiled")
 BACKENDS = [pytest.param((compiled, "cpu", 20), id="compiled")]
@@ -108,7 +108,9 @@ def test_a_matrix_after_a_gate_up_to_rounding(backend: Backend, name: str, kind:
     for seed in range(seeds):
         inputs, position, weight, starts = stack(seed, kind, dtype, device)
         matrix, bias = torch.randn(4, units, dtype=dtype, device=device), torch.randn(4, dtype=dtype, device=device)
-        step = AffineStep("", ("",), (4,), Origin("", ""), linear, (matrix,), bias, units, linear, is_matrix=True)
+        step = AffineStep(
+            "", ("",), (4,), Origin("", ""), linear, (matrix,), bias, units, linear, form=Matrix((units,))
+        )
         placed = reference.place(gate, inputs, position, weight, starts, True)
         inserted = None if weight is None else reference.insert(weight, placed)
         ours = module.bend_and_multiply(gate, inputs, inserted, placed, step)
