@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from math import prod
+
 import numpy as np
 import torch
 from torch import Tensor
 
 from relu_regions.gates import Gate, Maximum, rows
 from relu_regions.kernels import loops, reference
-from relu_regions.kernels.bends import Bends, Changes, changes_at_points, envelope_bends, envelope_changes
+from relu_regions.kernels.bends import Bends, Changes, changes_at_points, envelope_bends
 from relu_regions.kernels.placement import Placement
 from relu_regions.steps import AffineStep
 
 __all__ = ["bend", "bend_and_multiply", "insert", "largest", "leads_in_doubt", "place", "rows_in_doubt"]
+
+# What a core's own cache holds while a block of rows goes from a gate's input to its product.
+_BLOCK_BYTES = 1 << 20
 
 
 def place(
@@ -20,9 +25,10 @@ def place(
 ) -> Placement:
     """As reference.place."""
     if isinstance(gate, Maximum):
-        first, last = _winners(gate, inputs)
-        changes = envelope_changes(starts_interval, first, last) if record else Changes.none(inputs.device)
-        return reference.placed(envelope_bends(gate, inputs, starts_interval, first, last), changes, position, weight)
+        windows = gate.windows.numpy()
+        found = loops.winners(inputs.contiguous().numpy(), windows, _places(gate), starts_interval.numpy(), record)
+        between, at_points = (_tensors(*columns) for columns in found)
+        return reference.placed(envelope_bends(gate, inputs, *between), Changes(*at_points), position, weight)
     knots = gate.knots.expand(-1, inputs.shape[1]).contiguous().numpy()
     z, p = inputs.contiguous().numpy(), position.numpy()
     w = np.ones_like(p) if weight is None else weight.numpy()
@@ -48,11 +54,9 @@ def place(
     return Placement(new[0], new[1], new[2], counted, bends, places, within, changes)
 
 
-def _winners(gate: Maximum, inputs: Tensor) -> tuple[Tensor, Tensor]:
-    """As bends.winners."""
-    first, last = torch.zeros(2, max(0, len(inputs) - 1), len(gate.windows), dtype=torch.int64)
-    loops.winners(inputs.contiguous().numpy(), gate.windows.numpy(), first.numpy(), last.numpy())
-    return first, last
+def _places(gate: Maximum) -> np.ndarray:
+    """Of the inputs of every unit, ``(k, units)``; unsigned, so that no loop asks whether they count from the end."""
+    return np.ascontiguousarray(gate.windows.numpy().T.astype(np.uint32))
 
 
 def _tensors(*arrays: np.ndarray) -> list[Tensor]:
@@ -96,27 +100,40 @@ def bend(gate: Gate, inputs: Tensor, weight: Tensor | None, placement: Placement
 def bend_and_multiply(
     gate: Gate, inputs: Tensor, weight: Tensor | None, placement: Placement, step: AffineStep
 ) -> Tensor:
-    """As reference.bend_and_multiply, with a product only for the points there were."""
+    """As reference.bend_and_multiply, with a product only for the points there were, block by block."""
     old = None if weight is None else weight[placement.old_rows]
-    applied = (
-        _maxima(gate, inputs)
-        if isinstance(gate, Maximum)
-        else gate.apply(inputs, None if old is None else old[:, None])
-    )
-    products = rows(reference.multiplied(applied, old, step)).contiguous()
-    bends, result = placement.bends, products.new_empty(len(placement), products.shape[1])
-    parts = (
-        placement.added, placement.old_rows, placement.right, bends.row, bends.unit, bends.left,
+    bends, result = placement.bends, inputs.new_empty(len(placement), prod(step.shape))
+    placed = (
+        placement.added, placement.old_rows, placement.first_new, placement.right, bends.row, bends.unit, bends.left,
         placement.bend_row, _kinks(gate, bends), result,
     )  # fmt: skip
-    geometry = np.array(step.form.geometry if step.form is not None else (), np.int64)
-    loops.multiply(products.numpy(), step.columns.numpy(), geometry, *(part.numpy() for part in parts))
+    arrays = [part.numpy() for part in placed]
+    columns, geometry = step.columns.numpy(), np.array(step.form.geometry if step.form is not None else (), np.int64)
+    block, stop, before = _rows_of_block(inputs, result), 0, result.numpy()[0] if len(result) else None
+    for start in range(0, len(inputs), block):
+        part = None if old is None else old[start : start + block]
+        applied = _applied(gate, inputs[start : start + block], part)
+        products = rows(reference.multiplied(applied, part, step)).contiguous().numpy()
+        stop = loops.multiply(products, before, start, stop, columns, geometry, *arrays)
+        before = products[-1]
     return result.view(len(placement), *step.shape)
+
+
+def _rows_of_block(inputs: Tensor, outputs: Tensor) -> int:
+    """How many rows of a gate's input and of a product go through the cache together."""
+    return max(1, _BLOCK_BYTES // max(1, (inputs.shape[1] + outputs.shape[1]) * inputs.element_size()))
+
+
+def _applied(gate: Gate, inputs: Tensor, weight: Tensor | None) -> Tensor:
+    """The gate's output at the points there were."""
+    if isinstance(gate, Maximum):
+        return _maxima(gate, inputs)
+    return gate.apply(inputs, None if weight is None else weight[:, None])
 
 
 def _maxima(gate: Maximum, inputs: Tensor) -> Tensor:
     outputs = inputs.new_empty(len(inputs), len(gate.windows))
-    loops.maxima(inputs.contiguous().numpy(), gate.windows.numpy(), outputs.numpy())
+    loops.maxima(inputs.contiguous().numpy(), _places(gate), outputs.numpy())
     return outputs
 
 

@@ -23,11 +23,17 @@ __all__ = [
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def count(z, w, knots, starts_interval, counts):
-    on_knot = 0
+    on_knot, at_zero = 0, not knots.any()
     for i in range(z.shape[0]):
         if starts_interval[i]:
             count, zeros = 0, 0
             for k in range(knots.shape[0]):
+                if at_zero:
+                    for u in range(z.shape[1]):
+                        here, there = z[i, u], z[i + 1, u]
+                        count += ((here < 0) & (there > 0)) | ((here > 0) & (there < 0))
+                        zeros += here == 0
+                    continue
                 for u in range(z.shape[1]):
                     here = z[i, u] - knots[k, u] * w[i]
                     there = z[i + 1, u] - knots[k, u] * w[i + 1]
@@ -175,58 +181,144 @@ def add_column(factor, columns, unit, geometry, slope):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def multiply(products, columns, geometry, added, old_rows, right, row, unit, left, bend_row, kink, result):
+def multiply(
+    products, before, first, stop, columns, geometry, added, old_rows, first_new, right, row, unit, left, bend_row, kink, result
+):  # fmt: skip
+    """Fills the rows of a block of the points there were, and of the intervals before these.
+
+    Args:
+        products: at the points of the block, of which the first has the number ``first``.
+        before: the product at the point before the block.
+        stop: the first bend of the interval before the block.
+
+    Returns:
+        The first bend of the interval after the block.
+    """
     size = products.shape[1]
     slope = np.empty(size, products.dtype)
-    stop, g = 0, 0
-    for i in range(len(added)):
-        start, at = stop, old_rows[i]
+    for r in range(products.shape[0]):
+        here, start, i = products[r], stop, first + r - 1
+        for u in range(size):
+            result[old_rows[i + 1], u] = here[u]
         while stop < len(row) and row[stop] == i:
             stop += 1
-        for u in range(size):
-            result[at, u] = products[i, u]
-        if added[i] == 0:
+        if i < 0 or added[i] == 0:
             continue
+        last = before if r == 0 else products[r - 1]
         # From the whole change over the interval, what the bends after a place add is taken back.
         for u in range(size):
-            slope[u] = products[i + 1, u] - products[i, u]
+            slope[u] = here[u] - last[u]
         for m in range(start, stop):
             add_column(-(left[m] * kink[m]), columns, unit[m], geometry, slope)
-        last, place = at + added[i], products.dtype.type(0)
+        at, g, place = old_rows[i], first_new[i], products.dtype.type(0)
+        end = at + added[i]
         for m in range(start, stop):
-            if at < last and bend_row[m] == at + 1:
+            if at < end and bend_row[m] == at + 1:
                 step = right[g] - place
                 for u in range(size):
                     result[at + 1, u] = result[at, u] + step * slope[u]
                 place, at, g = right[g], at + 1, g + 1
             add_column(kink[m], columns, unit[m], geometry, slope)
+    return stop
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def maxima(values, windows, result):
+def maxima(values, places, result):
+    """The largest of several inputs for each unit; ``places`` are those of the inputs, ``(k, units)``."""
     for i in range(values.shape[0]):
-        for u in range(windows.shape[0]):
-            most = values[i, windows[u, 0]]
-            for j in range(1, windows.shape[1]):
-                value = values[i, windows[u, j]]
-                most = value if value > most else most
-            result[i, u] = most
+        for u in range(places.shape[1]):
+            result[i, u] = values[i, places[0, u]]
+        for j in range(1, places.shape[0]):
+            for u in range(places.shape[1]):
+                value = values[i, places[j, u]]
+                result[i, u] = value if value > result[i, u] else result[i, u]
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def winners(values, windows, first, last):
+def leaders(row, places, candidates, most, leader):
+    """For each unit the first of its inputs that are largest.
+
+    Args:
+        candidates: ``(k, units)``, filled here, so that what follows goes through numbers side by side.
+    """
+    for j in range(places.shape[0]):
+        for u in range(places.shape[1]):
+            candidates[j, u] = row[places[j, u]]
+    for u in range(places.shape[1]):
+        most[u], leader[u] = candidates[0, u], 0
+    for j in range(1, places.shape[0]):
+        for u in range(places.shape[1]):
+            value, top = candidates[j, u], most[u]
+            leader[u] = j if value > top else leader[u]
+            most[u] = value if value > top else top
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def appended(found, count, row, unit, before, after):
+    """A list of columns row, unit, before, after with one more, longer where it was full."""
+    if count == found.shape[1]:
+        longer = np.empty((4, 2 * count), np.int64)
+        longer[:, :count] = found
+        found = longer
+    found[0, count], found[1, count], found[2, count], found[3, count] = row, unit, before, after
+    return found
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def winners(values, windows, places, starts_interval, record):
+    """Where the winners at the two ends of an interval differ, and where they do on the two sides of a point.
+
+    An input that is the first of the largest at both ends of an interval wins at both; only where there is none are the
+    winners looked for one by one.
+    """
+    bends, changes = np.empty((4, 64), np.int64), np.empty((4, 64), np.int64)
+    count, changed, units = 0, 0, len(windows)
+    candidates, most = np.empty(places.shape, values.dtype), np.empty(units, values.dtype)
+    here, there = np.empty(units, np.int64), np.empty(units, np.int64)
+    # Eight units at a time are looked at only if the leader of one of them differs, in this interval or the one before.
+    differs, differed = np.zeros((2, (units + 7) // 8 * 8), np.uint8)
+    eights, eights_before = differs.view(np.uint64), differed.view(np.uint64)
+    before = np.empty(units, np.int64)
     for i in range(values.shape[0] - 1):
-        for u in range(windows.shape[0]):
-            a, b = 0, 0
-            here, there = values[i, windows[u, 0]], values[i + 1, windows[u, 0]]
-            late, early = here, there
-            for j in range(1, windows.shape[1]):
-                at, then = values[i, windows[u, j]], values[i + 1, windows[u, j]]
-                if at > here or (at == here and then > there):
-                    a, here, there = j, at, then
-                if then > early or (then == early and at > late):
-                    b, late, early = j, at, then
-            first[i, u], last[i, u] = a, b
+        if not starts_interval[i]:
+            continue
+        follows = i > 0 and starts_interval[i - 1]
+        if not follows:
+            leaders(values[i], places, candidates, most, here)
+            differed[:] = 0
+        leaders(values[i + 1], places, candidates, most, there)
+        for u in range(units):
+            differs[u] = here[u] != there[u]
+        for eight in range(len(eights)):
+            if eights[eight] | eights_before[eight] == 0:
+                continue
+            for u in range(8 * eight, min(8 * eight + 8, units)):
+                if differs[u] | differed[u] == 0:
+                    continue
+                first = first_best(values, i, i + 1, windows[u])
+                last = first_best(values, i + 1, i, windows[u])
+                if first != last:
+                    bends, count = appended(bends, count, i, u, first, last), count + 1
+                earlier = before[u] if differed[u] else here[u]
+                if record and follows and earlier != first:
+                    changes, changed = appended(changes, changed, i, u, earlier, first), changed + 1
+                before[u] = last
+        here, there = there, here
+        differs, differed = differed, differs
+        eights, eights_before = eights_before, eights
+    return bends[:, :count], changes[:, :changed]
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def first_best(v, at, other, window):
+    """The first of the inputs that are largest at a row and, among these, largest at another."""
+    best = 0
+    for j in range(1, len(window)):
+        here, there = v[at, window[j]], v[other, window[j]]
+        top, then = v[at, window[best]], v[other, window[best]]
+        if here > top or (here == top and there > then):
+            best = j
+    return best
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -244,27 +336,21 @@ def rows_in_doubt(distance, bound, before, after, doubt):
         doubt[i] = count > 0
 
 
-# That there are no NaN lets the compiler take several maxima at once; the result is the same.
-@njit(cache=True, nogil=True, error_model="numpy", fastmath={"nnan", "nsz"})
-def largest(values, result):
-    for i in range(values.shape[0]):
-        size = result[i]
-        for u in range(values.shape[1]):
-            number = abs(values[i, u])
-            size = number if number > size else size
-        result[i] = size
-
-
 @njit(cache=True, nogil=True, error_model="numpy")
-def first_best(v, at, other, window):
-    """The first of the inputs that are largest at a row and, among these, largest at another."""
-    best = 0
-    for j in range(1, len(window)):
-        here, there = v[at, window[j]], v[other, window[j]]
-        top, then = v[at, window[best]], v[other, window[best]]
-        if here > top or (here == top and there > then):
-            best = j
-    return best
+def largest(values, result):
+    # So many maxima side by side are taken several at once; a single one would be waited for at each number.
+    most = np.empty(64, values.dtype)
+    whole = values.shape[1] // 64 * 64
+    for i in range(values.shape[0]):
+        most[:] = 0
+        for start in range(0, whole, 64):
+            for u in range(64):
+                number = abs(values[i, start + u])
+                most[u] = number if number > most[u] else most[u]
+        for u in range(whole, values.shape[1]):
+            number = abs(values[i, u])
+            most[0] = number if number > most[0] else most[0]
+        result[i] = most.max()
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
