@@ -14,7 +14,7 @@ from relu_regions.kernels.bends import Bends, Changes, changes_at_points, envelo
 from relu_regions.kernels.placement import Placement
 from relu_regions.steps import AffineStep
 
-__all__ = ["bend", "bend_and_multiply", "insert", "largest", "leads_in_doubt", "place", "rows_in_doubt"]
+__all__ = ["bend", "bend_and_multiply", "fading", "insert", "largest", "leads_in_doubt", "place", "rows_in_doubt"]
 
 # What a core's own cache holds while a block of rows goes from a gate's input to its product.
 _BLOCK_BYTES = 1 << 20
@@ -171,9 +171,16 @@ def leads_in_doubt(
 ) -> Tensor:
     """As reference.leads_in_doubt."""
     doubt = np.zeros(len(values), np.bool_)
-    parts = (values.contiguous(), gate.windows, alike, zeros, bound, before, after, starts_interval)
-    loops.leads_in_doubt(*(part.numpy() for part in parts), doubt)
+    parts = (part.numpy() for part in (alike, zeros, bound, before, after, starts_interval))
+    loops.leads_in_doubt(values.contiguous().numpy(), gate.windows.numpy(), _places(gate), *parts, doubt)
     return torch.from_numpy(np.flatnonzero(doubt))
+
+
+def fading(values: Tensor, zeros: Tensor, least: float) -> Tensor:
+    """As reference.fading."""
+    found = np.zeros(len(values), np.bool_)
+    loops.fading(values.contiguous().numpy(), zeros.numpy(), least, found)
+    return torch.from_numpy(np.flatnonzero(found))
 
 
 def largest(values: Tensor) -> Tensor:

@@ -8,6 +8,7 @@ from numba import njit
 
 __all__ = [
     "count",
+    "fading",
     "insert",
     "insert_relu",
     "largest",
@@ -223,31 +224,34 @@ def multiply(
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
+def take(row, places, candidates):
+    """The inputs of every unit, ``(k, units)``, so that what follows goes through numbers side by side."""
+    for j in range(places.shape[0]):
+        for u in range(places.shape[1]):
+            candidates[j, u] = row[places[j, u]]
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
 def maxima(values, places, result):
     """The largest of several inputs for each unit; ``places`` are those of the inputs, ``(k, units)``."""
+    candidates = np.empty(places.shape, values.dtype)
     for i in range(values.shape[0]):
+        take(values[i], places, candidates)
         for u in range(places.shape[1]):
-            result[i, u] = values[i, places[0, u]]
+            result[i, u] = candidates[0, u]
         for j in range(1, places.shape[0]):
             for u in range(places.shape[1]):
-                value = values[i, places[j, u]]
+                value = candidates[j, u]
                 result[i, u] = value if value > result[i, u] else result[i, u]
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def leaders(row, places, candidates, most, leader):
-    """For each unit the first of its inputs that are largest.
-
-    Args:
-        candidates: ``(k, units)``, filled here, so that what follows goes through numbers side by side.
-    """
-    for j in range(places.shape[0]):
-        for u in range(places.shape[1]):
-            candidates[j, u] = row[places[j, u]]
-    for u in range(places.shape[1]):
+def find_leaders(candidates, most, leader):
+    """For each unit the first of its inputs that are largest."""
+    for u in range(candidates.shape[1]):
         most[u], leader[u] = candidates[0, u], 0
-    for j in range(1, places.shape[0]):
-        for u in range(places.shape[1]):
+    for j in range(1, candidates.shape[0]):
+        for u in range(candidates.shape[1]):
             value, top = candidates[j, u], most[u]
             leader[u] = j if value > top else leader[u]
             most[u] = value if value > top else top
@@ -284,9 +288,11 @@ def winners(values, windows, places, starts_interval, record):
             continue
         follows = i > 0 and starts_interval[i - 1]
         if not follows:
-            leaders(values[i], places, candidates, most, here)
+            take(values[i], places, candidates)
+            find_leaders(candidates, most, here)
             differed[:] = 0
-        leaders(values[i + 1], places, candidates, most, there)
+        take(values[i + 1], places, candidates)
+        find_leaders(candidates, most, there)
         for u in range(units):
             differs[u] = here[u] != there[u]
         for eight in range(len(eights)):
@@ -337,6 +343,15 @@ def rows_in_doubt(distance, bound, before, after, doubt):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
+def fading(values, zeros, least, found):
+    for i in range(values.shape[0]):
+        count = 0
+        for u in range(values.shape[1]):
+            count += (values[i, u] != 0) & (abs(values[i, u]) < least) & zeros[u]
+        found[i] = count > 0
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
 def largest(values, result):
     # So many maxima side by side are taken several at once; a single one would be waited for at each number.
     most = np.empty(64, values.dtype)
@@ -365,35 +380,89 @@ def leads(v, at, after, before, a, b, bound, share_after, share_before):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def leads_in_doubt(v, windows, alike, zeros, bound, before, after, starts_interval, doubt):
+def open_leads(
+    earlier, here, later, known, leader, most, most_after, most_before, bound, share_before, share_after, unsure
+):
+    """Marks the units at a row whose leader might be in doubt on either side; that is certain of no other.
+
+    Args:
+        earlier, here, later: the inputs of every unit at the row and its neighbours, ``(k, units)``.
+        known: which of them are 0 where they are computed to be, ``(k, units)``.
+        most_after, most_before: filled with the leader's values there.
+    """
+    for u in range(here.shape[1]):
+        most_after[u], most_before[u], unsure[u] = later[0, u], earlier[0, u], 0
+    for j in range(1, here.shape[0]):
+        for u in range(here.shape[1]):
+            most_after[u] = later[j, u] if leader[u] == j else most_after[u]
+            most_before[u] = earlier[j, u] if leader[u] == j else most_before[u]
+    for j in range(here.shape[0]):
+        for u in range(here.shape[1]):
+            lead = most[u] - here[j, u]
+            change_after = abs(most_after[u] - later[j, u] - lead)
+            change_before = abs(most_before[u] - earlier[j, u] - lead)
+            doubtful = (
+                (lead <= bound)
+                | (lead <= bound + share_after * change_after)
+                | (lead <= bound + share_before * change_before)
+            )
+            zero = (here[j, u] == 0) & (earlier[j, u] == 0) & (later[j, u] == 0)
+            zero &= (most[u] == 0) & (most_before[u] == 0) & (most_after[u] == 0) & known[j, u]
+            unsure[u] |= doubtful & ~zero & (leader[u] != j)
+    for u in range(here.shape[1]):
+        # Which of several zeros leads is no question, if the leader is one of them.
+        known_leader = known[leader[u], u]
+        unsure[u] |= (most[u] == 0) & (not known_leader)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def mark_open_lead(v, at, other, window, alike, zeros, bound, before, after, doubt):
+    """The winner of one window just inside an interval, at one of its ends."""
     last = v.shape[0] - 1
-    for i in range(last):
-        if not starts_interval[i]:
+    a = window[first_best(v, at, other, window)]
+    for j in range(len(window)):
+        b = window[j]
+        if alike[a] == alike[b]:
             continue
-        for end in range(2):
-            at, other = i + end, i + 1 - end
-            for u in range(windows.shape[0]):
-                window = windows[u]
-                w = first_best(v, at, other, window)
-                a = window[w]
-                for j in range(len(window)):
-                    b = window[j]
-                    if alike[a] == alike[b]:
-                        continue
-                    place = at
-                    if zeros[a] and zeros[b] and v[at, a] == 0 and v[at, b] == 0:
-                        if v[other, a] == 0 and v[other, b] == 0:
-                            continue
-                        place = other
-                    if not leads(
-                        v,
-                        place,
-                        min(place + 1, last),
-                        max(place - 1, 0),
-                        a,
-                        b,
-                        bound[place],
-                        after[place],
-                        before[place],
-                    ):
-                        doubt[place] = True
+        place = at
+        if zeros[a] and zeros[b] and v[at, a] == 0 and v[at, b] == 0:
+            if v[other, a] == 0 and v[other, b] == 0:
+                continue
+            place = other
+        rows = min(place + 1, last), max(place - 1, 0)
+        if not leads(v, place, rows[0], rows[1], a, b, bound[place], after[place], before[place]):
+            doubt[place] = True
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def leads_in_doubt(v, windows, places, alike, zeros, bound, before, after, starts_interval, doubt):
+    last, units, shape = v.shape[0] - 1, len(windows), places.shape
+    earlier, here, later = np.empty(shape, v.dtype), np.empty(shape, v.dtype), np.empty(shape, v.dtype)
+    most, most_after, most_before = np.empty(units, v.dtype), np.empty(units, v.dtype), np.empty(units, v.dtype)
+    leader, unsure = np.empty(units, np.int64), np.zeros((units + 7) // 8 * 8, np.uint8)
+    eights, known = unsure.view(np.uint64), np.empty(shape, np.bool_)
+    take(zeros, places, known)
+    taken = -1
+    for i in range(last + 1):
+        to_right, to_left = i < last and starts_interval[i], i > 0 and starts_interval[i - 1]
+        if not (to_right or to_left):
+            continue
+        if taken == i - 1 and i > 0:
+            earlier, here, later = here, later, earlier
+        else:
+            take(v[max(i - 1, 0)], places, earlier)
+            take(v[i], places, here)
+        take(v[min(i + 1, last)], places, later)
+        taken = i
+        find_leaders(here, most, leader)
+        open_leads(
+            earlier, here, later, known, leader, most, most_after, most_before, bound[i], before[i], after[i], unsure
+        )  # fmt: skip
+        for eight in range(len(eights)):
+            if eights[eight] == 0:
+                continue
+            for u in range(8 * eight, min(8 * eight + 8, units)):
+                if unsure[u] and to_right:
+                    mark_open_lead(v, i, i + 1, windows[u], alike, zeros, bound, before, after, doubt)
+                if unsure[u] and to_left:
+                    mark_open_lead(v, i, i - 1, windows[u], alike, zeros, bound, before, after, doubt)

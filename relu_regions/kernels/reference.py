@@ -10,7 +10,7 @@ from relu_regions.kernels.bends import Bends, Changes, changes_at_points, find_b
 from relu_regions.kernels.placement import Placement
 from relu_regions.steps import AffineStep
 
-__all__ = ["bend", "bend_and_multiply", "insert", "largest", "multiplied", "place", "placed", "rows_in_doubt"]
+__all__ = ["bend", "bend_and_multiply", "fading", "insert", "largest", "multiplied", "place", "placed", "rows_in_doubt"]
 
 
 def place(
@@ -143,7 +143,7 @@ def leads_in_doubt(
             zeros leads beside a point is decided at the interval's other end.
         bound: of the error of a difference of two inputs at each row, ``(P,)``.
         before, after: as rows_in_doubt, of the change of that difference.
-        starts_interval: as place.
+        starts_interval: as place, and False where the winners need not be asked about.
     """
     doubt = torch.zeros(len(values), dtype=torch.bool, device=values.device)
     block = max(1, _BLOCK_NUMBERS // max(1, gate.windows.numel()))
@@ -194,6 +194,16 @@ def _mark_open_leads(
     other = ids != ids.gather(-1, winner)
     doubt[here] |= (other & ~tied & open_at(here)).flatten(1).any(1)
     doubt[there] |= (other & tied & ~throughout & open_at(there)).flatten(1).any(1)
+
+
+def fading(values: Tensor, zeros: Tensor, least: float) -> Tensor:
+    """The rows with a number that is not 0 but smaller than ``least``, ``(K,)`` int64.
+
+    Args:
+        values: ``(P, numbers)``.
+        zeros: the numbers that matter, ``(numbers,)`` bool.
+    """
+    return ((values != 0) & (values.abs() < least) & zeros).any(1).nonzero()[:, 0]
 
 
 def largest(values: Tensor) -> Tensor:
