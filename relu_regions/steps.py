@@ -106,6 +106,7 @@ class AffineStep:
         terms: the largest number of products summed for one output number.
         fused: the whole map in one call of the values, where there is a faster one.
         form: how one input number reaches the outputs, where that is known: then the one constant says by how much.
+        elementwise: whether the map multiplies each number of the one input by the one constant and adds the bias.
     """
 
     output: str
@@ -118,6 +119,7 @@ class AffineStep:
     terms: int = 1
     fused: Callable[..., Tensor] | None = None
     form: Form | None = None
+    elementwise: bool = False
 
     @property
     def is_matrix(self) -> bool:
@@ -143,6 +145,14 @@ class AffineStep:
         if self.fused is not None:
             return self.fused(*values, *self.constants, self.bias)
         return self.linear(*values) + self.bias
+
+    def overwrite(self, value: Tensor, weight: Tensor | None) -> Tensor:
+        """As a call of an elementwise step, in the memory of its input."""
+        if self.bias is None:
+            return value.mul_(self.constants[0])
+        if weight is None:
+            return torch.addcmul(self.bias, value, self.constants[0], out=value)
+        return value.mul_(self.constants[0]).addcmul_(weight.view(-1, *[1] * len(self.shape)), self.bias)
 
     @cached_property
     def columns(self) -> Tensor:

@@ -22,8 +22,10 @@ __all__ = ["Segments", "Sweep"]
 
 # Rows of a float64 matrix that a processor keeps near while it works on them; larger stacks are cut by segments.
 _BLOCK_BYTES = {"cpu": 8 << 20}
-# What a stack may take at its peak where a larger one would be no faster, however much memory there is.
-_STACK_BYTES = {"cpu": 128 << 20}
+# What a stack may take at its peak, however much memory there is. A step's input and output are there together, so that no
+# tensor is larger than 32 MiB: up to that the C library gives out again what was freed, and beyond it the system hands
+# over new pages one by one, which takes as long as a pass over the numbers.
+_STACK_BYTES = {"cpu": 64 << 20}
 
 
 @dataclass(frozen=True)
@@ -188,9 +190,13 @@ class Sweep:
         assert isinstance(step, AffineStep)
         if self.certainty is not None:
             self.certainty.affine(step, values, errors)
-        values[step.output] = step(*(values[name] for name in step.inputs), weight=weight)
-        for name in self._releases[index]:
-            del values[name]
+        released = {name: values.pop(name) for name in self._releases[index]}
+        inputs = [released[name] if name in released else values[name] for name in step.inputs]
+        if step.elementwise and step.inputs[0] in released and _alone(inputs[0], values):
+            values[step.output] = step.overwrite(inputs[0], weight)
+        else:
+            values[step.output] = step(*inputs, weight=weight)
+        for name in released:
             errors.pop(name, None)
 
     def _gate(self, step: GateStep, points: Points) -> Points:
@@ -282,7 +288,10 @@ class Sweep:
     def _needs(self, step: AffineStep | GateStep, points: Points, rows: int | None = None) -> int:
         """Bytes that the step takes at its peak, with what the points hold already."""
         rows = len(points) if rows is None else rows
-        width = step.workspace if isinstance(step, AffineStep) else step.gate.workspace(step.units)
+        if isinstance(step, AffineStep):
+            width = step.workspace
+        else:
+            width = self._kernel.workspace(step.gate, step.units, points.values[step.inputs[0]][0].numel())
         return points.bytes * rows // len(points) + rows * width * points.position.element_size()
 
     def _allowance(self) -> int:
@@ -349,6 +358,12 @@ def _products_after_gates(network: Network, releases: list[tuple[str, ...]]) -> 
         if step.output in releases[index + 1] and len(following.inputs) == 1:
             found[index] = following
     return found
+
+
+def _alone(value: Tensor, others: dict[str, Tensor]) -> bool:
+    """Whether a value's memory holds nothing but its own numbers, each once."""
+    memory = value.untyped_storage().data_ptr()
+    return value.is_contiguous() and all(other.untyped_storage().data_ptr() != memory for other in others.values())
 
 
 def _of_segments(values: Tensor, line: Tensor, sign: Tensor) -> tuple[Tensor, Tensor]:

@@ -14,10 +14,20 @@ from relu_regions.kernels.bends import Bends, Changes, changes_at_points, envelo
 from relu_regions.kernels.placement import Placement
 from relu_regions.steps import AffineStep
 
-__all__ = ["bend", "bend_and_multiply", "fading", "insert", "largest", "leads_in_doubt", "place", "rows_in_doubt"]
+__all__ = [
+    "bend",
+    "bend_and_multiply",
+    "fading",
+    "insert",
+    "largest",
+    "leads_in_doubt",
+    "place",
+    "rows_in_doubt",
+    "workspace",
+]
 
 # What a core's own cache holds while a block of rows goes from a gate's input to its product.
-_BLOCK_BYTES = 1 << 20
+_BLOCK_BYTES = 1 << 19
 
 
 def place(
@@ -54,6 +64,11 @@ def place(
     return Placement(new[0], new[1], new[2], counted, bends, places, within, changes)
 
 
+def workspace(gate: Gate, units: int, inputs: int) -> int:
+    """As reference.workspace: for a maximum all inputs at all points, and the outputs."""
+    return inputs + units if isinstance(gate, Maximum) else reference.workspace(gate, units, inputs)
+
+
 def _places(gate: Maximum) -> np.ndarray:
     """Of the inputs of every unit, ``(k, units)``; unsigned, so that no loop asks whether they count from the end."""
     return np.ascontiguousarray(gate.windows.numpy().T.astype(np.uint32))
@@ -75,7 +90,7 @@ def insert(values: Tensor, placement: Placement) -> Tensor:
 def bend(gate: Gate, inputs: Tensor, weight: Tensor | None, placement: Placement) -> Tensor:
     """As reference.bend."""
     if isinstance(gate, Maximum):
-        return _maxima(gate, insert(inputs, placement))
+        return _maxima(_places(gate), insert(inputs, placement))
     if not gate.is_relu:
         outputs = gate.apply(insert(inputs, placement), None if weight is None else weight[:, None])
         inside, bends = placement.inside, placement.bends
@@ -108,11 +123,12 @@ def bend_and_multiply(
         placement.bend_row, _kinks(gate, bends), result,
     )  # fmt: skip
     arrays = [part.numpy() for part in placed]
+    places = _places(gate) if isinstance(gate, Maximum) else None
     columns, geometry = step.columns.numpy(), np.array(step.form.geometry if step.form is not None else (), np.int64)
     block, stop, before = _rows_of_block(inputs, result), 0, result.numpy()[0] if len(result) else None
     for start in range(0, len(inputs), block):
         part = None if old is None else old[start : start + block]
-        applied = _applied(gate, inputs[start : start + block], part)
+        applied = _applied(gate, places, inputs[start : start + block], part)
         products = rows(reference.multiplied(applied, part, step)).contiguous().numpy()
         stop = loops.multiply(products, before, start, stop, columns, geometry, *arrays)
         before = products[-1]
@@ -124,16 +140,16 @@ def _rows_of_block(inputs: Tensor, outputs: Tensor) -> int:
     return max(1, _BLOCK_BYTES // max(1, (inputs.shape[1] + outputs.shape[1]) * inputs.element_size()))
 
 
-def _applied(gate: Gate, inputs: Tensor, weight: Tensor | None) -> Tensor:
-    """The gate's output at the points there were."""
-    if isinstance(gate, Maximum):
-        return _maxima(gate, inputs)
+def _applied(gate: Gate, places: np.ndarray | None, inputs: Tensor, weight: Tensor | None) -> Tensor:
+    """The gate's output at the points there were; places those of a maximum's inputs."""
+    if places is not None:
+        return _maxima(places, inputs)
     return gate.apply(inputs, None if weight is None else weight[:, None])
 
 
-def _maxima(gate: Maximum, inputs: Tensor) -> Tensor:
-    outputs = inputs.new_empty(len(inputs), len(gate.windows))
-    loops.maxima(inputs.contiguous().numpy(), _places(gate), outputs.numpy())
+def _maxima(places: np.ndarray, inputs: Tensor) -> Tensor:
+    outputs = inputs.new_empty(len(inputs), places.shape[1])
+    loops.maxima(inputs.contiguous().numpy(), places, outputs.numpy())
     return outputs
 
 

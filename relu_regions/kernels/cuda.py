@@ -11,10 +11,20 @@ from relu_regions.gates import Gate, Knots, rows
 from relu_regions.kernels import cuda_loops, reference
 from relu_regions.kernels.bends import Bends, Changes, changes_at_points
 from relu_regions.kernels.placement import Placement
-from relu_regions.kernels.reference import fading, leads_in_doubt
+from relu_regions.kernels.reference import fading, leads_in_doubt, workspace
 from relu_regions.steps import AffineStep
 
-__all__ = ["bend", "bend_and_multiply", "fading", "insert", "largest", "leads_in_doubt", "place", "rows_in_doubt"]
+__all__ = [
+    "bend",
+    "bend_and_multiply",
+    "fading",
+    "insert",
+    "largest",
+    "leads_in_doubt",
+    "place",
+    "rows_in_doubt",
+    "workspace",
+]
 
 # Multiplications and additions are not fused, so that they round as the reference's do.
 _OPTIONS: dict[str, Any] = {"enable_fp_fusion": False}

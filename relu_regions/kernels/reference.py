@@ -10,7 +10,18 @@ from relu_regions.kernels.bends import Bends, Changes, changes_at_points, find_b
 from relu_regions.kernels.placement import Placement
 from relu_regions.steps import AffineStep
 
-__all__ = ["bend", "bend_and_multiply", "fading", "insert", "largest", "multiplied", "place", "placed", "rows_in_doubt"]
+__all__ = [
+    "bend",
+    "bend_and_multiply",
+    "fading",
+    "insert",
+    "largest",
+    "multiplied",
+    "place",
+    "placed",
+    "rows_in_doubt",
+    "workspace",
+]
 
 
 def place(
@@ -29,6 +40,15 @@ def place(
     bends = find_bends(gate, inputs, column, starts_interval)
     changes = changes_at_points(gate, inputs, column, starts_interval) if record else Changes.none(inputs.device)
     return placed(bends, changes, position, weight)
+
+
+def workspace(gate: Gate, units: int, inputs: int) -> int:
+    """Numbers for each point that finding bends and applying the gate takes at its peak, besides its input.
+
+    Args:
+        units, inputs: of the gate, its outputs and the numbers it reads.
+    """
+    return gate.workspace(units)
 
 
 def placed(bends: Bends, changes: Changes, position: Tensor, weight: Tensor | None) -> Placement:

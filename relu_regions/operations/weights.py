@@ -125,7 +125,7 @@ def _batch_norm(call: Call) -> list[Step]:
     scale = 1 / torch.sqrt(variance + epsilon) if weight is None else weight / torch.sqrt(variance + epsilon)
     shift = -mean * scale if bias is None else bias - mean * scale
     channels = (-1, *[1] * (len(value.shape) - 1))
-    details = {"constants": (scale.view(channels),), "bias": shift.view(channels)}
+    details = {"constants": (scale.view(channels),), "bias": shift.view(channels), "elementwise": True}
     return [call.affine([value], torch.mul, **details, fused=_scaled_and_shifted)]
 
 

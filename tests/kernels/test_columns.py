@@ -205,3 +205,34 @@ def test_a_walk_uses_columns_behind_knots_and_maxima(monkeypatch: pytest.MonkeyP
         assert len(points) > 100 and (at - expected).abs().max() <= 1e-13 * expected.abs().max()
     assert used == [Knots, Maximum]
     assert [type(step.gate) for step in network.steps if isinstance(step, GateStep)] == [Knots, Knots, Maximum, Knots]
+
+
+class TwoViews(nn.Module):
+    """A convolution's output, and a batch norm of a view of it: what the norm reads is needed afterwards."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.norm, self.last = nn.Conv1d(2, 3, 3), nn.BatchNorm1d(3), nn.Linear(18, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = torch.relu(x)
+        h = self.first(h)
+        view = h.flatten(1).view(-1, 3, 6)
+        return self.last(torch.relu(self.norm(view)).flatten(1) + h.flatten(1))
+
+
+@pytest.mark.parametrize("t_range", [(-1.0, 2.0), (-float("inf"), float("inf"))], ids=["segment", "line"])
+def test_a_batch_norm_overwrites_only_what_nobody_needs(t_range: tuple[float, float]) -> None:
+    torch.manual_seed(0)
+    chain = nn.Sequential(nn.Conv1d(2, 3, 3), nn.BatchNorm1d(3), nn.ReLU(), nn.Flatten(), nn.Linear(18, 2))
+    for model in (TwoViews().double(), chain.double()):
+        model.train()(torch.randn(9, 2, 8, dtype=torch.float64))
+        model.eval()
+        x, d = torch.randn(2, 1, 2, 8, dtype=torch.float64)
+        before = x.clone(), d.clone()
+        path = rr.walk(model, x, d, t_range)[0]
+        t = path.breakpoints
+        with torch.no_grad():
+            expected = model(x + t.view(-1, 1, 1) * d)
+        assert len(t) > 5 and torch.equal(x, before[0]) and torch.equal(d, before[1])
+        assert (path.outputs_at(t) - expected).abs().max() <= 1e-12 * expected.abs().max()
