@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from relu_regions.gates import Gate, Maximum, rows
-from relu_regions.kernels import loops, reference
+from relu_regions.kernels import loops, maximum_loops, reference
 from relu_regions.kernels.bends import Bends, Changes, changes_at_points, envelope_bends
 from relu_regions.kernels.placement import Placement
 from relu_regions.steps import AffineStep
@@ -36,7 +36,9 @@ def place(
     """As reference.place."""
     if isinstance(gate, Maximum):
         windows = gate.windows.numpy()
-        found = loops.winners(inputs.contiguous().numpy(), windows, _places(gate), starts_interval.numpy(), record)
+        found = maximum_loops.winners(
+            inputs.contiguous().numpy(), windows, _places(gate), starts_interval.numpy(), record
+        )
         between, at_points = (_tensors(*columns) for columns in found)
         return reference.placed(envelope_bends(gate, inputs, *between), Changes(*at_points), position, weight)
     knots = gate.knots.expand(-1, inputs.shape[1]).contiguous().numpy()
@@ -149,7 +151,7 @@ def _applied(gate: Gate, places: np.ndarray | None, inputs: Tensor, weight: Tens
 
 def _maxima(places: np.ndarray, inputs: Tensor) -> Tensor:
     outputs = inputs.new_empty(len(inputs), places.shape[1])
-    loops.maxima(inputs.contiguous().numpy(), places, outputs.numpy())
+    maximum_loops.maxima(inputs.contiguous().numpy(), places, outputs.numpy())
     return outputs
 
 
@@ -188,7 +190,7 @@ def leads_in_doubt(
     """As reference.leads_in_doubt."""
     doubt = np.zeros(len(values), np.bool_)
     parts = (part.numpy() for part in (alike, zeros, bound, before, after, starts_interval))
-    loops.leads_in_doubt(values.contiguous().numpy(), gate.windows.numpy(), _places(gate), *parts, doubt)
+    maximum_loops.leads_in_doubt(values.contiguous().numpy(), gate.windows.numpy(), _places(gate), *parts, doubt)
     return torch.from_numpy(np.flatnonzero(doubt))
 
 

@@ -161,6 +161,38 @@ def test_doubts_about_leads_are_the_same(backend: Backend, kind: str) -> None:
     assert 0 < found < 30 * len(inputs)
 
 
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=str)
+@pytest.mark.parametrize("kind", ["generic", "few values", "rectified"])
+def test_many_windows_with_ties(kind: str, dtype: torch.dtype) -> None:
+    """Winners, changes and doubts of 21 overlapping windows, some of which repeat an input, on smooth curves with ties."""
+    found = 0
+    for seed in range(25):
+        generator = torch.Generator().manual_seed(seed)
+        inputs = torch.randn(21, 30, generator=generator, dtype=torch.float64).cumsum(0)
+        if kind != "generic":
+            inputs = (inputs / 2).round().clamp_min(0 if kind == "rectified" else -2).clamp_max(2)
+        windows = torch.randint(30, (21, 4), generator=generator)
+        windows[::3, 3] = windows[::3, 0]
+        gate, starts = Maximum(windows), torch.ones(21, dtype=torch.bool)
+        starts[torch.tensor([3, 4, 11, 20])] = False
+        inputs, position = inputs.to(dtype), torch.arange(21, dtype=dtype)
+        ours, truth = (k.place(gate, inputs, position, None, starts, True) for k in (compiled, reference))
+        for part in ("bends", "changes"):
+            one, other = getattr(ours, part), getattr(truth, part)
+            assert all(torch.equal(getattr(one, f.name), getattr(other, f.name)) for f in fields(other)), part
+        bound, before, after = (torch.tensor([[0.02], [0.3], [0.3]]) * torch.rand(3, 21, generator=generator)).to(dtype)
+        bound[::2] = 0
+        alike = torch.randint(25, (30,), generator=generator)
+        inputs = inputs[:, (alike[:, None] == alike).long().argmax(1)]  # what is alike is equal
+        zeros = torch.rand(30, generator=generator) < 0.9
+        for some in [windows, *windows.split(1)]:
+            parts = (Maximum(some), inputs, alike, zeros, bound, before, after, starts)
+            doubts = compiled.leads_in_doubt(*parts)
+            assert torch.equal(doubts, reference.leads_in_doubt(*parts))
+            found += len(doubts)
+    assert 100 < found < 25 * 21 * 22 - 1000
+
+
 def test_crossings_of_a_segment_increase_and_lie_inside() -> None:
     for seed in range(20):
         inputs, position, weight, starts = stack(seed, "generic", torch.float64)
