@@ -22,10 +22,8 @@ __all__ = ["Segments", "Sweep"]
 
 # Rows of a float64 matrix that a processor keeps near while it works on them; larger stacks are cut by segments.
 _BLOCK_BYTES = {"cpu": 8 << 20}
-# What a stack may take at its peak, however much memory there is. A step's input and output are there together, so that no
-# tensor is larger than 32 MiB: up to that the C library gives out again what was freed, and beyond it the system hands
-# over new pages one by one, which takes as long as a pass over the numbers.
-_STACK_BYTES = {"cpu": 64 << 20}
+# What a stack may take at its peak where a larger one would be no faster, however much memory there is.
+_STACK_BYTES = {"cpu": 128 << 20}
 
 
 @dataclass(frozen=True)
