@@ -143,7 +143,7 @@ def parts() -> dict[str, list[tuple[Any, str]]]:
     loops = [(kernel.loops, "multiply")] if hasattr(kernel, "loops") else []
     bounds = ("affine", "start", "gate", "inserted", "applied", "multiplied")
     return {
-        "matrix products": [(AffineStep, "__call__")],
+        "matrix products": [(AffineStep, "__call__"), (AffineStep, "overwrite")],
         "columns": loops,
         "placing": [(kernel, "place")],
         "inserting": [(kernel, "insert")],

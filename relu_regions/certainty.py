@@ -96,8 +96,11 @@ class Certainty:
     def affine(self, step: AffineStep, values: dict[str, Tensor], errors: dict[str, Tensor]) -> None:
         """The bound of an affine step's output, from those of its inputs."""
         norms = self.norms[step.output]
-        size = torch.stack([largest(values[name]) for name in step.inputs]).amax(0)
         error = torch.stack([errors[name] for name in step.inputs]).amax(0)
+        if step.output in self.identities.copies and step.bias is None:
+            errors[step.output] = error  # it only moves numbers about
+            return
+        size = torch.stack([largest(values[name]) for name in step.inputs]).amax(0)
         made = norms.rounding * (norms.gain * (size + error) + norms.bias) + norms.floor
         errors[step.output] = norms.gain * error + made
 
@@ -126,7 +129,10 @@ class Certainty:
         return bounds | {name: torch.zeros_like(position) for name in exact}
 
     def gate(self, gate: Gate, points: Points, name: str, inputs: Tensor, placed: Placement) -> Shifts:
-        """Mark the segments in which the gate's decisions are in doubt, before the new points are inserted."""
+        """Mark the segments in which the gate's decisions are in doubt, before the new points are inserted.
+
+        What is in doubt already stays so, and nothing more is asked of it.
+        """
         error, size = beside(points.errors[name]), largest(inputs)
         if isinstance(gate, Knots):
             shifts = self._knots(gate, points, name, error, inputs, size, placed)
@@ -138,10 +144,13 @@ class Certainty:
     def _knots(
         self, gate: Knots, points: Points, name: str, error: Tensor, inputs: Tensor, size: Tensor, placed: Placement
     ) -> Shifts:
-        zeros, level = self._zeros(name, inputs), torch.zeros_like(error)
+        level = torch.zeros_like(error)
         if gate.sizes.knot > 0:
             level = self._level(gate.sizes.knot, points, size)
-        shares = self._shares(points)
+        shifts = self._shifts(points, error + level, size, placed)
+        if points.uncertain.all():
+            return shifts
+        zeros, shares = self._zeros(name, inputs), self._shares(points)
         for knot in gate.knots:
             distance, bound, known = inputs, error, zeros
             if gate.sizes.knot > 0 and knot.any():
@@ -150,8 +159,6 @@ class Certainty:
             self._doubt(points, kernel_for(inputs.device).rows_in_doubt(distance, bound, *shares, known))
         if zeros is not None:
             self._doubt(points, self._fading(inputs, zeros))
-        error = error + level
-        shifts = self._shifts(points, error, size, placed)
         self._doubt(points, shifts.out_of_order(placed, self._copies_cross(gate, name, placed)))
         return shifts
 
@@ -175,15 +182,17 @@ class Certainty:
         size: Tensor,
         placed: Placement,
     ) -> Shifts:
+        shifts, row = self._shifts(points, 2 * error, size, placed), placed.bends.row
+        if points.uncertain.all():
+            return shifts
         alike, zeros = self.identities.sources(name).to(inputs.device), self._zeros(name, inputs)
         if zeros is None:
             zeros = torch.zeros_like(alike, dtype=torch.bool)
         else:
             self._doubt(points, self._fading(inputs, zeros))
         kernel, shares = kernel_for(inputs.device), self._shares(points)
-        starts = points.starts_interval
+        starts = points.starts_interval & ~points.uncertain.repeat_interleave(points.offsets.diff())
         self._doubt(points, kernel.leads_in_doubt(gate, inputs, alike, zeros, 2 * error, *shares, starts))
-        shifts, row = self._shifts(points, 2 * error, size, placed), placed.bends.row
         difference = 2 * torch.maximum(error[row], error[row + 1])
         self._doubt(points, rivals_in_doubt(gate, alike, zeros, inputs, placed, difference, shifts.relative))
         self._doubt(points, shifts.out_of_order(placed, coincident(gate, alike, zeros, inputs, placed)))
@@ -195,7 +204,7 @@ class Certainty:
 
     def _fading(self, inputs: Tensor, zeros: Tensor) -> Tensor:
         """The rows with a number so small that one interpolated between it and 0 could round to 0."""
-        return ((inputs != 0) & (inputs.abs() < math.sqrt(self.tiny)) & zeros).any(1).nonzero()[:, 0]
+        return kernel_for(inputs.device).fading(inputs, zeros, math.sqrt(self.tiny))
 
     def _shares(self, points: Points) -> tuple[Tensor, Tensor]:
         """How far each row's bend may be shifted, relative to the interval before it and to the one after it."""
@@ -260,12 +269,22 @@ class Certainty:
             return error
         return gate.sizes.slope * error + 8 * self.unit * (largest(outputs) + gate.sizes.offset)
 
-    def multiplied(self, gate: Knots, step: AffineStep, error: Tensor, placed: Placement, shifts: Shifts) -> Tensor:
-        """The bound of a matrix step's output where only the gate's output goes into it.
+    def multiplied(self, gate: Gate, step: AffineStep, error: Tensor, placed: Placement, shifts: Shifts) -> Tensor:
+        """The bound of the output of a matrix or a convolution where only the gate's output goes into it.
 
-        At the points there were it is a product. At the c new points of an interval it goes on from the point before with a
-        running slope: the values and the parts that kinks add to slopes stay below ``reach``, each of some 3 c + 24
-        operations loses at most u of it, and twice as many are taken.
+        At the points there were it is a product. At the new points of an interval with c bends it goes on from the point
+        before with a running slope, and in exact arithmetic that gives the product of a gate that is continuous, has its
+        value at both ends of the interval, and bends where the crossings were computed, by the kinks that were computed.
+
+        Such a gate is that of the curve but for what rounds the numbers of a crossing: its weights (4 u each, relative to
+        themselves) and its kink (5 u). The kinks of a unit with knots add up to no more than ``kinks``, each knot being
+        crossed once; those of a maximum do since they are all positive and lead from one input's slope to another's.
+        (Crossings of a maximum that rounding would put in another order, or that leave an input above it, are in doubt.)
+
+        Every value, slope, and sum of the parts that kinks add to slopes stays below ``reach``. Each bend and each new
+        point loses at most u of it: in the first slope, in the running one, and in the value. What is relative to kinks
+        or steps adds up over an interval to u of it for each of some 24 roundings. Twice these 3 c + 24 are taken. An
+        output number of a convolution sees the bends of its own inputs alone, which are no more.
 
         Args:
             error: of the gate's input at all points.
@@ -274,7 +293,7 @@ class Certainty:
         size = torch.cat([torch.maximum(size[:-1], size[1:]), size[-1:]])
         product = norms.gain * (sizes.slope * size + sizes.offset) + norms.bias
         kinks = 2 * sizes.turn * (size + sizes.knot)
-        reach = 2 * product + len(gate.knots) * norms.gain * kinks
+        reach = 2 * product + norms.gain * kinks
         made = norms.rounding * product + norms.floor
         carried = (6 * torch.bincount(placed.bends.row, minlength=len(size)) + 48) * self.unit * reach
         return norms.gain * sizes.slope * error + _spread(made, (made + carried)[placed.row], placed)

@@ -17,8 +17,14 @@ def rows(values: Tensor) -> Tensor:
     return values.flatten(1) if values.ndim > 1 else values[:, None]
 
 
-class KnotSizes(NamedTuple):
-    """The largest absolute numbers of a gate with knots, over its units."""
+class GateSizes(NamedTuple):
+    """The largest absolute numbers of a gate, over its units.
+
+    Attributes:
+        slope: of the output by an input that leads there.
+        turn: the changes of slope from piece to piece, all of them together, as a multiple of the largest slope of an input.
+        knot, offset: of the gate itself.
+    """
 
     slope: float
     turn: float
@@ -78,11 +84,11 @@ class Knots:
         return ((self.slopes == 0) | beside).all(0)
 
     @cached_property
-    def sizes(self) -> KnotSizes:
+    def sizes(self) -> GateSizes:
         """The largest numbers of the gate, which error bounds need."""
-        turns = self.slopes.diff(dim=0)
+        turns = self.slopes.diff(dim=0).abs().sum(0)
         parts = (self.slopes, turns, self.knots, self.offsets)
-        return KnotSizes(*(float(part.abs().max()) if part.numel() else 0.0 for part in parts))
+        return GateSizes(*(float(part.abs().max()) if part.numel() else 0.0 for part in parts))
 
     def to(self, dtype: torch.dtype, device: torch.device) -> Knots:
         """The same gate with its numbers in another dtype or on another device; itself where they are so already."""
@@ -157,6 +163,11 @@ class Maximum:
     def piece_count(self) -> int:
         """The number of pieces of a unit."""
         return self.windows.shape[1]
+
+    @property
+    def sizes(self) -> GateSizes:
+        """The largest numbers of the gate: the slope only grows, from that of one input to that of another."""
+        return GateSizes(slope=1.0, turn=2.0, knot=0.0, offset=0.0)
 
     def to(self, dtype: torch.dtype, device: torch.device) -> Maximum:
         """The same gate on another device (it holds no number that a dtype could change)."""

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from relu_regions.gates import Gate
 
-__all__ = ["AffineStep", "GateStep", "Origin", "Step"]
+__all__ = ["AffineStep", "Convolution", "Form", "GateStep", "Matrix", "Origin", "Step"]
 
 
 @dataclass(frozen=True)
@@ -26,6 +26,66 @@ class Origin:
     def __str__(self) -> str:
         kind = f" ({self.kind})" if self.kind else ""
         return f"{self.operation} in {self.module or 'the model itself'}{kind}"
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """The form of a step whose one constant is the matrix of a map from one flat value to another, ``(outputs, inputs)``.
+
+    Attributes:
+        inputs: the shape of what it reads for one point.
+    """
+
+    inputs: tuple[int]
+
+    def columns(self, matrix: Tensor) -> Tensor:
+        """What one input number adds to the outputs, ``(inputs, outputs)``, a row for each input."""
+        return matrix.T.contiguous()
+
+    @property
+    def geometry(self) -> tuple[int, ...]:
+        """Nothing: an entry of a column belongs to the output of the same number."""
+        return ()
+
+
+@dataclass(frozen=True)
+class Convolution:
+    """The form of a step whose one constant is a kernel, ``(output channels, input channels of a group, *kernel)``.
+
+    Attributes:
+        inputs, outputs: the shapes of what it reads and makes for one point, channels first; one or two dimensions of space.
+        kernel, stride, padding, dilation: a number for each dimension; padding is that before the first place.
+        groups: into how many parts the channels are divided.
+    """
+
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+    kernel: tuple[int, ...]
+    stride: tuple[int, ...]
+    padding: tuple[int, ...]
+    dilation: tuple[int, ...]
+    groups: int
+
+    def columns(self, kernel: Tensor) -> Tensor:
+        """What a number of an input channel is multiplied by, ``(input channels, numbers)``.
+
+        The numbers are for each place of the kernel, and there for each output channel of the input's group.
+        """
+        parts = kernel.view(self.groups, -1, kernel.shape[1], prod(self.kernel))
+        return parts.permute(0, 2, 3, 1).reshape(self.inputs[0], -1).contiguous()
+
+    @property
+    def geometry(self) -> tuple[int, ...]:
+        """Input height and width, output height and width, kernel, stride, padding, dilation, input channels of a group."""
+        per_dimension = (
+            (self.inputs[1:], 1), (self.outputs[1:], 1), (self.kernel, 1), (self.stride, 1), (self.padding, 0),
+            (self.dilation, 1),
+        )  # fmt: skip
+        pairs = ((*[missing] * (2 - len(numbers)), *numbers) for numbers, missing in per_dimension)
+        return (*(number for pair in pairs for number in pair), self.inputs[0] // self.groups)
+
+
+Form = Matrix | Convolution
 
 
 @dataclass(frozen=True)
@@ -45,7 +105,8 @@ class AffineStep:
         bias: broadcastable to ``(1, *shape)``, or None.
         terms: the largest number of products summed for one output number.
         fused: the whole map in one call of the values, where there is a faster one.
-        is_matrix: whether the one constant is the matrix ``(outputs, inputs)`` of the map from one flat value to another.
+        form: how one input number reaches the outputs, where that is known: then the one constant says by how much.
+        elementwise: whether the map multiplies each number of the one input by the one constant and adds the bias.
     """
 
     output: str
@@ -57,7 +118,13 @@ class AffineStep:
     bias: Tensor | None = None
     terms: int = 1
     fused: Callable[..., Tensor] | None = None
-    is_matrix: bool = False
+    form: Form | None = None
+    elementwise: bool = False
+
+    @property
+    def is_matrix(self) -> bool:
+        """Whether the one constant is the matrix ``(outputs, inputs)`` of the map from one flat value to another."""
+        return isinstance(self.form, Matrix)
 
     def linear(self, *values: Tensor) -> Tensor:
         """The linear part alone."""
@@ -79,10 +146,20 @@ class AffineStep:
             return self.fused(*values, *self.constants, self.bias)
         return self.linear(*values) + self.bias
 
+    def overwrite(self, value: Tensor, weight: Tensor | None) -> Tensor:
+        """As a call of an elementwise step, in the memory of its input."""
+        if self.bias is None:
+            return value.mul_(self.constants[0])
+        if weight is None:
+            return torch.addcmul(self.bias, value, self.constants[0], out=value)
+        return value.mul_(self.constants[0]).addcmul_(weight.view(-1, *[1] * len(self.shape)), self.bias)
+
     @cached_property
     def columns(self) -> Tensor:
-        """The columns of the matrix, each of them contiguous, ``(inputs, outputs)``."""
-        return self.constants[0].T.contiguous()
+        """What one input number adds to the outputs, as the step's form lays it out, each column contiguous."""
+        if self.form is None:
+            raise ValueError(f"{self.origin} has no form from which columns could be read")
+        return self.form.columns(self.constants[0])
 
     def magnitude(self, *values: Tensor) -> Tensor:
         """Σ |a| |v| for every output number, the bias left out."""

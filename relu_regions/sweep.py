@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from relu_regions.certainty import Certainty, Shifts
-from relu_regions.gates import Knots, rows
+from relu_regions.gates import rows
 from relu_regions.kernels import Placement, edge_pieces, kernel_for
 from relu_regions.memory import free_memory
 from relu_regions.network import Network
@@ -97,7 +97,7 @@ class Sweep:
             index: number
             for number, index in enumerate(i for i, s in enumerate(network.steps) if isinstance(s, GateStep))
         }
-        self._matrix_after = _matrices_after_gates(network, self._releases)
+        self._product_after = _products_after_gates(network, self._releases)
         self._expected: float | None = None
         self._threads = torch.get_num_threads()
         self._waiting: list[Points] = []
@@ -183,7 +183,11 @@ class Sweep:
 
     def _to_first_gate(self, ends: Tensor, weight: Tensor) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """What later steps need of the values up to the first gate, and the bounds of their errors."""
-        values = {self.network.input_name: ends}
+        # What is overwritten on the way must not be the caller's.
+        overwritten = any(
+            isinstance(step, AffineStep) and step.elementwise for step in self.network.steps[: self._first_gate]
+        )
+        values = {self.network.input_name: ends.clone() if overwritten else ends}
         errors = {} if self.certainty is None else {self.network.input_name: torch.zeros_like(weight)}
         for index in range(self._first_gate):
             self._affine(index, values, errors, weight)
@@ -228,9 +232,13 @@ class Sweep:
         assert isinstance(step, AffineStep)
         if self.certainty is not None:
             self.certainty.affine(step, values, errors)
-        values[step.output] = step(*(values[name] for name in step.inputs), weight=weight)
-        for name in self._releases[index]:
-            del values[name]
+        released = {name: values.pop(name) for name in self._releases[index]}
+        inputs = [released[name] if name in released else values[name] for name in step.inputs]
+        if step.elementwise and step.inputs[0] in released and _alone(inputs[0], values):
+            values[step.output] = step.overwrite(inputs[0], weight)
+        else:
+            values[step.output] = step(*inputs, weight=weight)
+        for name in released:
             errors.pop(name, None)
 
     def _gate(self, step: GateStep, points: Points) -> Points:
@@ -265,8 +273,8 @@ class Sweep:
         return points
 
     def _apply(self, step: GateStep, points: Points, inputs: Tensor, placed: Placement, shifts: Shifts | None) -> None:
-        """What the gate makes of its input, and the matrix that alone reads it, if there is one, of that."""
-        gate, name, following = step.gate, step.inputs[0], self._matrix_after.get(points.step)
+        """What the gate makes of its input, and the matrix or convolution that alone reads it, if there is one, of that."""
+        gate, name, following = step.gate, step.inputs[0], self._product_after.get(points.step)
         if following is None:
             outputs = self._kernel.bend(gate, inputs, points.weight, placed)
             points.values[step.output] = outputs.view(len(points), *step.shape)
@@ -277,7 +285,7 @@ class Sweep:
         else:
             outputs = self._kernel.bend_and_multiply(gate, inputs, points.weight, placed, following)
             points.values[following.output] = outputs
-            if self.certainty is not None and shifts is not None and isinstance(gate, Knots):
+            if self.certainty is not None and shifts is not None:
                 error = self.certainty.multiplied(gate, following, points.errors[name], placed, shifts)
                 points.errors[following.output] = error
             points.step += 2
@@ -322,7 +330,10 @@ class Sweep:
     def _needs(self, step: AffineStep | GateStep, points: Points, rows: int | None = None) -> int:
         """Bytes that the step takes at its peak, with what the points hold already."""
         rows = len(points) if rows is None else rows
-        width = step.workspace if isinstance(step, AffineStep) else step.gate.workspace(step.units)
+        if isinstance(step, AffineStep):
+            width = step.workspace
+        else:
+            width = self._kernel.workspace(step.gate, step.units, points.values[step.inputs[0]][0].numel())
         return points.bytes * rows // len(points) + rows * width * points.position.element_size()
 
     def _allowance(self) -> int:
@@ -380,14 +391,13 @@ def _between_bends(points: Points, placed: Placement) -> Placement | None:
     return Placement.without_bends(row, left, right, len(points)) if inside else None
 
 
-def _matrices_after_gates(network: Network, releases: list[tuple[str, ...]]) -> dict[int, AffineStep]:
-    """The matrix steps that alone read the output of the gate with knots before them, by the gate's index."""
+def _products_after_gates(network: Network, releases: list[tuple[str, ...]]) -> dict[int, AffineStep]:
+    """The matrices and convolutions that alone read the output of the gate before them, by the gate's index."""
     found: dict[int, AffineStep] = {}
     for index, (step, following) in enumerate(pairwise(network.steps)):
-        if not isinstance(step, GateStep) or not isinstance(step.gate, Knots):
+        if not isinstance(step, GateStep) or not isinstance(following, AffineStep) or following.form is None:
             continue
-        alone = step.output in releases[index + 1]
-        if alone and isinstance(following, AffineStep) and following.is_matrix and len(following.inputs) == 1:
+        if step.output in releases[index + 1] and len(following.inputs) == 1:
             found[index] = following
     return found
 
@@ -395,6 +405,12 @@ def _matrices_after_gates(network: Network, releases: list[tuple[str, ...]]) -> 
 def _column(numbers: Tensor, values: Tensor) -> Tensor:
     """One number for each row of a stack."""
     return numbers.view(-1, *[1] * (values.ndim - 1))
+
+
+def _alone(value: Tensor, others: dict[str, Tensor]) -> bool:
+    """Whether a value's memory holds nothing but its own numbers, each once."""
+    memory = value.untyped_storage().data_ptr()
+    return value.is_contiguous() and all(other.untyped_storage().data_ptr() != memory for other in others.values())
 
 
 def _along(at: Tensor, direction: Tensor, position: Tensor, weight: Tensor | None) -> Tensor:

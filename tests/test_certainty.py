@@ -13,6 +13,9 @@ from torch import nn
 
 import relu_regions as rr
 from relu_regions import rational, settling
+from relu_regions.certainty import Certainty
+from relu_regions.kernels import kernel_for
+from relu_regions.sweep import Segments, Sweep
 from tests.models import Wrapped, mlp
 from tests.networks import network_of
 from tests.oracles import fractions_walk as truth
@@ -262,6 +265,35 @@ def test_auto_counts_what_the_exact_network_costs() -> None:
     assert settling.worth_settling(doubt, points, "auto", small) == [0]
     assert settling.worth_settling(doubt, points, "auto", large) == []
     assert settling.worth_settling(doubt, points, "always", large) == [0]
+
+
+def test_nothing_more_is_asked_of_a_stack_in_doubt(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its bounds are those of a stack without doubt, and no test of a sign or a lead runs."""
+    torch.manual_seed(0)
+    layers = [
+        nn.Conv1d(1, 2, 3),
+        nn.ReLU(),
+        nn.Conv1d(2, 3, 2),
+        nn.ReLU(),
+        nn.MaxPool1d(2),
+        nn.Flatten(),
+        nn.Linear(9, 2),
+    ]
+    network = rr.Network.from_module(nn.Sequential(*layers).double().eval(), (1, 9))
+    x, d = torch.randn(2, 1, 1, 9, dtype=torch.float64)
+    errors = []
+    for doubted in (False, True):
+        sweep = Sweep(
+            network, Segments(x, d, torch.tensor([[0.0, 1.0]]).double()), certainty=Certainty(network, x.dtype)
+        )
+        points = sweep._start(torch.tensor([0]))
+        points.uncertain[:] = doubted
+        if doubted:
+            for name in ("rows_in_doubt", "leads_in_doubt", "fading"):
+                monkeypatch.delattr(kernel_for(x.device), name)
+        errors.append(sweep._finish(points).errors)
+    assert errors[0].keys() == errors[1].keys() and len(errors[0]["shift"]) > 5
+    assert all(torch.equal(error, errors[1][name]) for name, error in errors[0].items())
 
 
 def test_never_leaves_doubt_alone() -> None:

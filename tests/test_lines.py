@@ -132,3 +132,16 @@ def test_model_is_untouched(model: nn.Module) -> None:
     assert all(p.requires_grad for p in model.parameters())
     assert torch.equal(parameter.grad, torch.ones_like(parameter)) and parameter.dtype == torch.float32
     assert torch.is_grad_enabled()
+
+
+@pytest.mark.parametrize(
+    "first", [nn.BatchNorm1d(6), nn.Sequential(nn.Unflatten(1, (2, 3)), nn.BatchNorm1d(2), nn.Flatten())]
+)
+def test_points_and_directions_are_not_written_to(first: nn.Module) -> None:
+    model = nn.Sequential(first, nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 3)).double()
+    model.train()(torch.randn(50, 6, dtype=torch.float64) * 3 + 1)
+    x, d = torch.randn(2, 4, 6, dtype=torch.float64)
+    before = x.clone(), d.clone()
+    rr.walk(model.eval(), x, d)
+    rr.exact_interval(model, x, d)
+    assert torch.equal(x, before[0]) and torch.equal(d, before[1])

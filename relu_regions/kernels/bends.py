@@ -82,7 +82,7 @@ def find_bends(gate: Gate, values: Tensor, weight: Tensor | None, starts_interva
             point of each segment.
     """
     if isinstance(gate, Maximum):
-        return envelope_bends(gate, values, starts_interval, *winners(gate, values))
+        return envelope_bends(gate, values, *_differing(starts_interval, *winners(gate, values)))
     return Bends.joined([_knot_bends(gate, k, values, weight, starts_interval) for k in range(len(gate.knots))])
 
 
@@ -173,12 +173,21 @@ def envelope_changes(starts_interval: Tensor, first: Tensor, last: Tensor) -> Ch
     return Changes(row + 1, unit, last[row, unit], first[row + 1, unit])
 
 
-def envelope_bends(gate: Maximum, values: Tensor, starts_interval: Tensor, first: Tensor, last: Tensor) -> Bends:
-    """Follows the upper envelope of every unit whose winner differs between the two ends of an interval."""
+def _differing(starts_interval: Tensor, first: Tensor, last: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """The intervals and units whose winners at the two ends differ, and these."""
     row, unit = ((first != last) & starts_interval[:-1, None]).nonzero(as_tuple=True)
+    return row, unit, first[row, unit], last[row, unit]
+
+
+def envelope_bends(gate: Maximum, values: Tensor, row: Tensor, unit: Tensor, winner: Tensor, goal: Tensor) -> Bends:
+    """Follows the upper envelope of units whose winner differs between the two ends of an interval.
+
+    Args:
+        row, unit: the intervals and units, ``(K,)`` int64.
+        winner, goal: the winners at the left and the right end, ``(K,)`` int64.
+    """
     windows = gate.windows[unit]
     here, there = values[row[:, None], windows], values[row[:, None] + 1, windows]
-    winner, goal = first[row, unit], last[row, unit]
     left, right = torch.ones_like(here[:, 0]), torch.zeros_like(here[:, 0])
     found = [Bends(row[:0], unit[:0], left[:0], right[:0], left[:0], winner[:0], goal[:0])]
     while len(row):

@@ -136,11 +136,10 @@ def bounds(
     The formulas, with the reasons for them, are those of Certainty.
 
     Args:
-        norms: of the matrix: gain, bias, rounding, floor; of the gate: its largest slope, turn, knot, offset, and the
-            number of knots; half the distance of 1 from the next float.
+        norms: of the matrix: gain, bias, rounding, floor; the gate's sizes; and half the distance of 1 from the next float.
         to_errors: ``(4, P + G)``, filled in.
     """
-    gain, bias, rounding, floor, slope, turn, knot, offset, knots, unit = norms
+    gain, bias, rounding, floor, slope, turn, knot, offset, unit = norms
     stop, r = 0, 0
     for s in range(len(offsets) - 1):
         for i in range(offsets[s], offsets[s + 1]):
@@ -155,7 +154,7 @@ def bounds(
             start = stop
             while stop < count and row[stop] == i:
                 stop += 1
-            reach = 2 * product + knots * gain * 2 * turn * (largest + knot)
+            reach = 2 * product + gain * 2 * turn * (largest + knot)
             made += (6 * (stop - start) + 48) * unit * reach
             value = max(errors[0, i], errors[0, j]) + 32 * unit * max(size[i] + errors[0, i], size[j] + errors[0, j])
             stored = max(errors[2, i], errors[2, j]) + 32 * unit * max(

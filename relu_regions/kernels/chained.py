@@ -250,7 +250,7 @@ class _Block:
         )
         if self.start.bounded:
             errors = np.zeros((4, total), self.dtype)
-            norms = (*link.norms, *link.gate.sizes, float(len(gate.knots)), self.unit)
+            norms = (*link.norms, *link.gate.sizes, self.unit)
             chain_points.bounds(
                 *before, added, row, bend_row, bends.inside[0], right, rise, count,
                 size, near, self.errors, norms, self.weighted, self.uncertain, errors,

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from math import prod
+
 import numpy as np
 import torch
 from torch import Tensor
 
-from relu_regions.gates import Gate, Knots, Maximum, rows
-from relu_regions.kernels import loops, reference
-from relu_regions.kernels.bends import Bends, Changes, changes_at_points, envelope_bends, envelope_changes
+from relu_regions.gates import Gate, Maximum, rows
+from relu_regions.kernels import loops, maximum_loops, reference
+from relu_regions.kernels.bends import Bends, Changes, changes_at_points, envelope_bends
 from relu_regions.kernels.chained import through
 from relu_regions.kernels.placement import Placement
 from relu_regions.steps import AffineStep
@@ -17,13 +19,18 @@ __all__ = [
     "bend",
     "bend_and_multiply",
     "exits",
+    "fading",
     "insert",
     "largest",
     "leads_in_doubt",
     "place",
     "rows_in_doubt",
     "through",
+    "workspace",
 ]
+
+# What a core's own cache holds while a block of rows goes from a gate's input to its product.
+_BLOCK_BYTES = 1 << 19
 
 
 def place(
@@ -31,9 +38,12 @@ def place(
 ) -> Placement:
     """As reference.place."""
     if isinstance(gate, Maximum):
-        first, last = _winners(gate, inputs)
-        changes = envelope_changes(starts_interval, first, last) if record else Changes.none(inputs.device)
-        return reference.placed(envelope_bends(gate, inputs, starts_interval, first, last), changes, position, weight)
+        windows = gate.windows.numpy()
+        found = maximum_loops.winners(
+            inputs.contiguous().numpy(), windows, _places(gate), starts_interval.numpy(), record
+        )
+        between, at_points = (_tensors(*columns) for columns in found)
+        return reference.placed(envelope_bends(gate, inputs, *between), Changes(*at_points), position, weight)
     knots = gate.knots.expand(-1, inputs.shape[1]).contiguous().numpy()
     z, p = inputs.contiguous().numpy(), position.numpy()
     w = np.ones_like(p) if weight is None else weight.numpy()
@@ -59,11 +69,14 @@ def place(
     return Placement(new[0], new[1], new[2], counted, bends, places, within, changes)
 
 
-def _winners(gate: Maximum, inputs: Tensor) -> tuple[Tensor, Tensor]:
-    """As bends.winners."""
-    first, last = torch.zeros(2, max(0, len(inputs) - 1), len(gate.windows), dtype=torch.int64)
-    loops.winners(inputs.contiguous().numpy(), gate.windows.numpy(), first.numpy(), last.numpy())
-    return first, last
+def workspace(gate: Gate, units: int, inputs: int) -> int:
+    """As reference.workspace: for a maximum all inputs at all points, and the outputs."""
+    return inputs + units if isinstance(gate, Maximum) else reference.workspace(gate, units, inputs)
+
+
+def _places(gate: Maximum) -> np.ndarray:
+    """Of the inputs of every unit, ``(k, units)``; unsigned, so that no loop asks whether they count from the end."""
+    return np.ascontiguousarray(gate.windows.numpy().T.astype(np.uint32))
 
 
 def _tensors(*arrays: np.ndarray) -> list[Tensor]:
@@ -82,10 +95,7 @@ def insert(values: Tensor, placement: Placement) -> Tensor:
 def bend(gate: Gate, inputs: Tensor, weight: Tensor | None, placement: Placement) -> Tensor:
     """As reference.bend."""
     if isinstance(gate, Maximum):
-        inserted = insert(inputs, placement)
-        outputs = inserted.new_empty(len(inserted), len(gate.windows))
-        loops.maxima(inserted.numpy(), gate.windows.numpy(), outputs.numpy())
-        return outputs
+        return _maxima(_places(gate), insert(inputs, placement))
     if not gate.is_relu:
         outputs = gate.apply(insert(inputs, placement), None if weight is None else weight[:, None])
         inside, bends = placement.inside, placement.bends
@@ -110,22 +120,49 @@ def bend(gate: Gate, inputs: Tensor, weight: Tensor | None, placement: Placement
 def bend_and_multiply(
     gate: Gate, inputs: Tensor, weight: Tensor | None, placement: Placement, step: AffineStep
 ) -> Tensor:
-    """As reference.bend_and_multiply, with a product only for the points there were."""
-    if isinstance(gate, Maximum):
-        return step(bend(gate, inputs, weight, placement), weight=weight)
+    """As reference.bend_and_multiply, with a product only for the points there were, block by block."""
     old = None if weight is None else weight[placement.old_rows]
-    products = step(gate.apply(inputs, None if old is None else old[:, None]), weight=old)
-    bends, result = placement.bends, products.new_empty(len(placement), products.shape[1])
-    parts = (
-        placement.added, placement.old_rows, placement.right, bends.row, bends.unit, bends.left,
+    bends, result = placement.bends, inputs.new_empty(len(placement), prod(step.shape))
+    placed = (
+        placement.added, placement.old_rows, placement.first_new, placement.right, bends.row, bends.unit, bends.left,
         placement.bend_row, _kinks(gate, bends), result,
     )  # fmt: skip
-    loops.multiply(products.numpy(), step.columns.numpy(), *(part.numpy() for part in parts))
-    return result
+    arrays = [part.numpy() for part in placed]
+    places = _places(gate) if isinstance(gate, Maximum) else None
+    columns, geometry = step.columns.numpy(), np.array(step.form.geometry if step.form is not None else (), np.int64)
+    block, stop, before = _rows_of_block(inputs, result), 0, result.numpy()[0] if len(result) else None
+    for start in range(0, len(inputs), block):
+        part = None if old is None else old[start : start + block]
+        applied = _applied(gate, places, inputs[start : start + block], part)
+        products = rows(reference.multiplied(applied, part, step)).contiguous().numpy()
+        stop = loops.multiply(products, before, start, stop, columns, geometry, *arrays)
+        before = products[-1]
+    return result.view(len(placement), *step.shape)
 
 
-def _kinks(gate: Knots, bends: Bends) -> Tensor:
+def _rows_of_block(inputs: Tensor, outputs: Tensor) -> int:
+    """How many rows of a gate's input and of a product go through the cache together."""
+    return max(1, _BLOCK_BYTES // max(1, (inputs.shape[1] + outputs.shape[1]) * inputs.element_size()))
+
+
+def _applied(gate: Gate, places: np.ndarray | None, inputs: Tensor, weight: Tensor | None) -> Tensor:
+    """The gate's output at the points there were; places those of a maximum's inputs."""
+    if places is not None:
+        return _maxima(places, inputs)
+    return gate.apply(inputs, None if weight is None else weight[:, None])
+
+
+def _maxima(places: np.ndarray, inputs: Tensor) -> Tensor:
+    outputs = inputs.new_empty(len(inputs), places.shape[1])
+    maximum_loops.maxima(inputs.contiguous().numpy(), places, outputs.numpy())
+    return outputs
+
+
+def _kinks(gate: Gate, bends: Bends) -> Tensor:
     """By how much the slope of a gate's output changes at each bend, with the interval as the unit of length."""
+    if isinstance(gate, Maximum):
+        # From an input to one that overtakes it, the slope grows by that of the lead.
+        return bends.rise
     if gate.is_relu:
         return bends.rise.abs()
     column = bends.unit if gate.slopes.shape[1] > 1 else torch.zeros_like(bends.unit)
@@ -155,9 +192,16 @@ def leads_in_doubt(
 ) -> Tensor:
     """As reference.leads_in_doubt."""
     doubt = np.zeros(len(values), np.bool_)
-    parts = (values.contiguous(), gate.windows, alike, zeros, bound, before, after, starts_interval)
-    loops.leads_in_doubt(*(part.numpy() for part in parts), doubt)
+    parts = (part.numpy() for part in (alike, zeros, bound, before, after, starts_interval))
+    maximum_loops.leads_in_doubt(values.contiguous().numpy(), gate.windows.numpy(), _places(gate), *parts, doubt)
     return torch.from_numpy(np.flatnonzero(doubt))
+
+
+def fading(values: Tensor, zeros: Tensor, least: float) -> Tensor:
+    """As reference.fading."""
+    found = np.zeros(len(values), np.bool_)
+    loops.fading(values.contiguous().numpy(), zeros.numpy(), least, found)
+    return torch.from_numpy(np.flatnonzero(found))
 
 
 def largest(values: Tensor) -> Tensor:

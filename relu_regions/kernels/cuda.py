@@ -11,19 +11,21 @@ from relu_regions.gates import Gate, Knots, rows
 from relu_regions.kernels import cuda_loops, reference
 from relu_regions.kernels.bends import Bends, Changes, changes_at_points
 from relu_regions.kernels.placement import Placement
-from relu_regions.kernels.reference import exits, leads_in_doubt, through
+from relu_regions.kernels.reference import exits, fading, leads_in_doubt, through, workspace
 from relu_regions.steps import AffineStep
 
 __all__ = [
     "bend",
     "bend_and_multiply",
     "exits",
+    "fading",
     "insert",
     "largest",
     "leads_in_doubt",
     "place",
     "rows_in_doubt",
     "through",
+    "workspace",
 ]
 
 # Multiplications and additions are not fused, so that they round as the reference's do.
@@ -75,7 +77,7 @@ def bend_and_multiply(
     gate: Gate, inputs: Tensor, weight: Tensor | None, placement: Placement, step: AffineStep
 ) -> Tensor:
     """As reference.bend_and_multiply: here a product for every point is cheaper than to go from point to point."""
-    return step(bend(gate, inputs, weight, placement), weight=weight)
+    return reference.multiplied(bend(gate, inputs, weight, placement), weight, step)
 
 
 def rows_in_doubt(

@@ -9,26 +9,30 @@ from numba import njit
 __all__ = [
     "count",
     "exits",
+    "fading",
     "insert",
     "insert_relu",
     "largest",
-    "leads_in_doubt",
     "locate",
-    "maxima",
     "multiply",
     "rows_in_doubt",
-    "winners",
     "zero",
 ]
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def count(z, w, knots, starts_interval, counts):
-    on_knot = 0
+    on_knot, at_zero = 0, not knots.any()
     for i in range(z.shape[0]):
         if starts_interval[i]:
             count, zeros = 0, 0
             for k in range(knots.shape[0]):
+                if at_zero:
+                    for u in range(z.shape[1]):
+                        here, there = z[i, u], z[i + 1, u]
+                        count += ((here < 0) & (there > 0)) | ((here > 0) & (there < 0))
+                        zeros += here == 0
+                    continue
                 for u in range(z.shape[1]):
                     here = z[i, u] - knots[k, u] * w[i]
                     there = z[i + 1, u] - knots[k, u] * w[i + 1]
@@ -140,64 +144,81 @@ def zero(rows, units, inside, outputs):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def multiply(products, columns, added, old_rows, right, row, unit, left, bend_row, kink, result):
+def add_matrix_column(factor, column, slope):
+    for u in range(len(slope)):
+        slope[u] += factor * column[u]
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def add_kernel(factor, column, unit, geometry, slope):
+    """What an input number adds to the outputs of a convolution, which are ``outs`` channels at the kernel's places."""
+    height, width, out_height, out_width, tall, wide = geometry[:6]
+    stride, stride_x, padding, padding_x, dilation, dilation_x, channels = geometry[6:]
+    channel, place = unit // (height * width), unit % (height * width)
+    y, x = place // width + padding, place % width + padding_x
+    outs, area = len(column) // (tall * wide), out_height * out_width
+    first = channel // channels * outs * area
+    for a in range(tall):
+        down = y - a * dilation
+        if down < 0 or down % stride != 0 or down // stride >= out_height:
+            continue
+        for b in range(wide):
+            across = x - b * dilation_x
+            if across < 0 or across % stride_x != 0 or across // stride_x >= out_width:
+                continue
+            at, number = first + down // stride * out_width + across // stride_x, (a * wide + b) * outs
+            for o in range(outs):
+                slope[at + o * area] += factor * column[number + o]
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def add_column(factor, columns, unit, geometry, slope):
+    if len(geometry) == 0:
+        add_matrix_column(factor, columns[unit], slope)
+    else:
+        add_kernel(factor, columns[unit // (geometry[0] * geometry[1])], unit, geometry, slope)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def multiply(
+    products, before, first, stop, columns, geometry, added, old_rows, first_new, right, row, unit, left, bend_row, kink, result
+):  # fmt: skip
+    """Fills the rows of a block of the points there were, and of the intervals before these.
+
+    Args:
+        products: at the points of the block, of which the first has the number ``first``.
+        before: the product at the point before the block.
+        stop: the first bend of the interval before the block.
+
+    Returns:
+        The first bend of the interval after the block.
+    """
     size = products.shape[1]
     slope = np.empty(size, products.dtype)
-    stop, g = 0, 0
-    for i in range(len(added)):
-        start, at = stop, old_rows[i]
+    for r in range(products.shape[0]):
+        here, start, i = products[r], stop, first + r - 1
+        for u in range(size):
+            result[old_rows[i + 1], u] = here[u]
         while stop < len(row) and row[stop] == i:
             stop += 1
-        for u in range(size):
-            result[at, u] = products[i, u]
-        if added[i] == 0:
+        if i < 0 or added[i] == 0:
             continue
+        last = before if r == 0 else products[r - 1]
         # From the whole change over the interval, what the bends after a place add is taken back.
         for u in range(size):
-            slope[u] = products[i + 1, u] - products[i, u]
+            slope[u] = here[u] - last[u]
         for m in range(start, stop):
-            column, share = unit[m], left[m] * kink[m]
-            for u in range(size):
-                slope[u] -= share * columns[column, u]
-        last, place = at + added[i], products.dtype.type(0)
+            add_column(-(left[m] * kink[m]), columns, unit[m], geometry, slope)
+        at, g, place = old_rows[i], first_new[i], products.dtype.type(0)
+        end = at + added[i]
         for m in range(start, stop):
-            column, change = unit[m], kink[m]
-            if at < last and bend_row[m] == at + 1:
+            if at < end and bend_row[m] == at + 1:
                 step = right[g] - place
                 for u in range(size):
                     result[at + 1, u] = result[at, u] + step * slope[u]
-                    slope[u] += change * columns[column, u]
                 place, at, g = right[g], at + 1, g + 1
-            else:
-                for u in range(size):
-                    slope[u] += change * columns[column, u]
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def maxima(values, windows, result):
-    for i in range(values.shape[0]):
-        for u in range(windows.shape[0]):
-            most = values[i, windows[u, 0]]
-            for j in range(1, windows.shape[1]):
-                value = values[i, windows[u, j]]
-                most = value if value > most else most
-            result[i, u] = most
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def winners(values, windows, first, last):
-    for i in range(values.shape[0] - 1):
-        for u in range(windows.shape[0]):
-            a, b = 0, 0
-            here, there = values[i, windows[u, 0]], values[i + 1, windows[u, 0]]
-            late, early = here, there
-            for j in range(1, windows.shape[1]):
-                at, then = values[i, windows[u, j]], values[i + 1, windows[u, j]]
-                if at > here or (at == here and then > there):
-                    a, here, there = j, at, then
-                if then > early or (then == early and at > late):
-                    b, late, early = j, at, then
-            first[i, u], last[i, u] = a, b
+            add_column(kink[m], columns, unit[m], geometry, slope)
+    return stop
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -215,73 +236,30 @@ def rows_in_doubt(distance, bound, before, after, doubt):
         doubt[i] = count > 0
 
 
-# That there are no NaN lets the compiler take several maxima at once; the result is the same.
-@njit(cache=True, nogil=True, error_model="numpy", fastmath={"nnan", "nsz"})
-def largest(values, result):
+@njit(cache=True, nogil=True, error_model="numpy")
+def fading(values, zeros, least, found):
     for i in range(values.shape[0]):
-        size = result[i]
+        count = 0
         for u in range(values.shape[1]):
+            count += (values[i, u] != 0) & (abs(values[i, u]) < least) & zeros[u]
+        found[i] = count > 0
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def largest(values, result):
+    # So many maxima side by side are taken several at once; a single one would be waited for at each number.
+    most = np.empty(64, values.dtype)
+    whole = values.shape[1] // 64 * 64
+    for i in range(values.shape[0]):
+        most[:] = 0
+        for start in range(0, whole, 64):
+            for u in range(64):
+                number = abs(values[i, start + u])
+                most[u] = number if number > most[u] else most[u]
+        for u in range(whole, values.shape[1]):
             number = abs(values[i, u])
-            size = number if number > size else size
-        result[i] = size
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def first_best(v, at, other, window):
-    """The first of the inputs that are largest at a row and, among these, largest at another."""
-    best = 0
-    for j in range(1, len(window)):
-        here, there = v[at, window[j]], v[other, window[j]]
-        top, then = v[at, window[best]], v[other, window[best]]
-        if here > top or (here == top and there > then):
-            best = j
-    return best
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def leads(v, at, after, before, a, b, bound, share_after, share_before):
-    """Whether input a is certainly above input b at a row, with shares of what their difference changes by on either side."""
-    lead = v[at, a] - v[at, b]
-    change_after = abs(v[after, a] - v[after, b] - lead)
-    change_before = abs(v[before, a] - v[before, b] - lead)
-    return not (
-        (lead <= bound) | (lead <= bound + share_after * change_after) | (lead <= bound + share_before * change_before)
-    )
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def leads_in_doubt(v, windows, alike, zeros, bound, before, after, starts_interval, doubt):
-    last = v.shape[0] - 1
-    for i in range(last):
-        if not starts_interval[i]:
-            continue
-        for end in range(2):
-            at, other = i + end, i + 1 - end
-            for u in range(windows.shape[0]):
-                window = windows[u]
-                w = first_best(v, at, other, window)
-                a = window[w]
-                for j in range(len(window)):
-                    b = window[j]
-                    if alike[a] == alike[b]:
-                        continue
-                    place = at
-                    if zeros[a] and zeros[b] and v[at, a] == 0 and v[at, b] == 0:
-                        if v[other, a] == 0 and v[other, b] == 0:
-                            continue
-                        place = other
-                    if not leads(
-                        v,
-                        place,
-                        min(place + 1, last),
-                        max(place - 1, 0),
-                        a,
-                        b,
-                        bound[place],
-                        after[place],
-                        before[place],
-                    ):
-                        doubt[place] = True
+            most[0] = number if number > most[0] else most[0]
+        result[i] = most.max()
 
 
 @njit(cache=True, nogil=True, error_model="numpy")

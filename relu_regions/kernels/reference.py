@@ -16,13 +16,16 @@ __all__ = [
     "bend",
     "bend_and_multiply",
     "exits",
+    "fading",
     "insert",
     "largest",
     "leads_in_doubt",
+    "multiplied",
     "place",
     "placed",
     "rows_in_doubt",
     "through",
+    "workspace",
 ]
 
 
@@ -42,6 +45,15 @@ def place(
     bends = find_bends(gate, inputs, column, starts_interval)
     changes = changes_at_points(gate, inputs, column, starts_interval) if record else Changes.none(inputs.device)
     return placed(bends, changes, position, weight)
+
+
+def workspace(gate: Gate, units: int, inputs: int) -> int:
+    """Numbers for each point that finding bends and applying the gate takes at its peak, besides its input.
+
+    Args:
+        units, inputs: of the gate, its outputs and the numbers it reads.
+    """
+    return gate.workspace(units)
 
 
 def placed(bends: Bends, changes: Changes, position: Tensor, weight: Tensor | None) -> Placement:
@@ -101,12 +113,19 @@ def bend(gate: Gate, inputs: Tensor, weight: Tensor | None, placement: Placement
 def bend_and_multiply(
     gate: Gate, inputs: Tensor, weight: Tensor | None, placement: Placement, step: AffineStep
 ) -> Tensor:
-    """The output at all points of a matrix step that alone reads the gate's output; arguments as bend.
+    """The output at all points of a step with a form that alone reads the gate's output; arguments as bend.
 
     A backend need not multiply at the new points: there the output goes on from the point before, and at each bend its slope
-    changes by the bend's kink times a column of the matrix.
+    changes by the bend's kink times a column of the step.
     """
-    return step(bend(gate, inputs, weight, placement), weight=weight)
+    return multiplied(bend(gate, inputs, weight, placement), weight, step)
+
+
+def multiplied(values: Tensor, weight: Tensor | None, step: AffineStep) -> Tensor:
+    """A step with a form, for a stack of its flattened input, ``(points, inputs)``; weight ``(points,)`` as bend."""
+    if step.form is None:
+        raise ValueError(f"{step.origin} has no form that says what it reads")
+    return step(values.view(len(values), *step.form.inputs), weight=weight)
 
 
 def through(
@@ -165,7 +184,7 @@ def leads_in_doubt(
             zeros leads beside a point is decided at the interval's other end.
         bound: of the error of a difference of two inputs at each row, ``(P,)``.
         before, after: as rows_in_doubt, of the change of that difference.
-        starts_interval: as place.
+        starts_interval: as place, and False where the winners need not be asked about.
     """
     doubt = torch.zeros(len(values), dtype=torch.bool, device=values.device)
     block = max(1, _BLOCK_NUMBERS // max(1, gate.windows.numel()))
@@ -216,6 +235,16 @@ def _mark_open_leads(
     other = ids != ids.gather(-1, winner)
     doubt[here] |= (other & ~tied & open_at(here)).flatten(1).any(1)
     doubt[there] |= (other & tied & ~throughout & open_at(there)).flatten(1).any(1)
+
+
+def fading(values: Tensor, zeros: Tensor, least: float) -> Tensor:
+    """The rows with a number that is not 0 but smaller than ``least``, ``(K,)`` int64.
+
+    Args:
+        values: ``(P, numbers)``.
+        zeros: the numbers that matter, ``(numbers,)`` bool.
+    """
+    return ((values != 0) & (values.abs() < least) & zeros).any(1).nonzero()[:, 0]
 
 
 def largest(values: Tensor) -> Tensor:

@@ -16,6 +16,7 @@ from relu_regions.operations.registry import (
     Value,
     as_constant,
     only_first_is_value,
+    per_dimension,
     register,
     values_in,
 )
@@ -155,11 +156,6 @@ def _flat_position(place: tuple[int, ...], space: tuple[int, ...]) -> int:
     return position
 
 
-def _per_dimension(given: Any, rank: int) -> list[int]:
-    numbers: list[int] = [given] if isinstance(given, int) else list(given)
-    return numbers * rank if len(numbers) == 1 else numbers
-
-
 def _pooled_dimensions(call: Call) -> int:
     """Over how many dimensions of space the operation pools, as its name says."""
     return next(rank for rank in (1, 2, 3) if f"pool{rank}d" in call.origin.operation)
@@ -176,10 +172,10 @@ def _with_channels(shape: tuple[int, ...], rank: int) -> tuple[int, ...]:
 def _max_pool(call: Call) -> list[Step]:
     value, rank = only_first_is_value(call), _pooled_dimensions(call)
     shape, places_out = _with_channels(value.shape, rank), call.shape[-rank:]
-    kernel = _per_dimension(call.args[1], rank)
-    stride = _per_dimension(call.argument(2, "stride") or kernel, rank)
-    padding = _per_dimension(call.argument(3, "padding", 0), rank)
-    dilation = _per_dimension(call.argument(4, "dilation", 1), rank)
+    kernel = per_dimension(call.args[1], rank)
+    stride = per_dimension(call.argument(2, "stride") or kernel, rank)
+    padding = per_dimension(call.argument(3, "padding", 0), rank)
+    dilation = per_dimension(call.argument(4, "dilation", 1), rank)
     reach: list[list[range | list[int]]] = []
     for d in range(rank):
         starts = [place * stride[d] - padding[d] for place in range(places_out[d])]

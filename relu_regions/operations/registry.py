@@ -22,6 +22,7 @@ __all__ = [
     "as_constant",
     "check_broadcast",
     "only_first_is_value",
+    "per_dimension",
     "register",
     "replay",
     "supported_operations",
@@ -117,6 +118,12 @@ def only_first_is_value(call: Call) -> Value:
     if not isinstance(first, Value) or len(values_in(call.args) + values_in(list(call.kwargs.values()))) != 1:
         raise call.refuse("only its first argument may depend on the network's input")
     return first
+
+
+def per_dimension(given: Any, rank: int) -> tuple[int, ...]:
+    """An option that is one number for all dimensions of space or one for each, as the latter."""
+    numbers: list[int] = [given] if isinstance(given, int) else list(given)
+    return tuple(numbers * rank if len(numbers) == 1 else numbers)
 
 
 def as_constant(operand: Any) -> Tensor:

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from relu_regions.operations.registry import Call, Value, only_first_is_value, register, values_in
-from relu_regions.steps import Step
+from relu_regions.operations.registry import Call, Value, only_first_is_value, per_dimension, register, values_in
+from relu_regions.steps import Convolution, Matrix, Step
 
 __all__: list[str] = []
 
@@ -22,7 +22,8 @@ _COLUMN_BYTES = 4 << 20
 def _linear(call: Call) -> list[Step]:
     value, weight = only_first_is_value(call), call.args[1]
     bias = call.argument(2, "bias")
-    details = {"constants": (weight,), "bias": bias, "terms": weight.shape[1], "is_matrix": len(value.shape) == 1}
+    form = Matrix((weight.shape[1],)) if len(value.shape) == 1 else None
+    details = {"constants": (weight,), "bias": bias, "terms": weight.shape[1], "form": form}
     return [call.affine([value], functional.linear, **details, fused=None if bias is None else functional.linear)]
 
 
@@ -74,8 +75,22 @@ def _convolution(call: Call) -> list[Step]:
     def fused(points: Tensor, kernel: Tensor, offset: Tensor) -> Tensor:
         return convolve(points, kernel, offset.reshape(-1))
 
-    details = {"constants": (weight,), "bias": bias, "terms": terms}
+    # Where an output number is a multiple of one input number, it stays a copy of that only as a product.
+    form = None if transposed or weight.ndim > 4 or terms == 1 else _form(call, value, weight)
+    details = {"constants": (weight,), "bias": bias, "terms": terms, "form": form}
     return [call.affine([value], convolve, **details, fused=None if bias is None else fused)]
+
+
+def _form(call: Call, value: Value, weight: Tensor) -> Convolution:
+    """The geometry of a convolution in one or two dimensions of space."""
+    kernel, rank = tuple(weight.shape[2:]), weight.ndim - 2
+    stride, dilation = (per_dimension(call.argument(i, name, 1), rank) for i, name in ((3, "stride"), (5, "dilation")))
+    padding = call.argument(4, "padding", 0)
+    if isinstance(padding, str):
+        # Of an odd number of places that "same" adds, torch puts the one more behind.
+        padding = [(d * (k - 1)) // 2 if padding == "same" else 0 for d, k in zip(dilation, kernel)]
+    padding, groups = per_dimension(padding, rank), call.argument(6, "groups", 1)
+    return Convolution(value.shape, call.shape, kernel, stride, padding, dilation, groups)
 
 
 def _in_blocks(convolve: Callable[..., Tensor], shape: tuple[int, ...], columns: int) -> Callable[..., Tensor]:
@@ -110,7 +125,7 @@ def _batch_norm(call: Call) -> list[Step]:
     scale = 1 / torch.sqrt(variance + epsilon) if weight is None else weight / torch.sqrt(variance + epsilon)
     shift = -mean * scale if bias is None else bias - mean * scale
     channels = (-1, *[1] * (len(value.shape) - 1))
-    details = {"constants": (scale.view(channels),), "bias": shift.view(channels)}
+    details = {"constants": (scale.view(channels),), "bias": shift.view(channels), "elementwise": True}
     return [call.affine([value], torch.mul, **details, fused=_scaled_and_shifted)]
 
 

@@ -15,7 +15,7 @@ from torch.nn.functional import linear
 
 from relu_regions.gates import Gate, Knots, Maximum
 from relu_regions.kernels import kernel_for, reference
-from relu_regions.steps import AffineStep, Origin
+from relu_regions.steps import AffineStep, Matrix, Origin
 
 compiled = pytest.importorskip("relu_regions.kernels.compiled")
 BACKENDS = [pytest.param((compiled, "cpu", 20), id="compiled")]
@@ -108,7 +108,9 @@ def test_a_matrix_after_a_gate_up_to_rounding(backend: Backend, name: str, kind:
     for seed in range(seeds):
         inputs, position, weight, starts = stack(seed, kind, dtype, device)
         matrix, bias = torch.randn(4, units, dtype=dtype, device=device), torch.randn(4, dtype=dtype, device=device)
-        step = AffineStep("", ("",), (4,), Origin("", ""), linear, (matrix,), bias, units, linear, is_matrix=True)
+        step = AffineStep(
+            "", ("",), (4,), Origin("", ""), linear, (matrix,), bias, units, linear, form=Matrix((units,))
+        )
         placed = reference.place(gate, inputs, position, weight, starts, True)
         inserted = None if weight is None else reference.insert(weight, placed)
         ours = module.bend_and_multiply(gate, inputs, inserted, placed, step)
@@ -130,6 +132,10 @@ def test_bounds_are_the_same(backend: Backend, dtype: torch.dtype) -> None:
         zeros = (torch.rand(inputs.shape[1], generator=generator) < 0.5).to(device)
         ours = module.rows_in_doubt(inputs, bound, before, after, zeros)
         assert torch.equal(ours, reference.rows_in_doubt(inputs, bound, before, after, zeros))
+        small = inputs * 10.0 ** torch.randint(-30, 0, inputs.shape, generator=generator).to(inputs)
+        assert torch.equal(module.fading(small, zeros, 1e-28), reference.fading(small, zeros, 1e-28))
+        wide = torch.randn(3, 200, generator=generator).to(inputs)
+        assert torch.equal(module.largest(wide), reference.largest(wide))
         assert torch.equal(module.largest(inputs), reference.largest(inputs))
         assert torch.equal(module.largest(inputs[:, :0]), reference.largest(inputs[:, :0]))
 
@@ -167,6 +173,38 @@ def test_exits_are_the_same(backend: Backend, kind: str) -> None:
         error = 0.1 * torch.rand(len(logits), generator=torch.Generator().manual_seed(seed)).to(device, torch.float64)
         ours, truth = (kernel.exits(logits, offsets, label, error) for kernel in (module, reference))
         assert all(torch.equal(one, other) for one, other in zip(ours, truth))
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=str)
+@pytest.mark.parametrize("kind", ["generic", "few values", "rectified"])
+def test_many_windows_with_ties(kind: str, dtype: torch.dtype) -> None:
+    """Winners, changes and doubts of 21 overlapping windows, some of which repeat an input, on smooth curves with ties."""
+    found = 0
+    for seed in range(25):
+        generator = torch.Generator().manual_seed(seed)
+        inputs = torch.randn(21, 30, generator=generator, dtype=torch.float64).cumsum(0)
+        if kind != "generic":
+            inputs = (inputs / 2).round().clamp_min(0 if kind == "rectified" else -2).clamp_max(2)
+        windows = torch.randint(30, (21, 4), generator=generator)
+        windows[::3, 3] = windows[::3, 0]
+        gate, starts = Maximum(windows), torch.ones(21, dtype=torch.bool)
+        starts[torch.tensor([3, 4, 11, 20])] = False
+        inputs, position = inputs.to(dtype), torch.arange(21, dtype=dtype)
+        ours, truth = (k.place(gate, inputs, position, None, starts, True) for k in (compiled, reference))
+        for part in ("bends", "changes"):
+            one, other = getattr(ours, part), getattr(truth, part)
+            assert all(torch.equal(getattr(one, f.name), getattr(other, f.name)) for f in fields(other)), part
+        bound, before, after = (torch.tensor([[0.02], [0.3], [0.3]]) * torch.rand(3, 21, generator=generator)).to(dtype)
+        bound[::2] = 0
+        alike = torch.randint(25, (30,), generator=generator)
+        inputs = inputs[:, (alike[:, None] == alike).long().argmax(1)]  # what is alike is equal
+        zeros = torch.rand(30, generator=generator) < 0.9
+        for some in [windows, *windows.split(1)]:
+            parts = (Maximum(some), inputs, alike, zeros, bound, before, after, starts)
+            doubts = compiled.leads_in_doubt(*parts)
+            assert torch.equal(doubts, reference.leads_in_doubt(*parts))
+            found += len(doubts)
+    assert 100 < found < 25 * 21 * 22 - 1000
 
 
 def test_crossings_of_a_segment_increase_and_lie_inside() -> None:
