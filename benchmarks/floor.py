@@ -140,11 +140,9 @@ def figures(own: list[Seconds], products: list[Seconds]) -> dict[str, float]:
 def parts() -> dict[str, list[tuple[Any, str]]]:
     """The functions that make up each part, by where they are looked up."""
     kernel = kernel_for(torch.device("cpu"))
-    loops = [(kernel.loops, "multiply")] if hasattr(kernel, "loops") else []
     bounds = ("affine", "start", "gate", "inserted", "applied", "multiplied")
-    return {
-        "matrix products": [(AffineStep, "__call__"), (AffineStep, "overwrite")],
-        "columns": loops,
+    found = {
+        "matrix products": [(AffineStep, "__call__"), (AffineStep, "overwrite"), (torch, "mm")],
         "placing": [(kernel, "place")],
         "inserting": [(kernel, "insert")],
         "bending": [(kernel, "bend"), (kernel, "bend_and_multiply")],
@@ -154,6 +152,18 @@ def parts() -> dict[str, list[tuple[Any, str]]]:
         "settling": [(walker, name) for name in ("worth_settling", "settle", "with_settled")],
         "input": [(LineBatch, "of")],
     }
+    if hasattr(kernel, "loops"):
+        from relu_regions.kernels import chain_loops, chain_points, chained
+
+        # A chain's rows are made, compared with 0 and written in one pass.
+        found |= {
+            "columns": [(kernel.loops, "multiply")],
+            "rows": [(chain_loops, "rows"), (chain_loops, "outputs")],
+        }
+        found["bounds"] += [(chain_points, "nearness"), (chain_points, "bounds")]
+        found["recording"] += [(chain_points, "points"), (chain_points, "record")]
+        found["collecting"] += [(chain_points, "bent"), (chained, "_joined")]
+    return found
 
 
 class Stopwatch:
@@ -204,12 +214,14 @@ class Stopwatch:
 
 
 def shares(walk: Callable[[], object]) -> dict[str, float]:
-    """The share of each part in the CPU time of the fastest of three walks."""
-    watches = []
+    """The share of each part in the CPU time of the fastest of three walks, on one thread."""
+    watches, threads = [], torch.get_num_threads()
+    torch.set_num_threads(1)
     for _ in range(3):
         watches.append(Stopwatch())
         with watches[-1].watching():
             walk()
+    torch.set_num_threads(threads)
     best = min(watches, key=lambda watch: sum(watch.seconds.values())).seconds
     total = sum(best.values())
     return {part: best.get(part, 0.0) / total for part in [*parts(), "the rest"]}

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import nn
 
 import relu_regions as rr
 
@@ -112,9 +113,17 @@ def test_the_products_of_a_walk_are_counted() -> None:
 def test_parts_of_the_walk_are_put_back() -> None:
     floor = importlib.import_module("floor")
     before = [vars(owner)[name] for functions in floor.parts().values() for owner, name in functions]
-    shares = floor.shares(
-        lambda: rr.walk(floor.mlp(3, 5, 2).double(), torch.ones(1, 3), torch.ones(1, 3), progress=False)
+    chain = floor.mlp(3, 5, 2).double()
+    pooled = (
+        nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(2, 2, 1), nn.ReLU()).double().eval()
     )
+
+    def walk() -> None:
+        for model, shape in ((chain, (3,)), (pooled, (1, 4, 4))):
+            x, d = torch.randn(2, 4, *shape, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+            rr.walk(model, x, d, progress=False)
+
+    shares = floor.shares(walk)
     assert sum(shares.values()) == pytest.approx(1)
     assert all(share > 0 for part, share in shares.items() if part != "settling")
     after = [vars(owner)[name] for functions in floor.parts().values() for owner, name in functions]
