@@ -209,7 +209,8 @@ def rows(
                 if stop > begins:
                     p, q = position[r - 1], position[r]
                     t, e = (p / weight[r - 1], q / weight[r]) if weighted else (p, q)
-                    in_order(begins, stop, integers, reals)
+                    if stop - begins > 1:
+                        in_order(begins, stop, integers, reals)
                     before = fresh
                     fresh = place_interval(
                         interval, begins, stop, fresh, t, e, integers, reals, inside, spots, shares

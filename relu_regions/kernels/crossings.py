@@ -6,6 +6,9 @@ remove ``__pycache__``.
 
 from numba import njit
 
+# Units whose signs are compared at once.
+SPAN = 32
+
 __all__ = ["extent", "gather", "in_order", "place_interval"]
 
 
@@ -54,14 +57,17 @@ def gather(distance, bits, k, a, b, ends, weighted, stop, integers, reals):
     """
     p, w, t, q, v, s = ends
     units, integer = distance.shape[2], bits.dtype.type
-    for first in range(0, units, 8):
-        # Eight units at a time are looked at once more only if one of them changes its sign.
-        changed, beyond = integer(0), min(first + 8, units)
+    for first in range(0, units, SPAN):
+        # A span of units is looked at one by one only if one of them changes its sign; that is found out several at once.
+        changed, beyond = integer(0), min(first + SPAN, units)
+        if beyond == first + SPAN:
+            for n in range(SPAN):
+                changed = integer(changed | integer(bits[k, a, first + n] ^ bits[k, b, first + n]))
+            if changed >= 0:
+                continue
         for u in range(first, beyond):
-            changed = integer(changed | integer(bits[k, a, u] ^ bits[k, b, u]))
-        if changed >= 0:
-            continue
-        for u in range(first, beyond):
+            if integer(bits[k, a, u] ^ bits[k, b, u]) >= 0:
+                continue
             here, there = distance[k, a, u], distance[k, b, u]
             if not (((here < 0) & (there > 0)) | ((here > 0) & (there < 0))):
                 continue
