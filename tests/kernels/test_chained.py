@@ -106,6 +106,21 @@ def test_threads_and_blocks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> N
     assert torch.get_num_threads() == 2
 
 
+@pytest.mark.usefixtures("two_threads")
+def test_the_public_functions_leave_the_number_of_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    network = network_with(nn.ReLU, (5, 30, 40, 3), torch.float64)
+    x, d = torch.randn(2, 60, 5, dtype=torch.float64)
+    monkeypatch.setattr(chained, "_BLOCK_BYTES", 1 << 14)
+    found = []
+    for threads in (1, 2):
+        torch.set_num_threads(threads)
+        found.append((rr.walk(network, x, d), rr.exact_interval(network, x, d)))
+        assert torch.get_num_threads() == threads
+    (paths, intervals), (others, same) = found
+    assert torch.equal(paths.t, others.t) and torch.equal(paths.values, others.values)
+    assert torch.equal(intervals.lo, same.lo) and torch.equal(intervals.hi, same.hi)
+
+
 def given(network: rr.Network, x: Tensor, d: Tensor) -> Points:
     sweep = Sweep(network, Segments(x, d, torch.tensor([[-1.0, 0.0, 2.0]], dtype=torch.float64).expand(len(x), -1)))
     return sweep._start(torch.arange(len(x)))
