@@ -12,7 +12,8 @@ from relu_regions.certainty import Certainty, beside
 from relu_regions.kernels import kernel_for
 from relu_regions.lines import LineBatch
 from relu_regions.points import Points
-from relu_regions.sweep import Segments, Sweep
+from relu_regions.segments import Segments
+from relu_regions.sweep import Sweep
 
 __all__ = ["HalfLine", "competing_classes", "competing_logits", "outward"]
 

@@ -5,56 +5,33 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import pairwise
 
 import torch
 from torch import Tensor
 
 from relu_regions.certainty import Certainty, Shifts
+from relu_regions.chains import Chain
 from relu_regions.gates import rows
 from relu_regions.kernels import Placement, edge_pieces, kernel_for
 from relu_regions.memory import free_memory
 from relu_regions.network import Network
 from relu_regions.points import Flips, Points
+from relu_regions.segments import Segments
 from relu_regions.steps import AffineStep, GateStep
 from relu_regions.threads import one_thread
 
-__all__ = ["Segments", "Sweep"]
+__all__ = ["Sweep"]
 
 # Rows of a float64 matrix that a processor keeps near while it works on them; larger stacks are cut by segments.
 _BLOCK_BYTES = {"cpu": 8 << 20}
+# After so many segments that a chain can't take, it is not tried any more.
+_LEFT_TO_LINKS = 4
 # From so many windows on it pays to look at the first one alone.
 _WINDOWS = 4
 # What a stack may take at its peak where a larger one would be no faster, however much memory there is.
 _STACK_BYTES = {"cpu": 128 << 20}
-
-
-@dataclass(frozen=True)
-class Segments:
-    """The lines ``x + t d`` of a batch, each with the points that its sweep starts from.
-
-    Attributes:
-        x, d: ``(L, *input_shape)``.
-        starts: ``(N, k)`` values of t in increasing order, from k = 2; may be infinite at either end. Equal
-            neighbours count once.
-        both_ways: whether each line has two segments, one after the other: along d, and along -d.
-    """
-
-    x: Tensor
-    d: Tensor
-    starts: Tensor
-    both_ways: bool = False
-
-    def __len__(self) -> int:
-        return self.starts.shape[0]
-
-    def block(self, numbers: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """For consecutive segments: the x and d of their lines, the row of each segment's line among these, and its sign."""
-        line = numbers // 2 if self.both_ways else numbers
-        rows = slice(int(line[0]), int(line[-1]) + 1)
-        sign = 1 - 2 * (numbers % 2) if self.both_ways else torch.ones_like(numbers)
-        return self.x[rows], self.d[rows], line - line[0], sign.to(self.x.dtype)
 
 
 class Sweep:
@@ -99,6 +76,7 @@ class Sweep:
         }
         self._product_after = _products_after_gates(network, self._releases)
         self._expected: float | None = None
+        self._left = 0
         self._threads = torch.get_num_threads()
         self._waiting: list[Points] = []
         self._kernel = kernel_for(segments.x.device)
@@ -203,29 +181,41 @@ class Sweep:
             if self._needs(step, points) > self._allowance() and len(points) > 2:
                 points = self._halved(points)
             elif isinstance(step, GateStep):
-                passed = self._chain(points)
-                points = self._gate(step, points) if passed is None else passed
+                points = self._chain_or_gate(step, points)
             else:
                 self._affine(points.step, points.values, points.errors, points.weight)
                 points.step += 1
         return points
 
-    def _chain(self, points: Points) -> Points | None:
-        """Take a chain of gates and matrices in one go; None where none starts here, or the backend leaves it."""
+    def _chain_or_gate(self, step: GateStep, points: Points) -> Points:
+        """Take a chain of gates and matrices in one go where one starts here and the backend takes it, else the gate alone.
+
+        What a chain can't take is halved until only the segments that it can't be done for are left to its links; after
+        some of these, all others are too.
+        """
         chain = next((found for chain in self._chains if (found := chain.after(points.step))), None)
         if chain is None:
-            return None
+            return self._gate(step, points)
+        passed = self._through(chain, points)
+        if passed is not None:
+            return passed
+        if len(points.segments) > 1:
+            return self._halved(points)
+        self._left += 1
+        if self._left == _LEFT_TO_LINKS:
+            self._chains = ()
+            torch.set_num_threads(self._threads)
+        return self._gate(step, points)
+
+    def _through(self, chain: Chain, points: Points) -> Points | None:
+        """The points behind a chain, or behind its first link where windows are cut there."""
         windowed = self.window is not None and self._gate_of_step[points.step] == 0
         if windowed:
             chain = chain.first()
         passed = self._kernel.through(
             chain, points, self.record, self.certainty is not None, self._allowance(), self._expected, self._threads
         )
-        if passed is None:
-            self._chains = ()
-            torch.set_num_threads(self._threads)
-            return None
-        return self._windowed(passed) if windowed else passed
+        return self._windowed(passed) if windowed and passed is not None else passed
 
     def _affine(self, index: int, values: dict[str, Tensor], errors: dict[str, Tensor], weight: Tensor | None) -> None:
         step = self.network.steps[index]

@@ -12,8 +12,9 @@ from relu_regions.lines import Array, LineBatch, Model, Range
 from relu_regions.paths import Paths
 from relu_regions.points import Flips, Points
 from relu_regions.progress import Progress
+from relu_regions.segments import Segments
 from relu_regions.settling import Resolve, Settled, may_settle, settle, worth_settling
-from relu_regions.sweep import Segments, Sweep
+from relu_regions.sweep import Sweep
 
 __all__ = ["walk"]
 

@@ -15,7 +15,8 @@ import relu_regions as rr
 from relu_regions import rational, settling
 from relu_regions.certainty import Certainty
 from relu_regions.kernels import kernel_for
-from relu_regions.sweep import Segments, Sweep
+from relu_regions.segments import Segments
+from relu_regions.sweep import Sweep
 from tests.models import Wrapped, mlp
 from tests.networks import network_of
 from tests.oracles import fractions_walk as truth

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import fields
 from itertools import pairwise
+from typing import Any
 
 import pytest
 import torch
@@ -11,8 +12,11 @@ from torch import Tensor, nn
 
 import relu_regions as rr
 from relu_regions.certainty import Certainty
+from relu_regions.chains import Chain
+from relu_regions.kernels import kernel_for
 from relu_regions.points import Points
-from relu_regions.sweep import Segments, Sweep
+from relu_regions.segments import Segments
+from relu_regions.sweep import Sweep
 from tests.models import Wrapped
 
 chained = pytest.importorskip("relu_regions.kernels.chained")
@@ -41,18 +45,26 @@ def network_with(activation: type[nn.Module], widths: tuple[int, ...], dtype: to
 
 def swept(
     network: rr.Network, x: Tensor, d: Tensor, t_range: tuple[float, float], bounded: bool, one_by_one: bool
-) -> Points:
+) -> list[Points]:
+    """The stacks that come out of a sweep: several where a chain leaves some segments to its links."""
     low, high = t_range
     starts = torch.tensor([[low, 0.0, high]], dtype=x.dtype).expand(len(x), -1)
     certainty = Certainty(network, x.dtype) if bounded else None
     sweep = Sweep(network, Segments(x, d, starts), True, certainty=certainty)
     if one_by_one:
         sweep._chains = ()
-    (points,) = sweep
-    return points if points.at_x is not None else points.at_bends(network.output_name)
+    return list(sweep)
 
 
-def assert_the_same(ours: Points, truth: Points, dtype: torch.dtype) -> None:
+def assert_the_same(stacks: list[Points], one_by_one: list[Points], output: str, dtype: torch.dtype) -> None:
+    (whole,) = one_by_one
+    assert sorted(torch.cat([ours.segments for ours in stacks]).tolist()) == whole.segments.tolist()
+    for ours in stacks:
+        truth = whole.only(torch.isin(whole.segments, ours.segments)).at_bends(output)
+        assert_equal(ours if ours.at_x is not None else ours.at_bends(output), truth, dtype)
+
+
+def assert_equal(ours: Points, truth: Points, dtype: torch.dtype) -> None:
     assert torch.equal(ours.offsets, truth.offsets)
     assert all(torch.equal(getattr(ours.flips, f.name), getattr(truth.flips, f.name)) for f in fields(truth.flips))
     for name in ("first", "last"):
@@ -74,8 +86,8 @@ def test_a_chain_is_its_links(name: str, t_range: tuple[float, float], dtype: to
     network = network_with(ACTIVATIONS[name], (5, 30, 70, 9, 3), dtype)
     x, d = torch.randn(2, 12, 5, dtype=dtype)
     ours, truth = (swept(network, x, d, t_range, False, one_by_one) for one_by_one in (False, True))
-    assert len(ours) > 500
-    assert_the_same(ours, truth, dtype)
+    assert len(truth[0]) > 500
+    assert_the_same(ours, truth, network.output_name, dtype)
 
 
 @pytest.mark.parametrize("t_range", RANGES.values(), ids=RANGES)
@@ -86,21 +98,23 @@ def test_bounds_of_a_chain_are_those_of_its_links(name: str, t_range: tuple[floa
     for seed in range(8):
         x, d = torch.randn(2, 1, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
         ours, truth = (swept(network, x, d, t_range, True, one_by_one) for one_by_one in (False, True))
-        assert_the_same(ours, truth, torch.float64)
-        assert ours.uncertain.tolist() == truth.uncertain.tolist()
-        assert ours.errors.keys() == truth.errors.keys()
-        for key, bound in truth.errors.items():
-            assert torch.allclose(ours.errors[key], bound, rtol=1e-6, atol=0)
+        assert_the_same(ours, truth, network.output_name, torch.float64)
+        (one,) = (points if points.at_x is not None else points.at_bends(network.output_name) for points in ours)
+        other = truth[0].at_bends(network.output_name)
+        assert one.uncertain.tolist() == other.uncertain.tolist()
+        assert one.errors.keys() == other.errors.keys()
+        for key, bound in other.errors.items():
+            assert torch.allclose(one.errors[key], bound, rtol=1e-6, atol=0)
 
 
 @pytest.mark.usefixtures("two_threads")
 def test_threads_and_blocks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     network = network_with(nn.ReLU, (5, 30, 40, 3), torch.float64)
     x, d = torch.randn(2, 60, 5, dtype=torch.float64)
-    whole = swept(network, x, d, (-1, 2), True, False)
+    (whole,) = swept(network, x, d, (-1, 2), True, False)
     monkeypatch.setattr(chained, "_BLOCK_BYTES", 1 << 14)
-    cut = swept(network, x, d, (-1, 2), True, False)
-    assert_the_same(cut, whole, torch.float64)
+    (cut,) = swept(network, x, d, (-1, 2), True, False)
+    assert_equal(cut, whole, torch.float64)
     assert torch.equal(cut.position, whole.position) and torch.equal(cut.uncertain, whole.uncertain)
     assert all(torch.equal(cut.errors[key], bound) for key, bound in whole.errors.items())
     assert torch.get_num_threads() == 2
@@ -139,7 +153,29 @@ def test_what_a_chain_leaves_to_its_links() -> None:
     assert chained.through(chain, given(dead, x, d), True, False, 1 << 30, None, 1) is None
     assert chained.through(chain, given(dead, x, d), False, False, 1 << 30, None, 1) is not None
     truth = swept(dead, x, d, (-1, 2), False, one_by_one=True)
-    assert_the_same(swept(dead, x, d, (-1, 2), False, one_by_one=False), truth, torch.float64)
+    assert_the_same(swept(dead, x, d, (-1, 2), False, one_by_one=False), truth, dead.output_name, torch.float64)
+
+
+def test_a_line_that_a_chain_leaves_does_not_keep_the_others_from_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    network = network_with(nn.ReLU, (5, 30, 40, 3), torch.float64)
+    x, d = torch.randn(2, 20, 5, dtype=torch.float64)
+    first = network.steps[0]
+    # On the eighth line a unit is exactly 0 at x: its bias is what the others add up to.
+    first.constants[0][0] = torch.tensor([1.0, 0.0, 0.0, 0.0, 0.0])
+    first.bias[0], x[7, 0] = -0.5, 0.5
+    taken: list[tuple[int, bool]] = []
+    through = chained.through
+
+    def counted(chain: Chain, points: Points, *others: Any) -> Points | None:
+        passed = through(chain, points, *others)
+        taken.append((len(points.segments), passed is not None))
+        return passed
+
+    monkeypatch.setattr(kernel_for(x.device), "through", counted)
+    paths = rr.walk(network, x, d, resolve="never")
+    assert sum(count for count, passed in taken if passed) >= 19
+    alone = rr.walk(network, x[7:8], d[7:8], resolve="never")
+    assert torch.allclose(paths[7].t, alone.t, rtol=1e-12) and torch.equal(paths[7].flips.unit, alone.flips.unit)
 
 
 def test_chains_of_networks() -> None:

@@ -15,8 +15,9 @@ from relu_regions.certainty import Certainty, Shifts
 from relu_regions.gates import Gate, Knots, Maximum
 from relu_regions.kernels import reference
 from relu_regions.kernels.placement import Placement
+from relu_regions.segments import Segments
 from relu_regions.steps import AffineStep, Convolution, GateStep
-from relu_regions.sweep import Segments, Sweep
+from relu_regions.sweep import Sweep
 from tests.kernels.test_backends import stack
 
 compiled = pytest.importorskip("relu_regions.kernels.compiled")
