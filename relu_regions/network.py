@@ -175,10 +175,18 @@ class Network:
         return result[::-1]
 
     def to(self, dtype: torch.dtype, device: torch.device | str) -> Network:
-        """The same network with its numbers in another dtype or on another device; itself where they are so already."""
-        steps = tuple(step.to(dtype, torch.device(device)) for step in self.steps)
-        same = all(one is other for one, other in zip(steps, self.steps))
-        return self if same else replace(self, steps=steps)
+        """The same network with its numbers in another dtype or on another device, made once; itself where they are so already."""
+        key = dtype, torch.device(device)
+        if key not in self._others:
+            steps = tuple(step.to(*key) for step in self.steps)
+            if all(one is other for one, other in zip(steps, self.steps)):
+                return self  # not kept: a network that holds itself is not freed at once
+            self._others[key] = replace(self, steps=steps)
+        return self._others[key]
+
+    @cached_property
+    def _others(self) -> dict[tuple[torch.dtype, torch.device], Network]:
+        return {}
 
     def describe(self) -> str:
         """A table of the steps: what each does, the shape it makes, the units that bend, and its module."""

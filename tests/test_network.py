@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from pathlib import Path
 
 import pytest
@@ -175,3 +177,18 @@ def test_network_of_another_shape_is_refused() -> None:
     network = rr.Network.from_module(mlp(6, 8, 3).eval(), (6,))
     with pytest.raises(ValueError, match="read for"):
         rr.walk(network, torch.rand(2, 5), torch.rand(2, 5))
+
+
+def test_another_form_of_a_network_is_made_once_and_a_network_is_freed_at_once() -> None:
+    network = rr.Network.from_module(mlp(3, 5, 2).double().eval(), (3,))
+    assert network.to(torch.float64, "cpu") is network
+    single = network.to(torch.float32, "cpu")
+    assert single is network.to(torch.float32, "cpu") and single.steps[0].constants[0].dtype == torch.float32
+    rr.walk(network, torch.ones(1, 3), torch.ones(1, 3))
+    gone = weakref.ref(network)
+    gc.disable()
+    try:
+        del network
+        assert gone() is None
+    finally:
+        gc.enable()
