@@ -76,6 +76,7 @@ class Certainty:
     """
 
     def __init__(self, network: Network, dtype: torch.dtype) -> None:
+        network = network.folded
         self.unit, self.tiny = torch.finfo(dtype).eps / 2, torch.finfo(dtype).tiny
         self.identities = Identities.of(network)
         gates = (step for step in network.steps if isinstance(step, GateStep))

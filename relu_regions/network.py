@@ -17,6 +17,7 @@ from torch.export import ExportedProgram
 from relu_regions.archive import load_program
 from relu_regions.binding import bind
 from relu_regions.chains import Chain, chains_of
+from relu_regions.folding import folded
 from relu_regions.gates import rows
 from relu_regions.operations import UnsupportedOperation
 from relu_regions.steps import AffineStep, GateStep, Step
@@ -147,6 +148,12 @@ class Network:
     def chains(self) -> tuple[Chain, ...]:
         """Gates with knots and matrices one after another that nothing else goes around."""
         return chains_of(self.steps, self.input_name, self.releases())
+
+    @cached_property
+    def folded(self) -> Network:
+        """What the walk computes with: batch norms are part of the steps before them. Itself where there are none."""
+        steps = folded(self.steps, self.releases())
+        return self if len(steps) == len(self.steps) else replace(self, steps=steps)
 
     @cached_property
     def gains(self) -> dict[str, float]:
