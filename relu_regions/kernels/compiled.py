@@ -9,11 +9,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from relu_regions.gates import Gate, Maximum, rows
+from relu_regions.gates import Gate, Knots, Maximum, rows
 from relu_regions.kernels import loops, maximum_loops, reference
 from relu_regions.kernels.bends import Bends, Changes, changes_at_points, envelope_bends
 from relu_regions.kernels.chained import through
 from relu_regions.kernels.placement import Placement
+from relu_regions.kernels.unfolding import Unfolding
 from relu_regions.steps import AffineStep
 
 __all__ = [
@@ -40,7 +41,7 @@ def place(
     """As reference.place."""
     if isinstance(gate, Maximum):
         z, outputs = inputs.contiguous(), inputs.new_empty(len(inputs), len(gate.windows))
-        extremes = inputs.new_empty(2, len(inputs))
+        extremes = inputs.new_empty(3, len(inputs))
         found = maximum_loops.winners(
             z.numpy(), _bits(z), gate.windows.numpy(), _places(gate), starts_interval.numpy(), record, outputs.numpy(),
             _bits(extremes),
@@ -49,7 +50,7 @@ def place(
         bends = envelope_bends(gate, inputs, *between)
         placement = reference.placed(bends, Changes(*at_points), position, weight)
         return replace(placement, extremes=extremes, outputs=outputs)
-    z, extremes = inputs.contiguous(), inputs.new_empty(2, len(inputs))
+    z, extremes = inputs.contiguous(), inputs.new_empty(3, len(inputs))
     w = torch.ones_like(position) if weight is None else weight
     t = position if weight is None else position / weight
     knots, ends = gate.knots.expand(-1, inputs.shape[1]).contiguous(), torch.stack([position, w, t], 1)
@@ -134,13 +135,16 @@ def bend_and_multiply(
     maxima = _maxima(_places(gate), inputs, placement) if isinstance(gate, Maximum) else None
     columns, geometry = step.columns.numpy(), np.array(step.form.geometry if step.form is not None else (), np.int64)
     block, stop, before = _rows_of_block(inputs, result), 0, result.numpy()[0] if len(result) else None
+    unfolding, rectify = Unfolding.of(step, min(block, len(inputs))), isinstance(gate, Knots) and gate.is_relu
+    applied = (inputs if maxima is None else maxima).contiguous()
     for start in range(0, len(inputs), block):
-        part = None if old is None else old[start : start + block]
-        if maxima is None:
-            applied = gate.apply(inputs[start : start + block], None if part is None else part[:, None])
+        own, part = applied[start : start + block], None if old is None else old[start : start + block]
+        if maxima is None and (unfolding is None or not rectify):
+            own = gate.apply(own, None if part is None else part[:, None])
+        if unfolding is None:
+            products = rows(reference.multiplied(own, part, step)).contiguous().numpy()
         else:
-            applied = maxima[start : start + block]
-        products = rows(reference.multiplied(applied, part, step)).contiguous().numpy()
+            products = unfolding(own, part, rectify).numpy()
         stop = loops.multiply(products, before, start, stop, columns, geometry, *arrays)
         before = products[-1]
     return result.view(len(placement), *step.shape)

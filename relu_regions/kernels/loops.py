@@ -27,18 +27,21 @@ _UNITS = np.uint64(128)
 
 @njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
 def note_extremes(bits, i, extremes):
-    """Notes the largest and the smallest absolute number of row i in ``extremes[:, i]``, all as bits.
+    """Notes the largest, the smallest and the smallest absolute number but 0 of row i in ``extremes[:, i]``, all as bits.
 
     Absolute floats are in the order of their bits as integers, whose maxima a compiler takes several at once.
     """
     # Each result is brought back to the numbers' own width, which numba leaves in any operation on integers.
     integer = bits.dtype.type
     mask = integer(~(integer(1) << (8 * bits.itemsize - 1)))
-    most, least = integer(0), mask
+    most, least, above = integer(0), mask, mask
     for u in range(bits.shape[1]):
         size = integer(bits[i, u] & mask)
         most, least = integer(max(most, size)), integer(min(least, size))
+        # One less than 0 are all bits, which no other number has.
+        above = integer(min(above, integer(integer(size - integer(1)) & mask)))
     extremes[0, i], extremes[1, i] = most, least
+    extremes[2, i] = above if above == mask else integer(above + integer(1))
 
 
 @njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
@@ -121,7 +124,7 @@ def locate(z, bits, ends, knots, weighted, starts_interval, extremes):
     Args:
         z: the gate's inputs, ``(P, units)``; bits: of the same numbers.
         ends: position, weight and t of each point, ``(P, 3)``.
-        extremes: bits of the largest and the smallest absolute number of each row, ``(2, P)``, filled in.
+        extremes: bits of what note_extremes says of each row, ``(3, P)``, filled in.
 
     Returns:
         Columns row, unit, piece before and after ``(4, K)``, and t, weights of both ends and rise ``(4, K)``.

@@ -206,7 +206,7 @@ def leads_in_doubt(v, bits, windows, places, alike, zeros, bound, before, after,
         known[u] = zeros[windows[u]].all()
     most, second = np.empty((3, units), v.dtype), np.empty((3, units), v.dtype)
     idle, unsure = np.empty((3, units), np.uint8), np.zeros((units + 7) // 8 * 8, np.uint8)
-    eights, size_bits = unsure.view(np.uint64), np.empty((2, len(v)), bits.dtype)
+    eights, size_bits = unsure.view(np.uint64), np.empty((3, len(v)), bits.dtype)
     size = size_bits.view(v.dtype)[0]
     taken = -1
     for i in range(last + 1):
