@@ -153,13 +153,13 @@ class Certainty:
             return shifts
         zeros, shares = self._zeros(name, inputs), self._shares(points)
         for knot in gate.knots:
-            if gate.sizes.knot == 0 and _all_clear(placed, error, *shares):
-                break
-            distance, bound, known = inputs, error, zeros
+            distance, bound, known, asked = inputs, error, zeros, None
+            if gate.sizes.knot == 0 and placed.extremes is not None:
+                asked = _near_zero(placed.extremes, error, *shares)
             if gate.sizes.knot > 0 and knot.any():
                 distance = inputs - (knot if points.weight is None else knot * points.weight[:, None])
                 bound, known = error + level, None
-            self._doubt(points, kernel_for(inputs.device).rows_in_doubt(distance, bound, *shares, known))
+            self._doubt(points, kernel_for(inputs.device).rows_in_doubt(distance, bound, *shares, known, asked))
         if zeros is not None:
             self._doubt(points, self._fading(inputs, zeros, placed))
         self._doubt(points, shifts.out_of_order(placed, self._copies_cross(gate, name, placed)))
@@ -344,19 +344,20 @@ def beside(error: Tensor) -> Tensor:
     return result
 
 
-def _all_clear(placed: Placement, bound: Tensor, before: Tensor, after: Tensor) -> bool:
-    """Whether no number of any row can be as small as its bounds allow for, as far as the extremes of the rows tell.
+def _near_zero(extremes: Tensor, bound: Tensor, before: Tensor, after: Tensor) -> Tensor:
+    """The rows whose extremes leave open whether some number is as small as its bounds allow for, ``(P,)`` bool.
 
     No number changes over an interval by more than the largest ones at its ends add up to, and rounding keeps that order.
-    Arguments as rows_in_doubt.
+
+    Args:
+        extremes: as those of a placement; the rest as rows_in_doubt.
     """
-    if placed.extremes is None:
-        return False
-    most, least, _ = placed.extremes
+    most, least, _ = extremes
     change, allowed = most[1:] + most[:-1], bound.clone()
     allowed[:-1] = torch.maximum(allowed[:-1], bound[:-1] + after[:-1] * change)
     allowed[1:] = torch.maximum(allowed[1:], bound[1:] + before[1:] * change)
-    return bool((least > allowed).all())
+    near: Tensor = ~(least > allowed)
+    return near
 
 
 def _of_interval(numbers: Tensor) -> Tensor:

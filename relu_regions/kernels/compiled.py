@@ -187,13 +187,19 @@ def _kinks(gate: Gate, bends: Bends) -> Tensor:
 
 
 def rows_in_doubt(
-    distance: Tensor, bound: Tensor, before: Tensor, after: Tensor, zeros: Tensor | None = None
+    distance: Tensor,
+    bound: Tensor,
+    before: Tensor,
+    after: Tensor,
+    zeros: Tensor | None = None,
+    asked: Tensor | None = None,
 ) -> Tensor:
     """As reference.rows_in_doubt."""
     if zeros is not None:
-        return reference.rows_in_doubt(distance, bound, before, after, zeros)
+        return reference.rows_in_doubt(distance, bound, before, after, zeros, asked)
     doubt = np.zeros(len(distance), np.bool_)
-    loops.rows_in_doubt(distance.contiguous().numpy(), bound.numpy(), before.numpy(), after.numpy(), doubt)
+    parts = (bound, before, after, torch.ones_like(bound, dtype=torch.bool) if asked is None else asked)
+    loops.rows_in_doubt(distance.contiguous().numpy(), *(part.numpy() for part in parts), doubt)
     return torch.from_numpy(np.flatnonzero(doubt))
 
 

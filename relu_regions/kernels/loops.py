@@ -282,8 +282,10 @@ def multiply(
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def rows_in_doubt(distance, bound, before, after, doubt):
+def rows_in_doubt(distance, bound, before, after, asked, doubt):
     for i in range(distance.shape[0]):
+        if not asked[i]:
+            continue
         earlier, later = max(i - 1, 0), min(i + 1, distance.shape[0] - 1)
         count = 0
         for u in range(distance.shape[1]):

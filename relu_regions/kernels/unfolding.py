@@ -6,6 +6,8 @@ plane, over all rows of it: the few sums that reach across the end of a row are 
 
 from __future__ import annotations
 
+from math import prod
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -32,7 +34,7 @@ class Unfolding:
     def __init__(self, step: AffineStep, points: int) -> None:
         assert isinstance(step.form, Convolution)
         kernel = step.constants[0]
-        self.outputs, self.geometry = step.shape, np.array(step.form.geometry, np.int64)
+        self.outputs, self.geometry = prod(step.shape), np.array(step.form.geometry, np.int64)
         _, span, plane = (int(number) for number in layout(self.geometry))
         self.matrix = kernel.reshape(len(kernel), -1).contiguous()
         self.bias = kernel.new_zeros(len(kernel)) if step.bias is None else step.bias.reshape(-1).contiguous()
@@ -42,7 +44,8 @@ class Unfolding:
         self.padded = kernel.new_zeros(step.form.inputs[0], plane)
         self.columns = kernel.new_zeros(numbers, self.block * span)
         self.sums = kernel.new_empty(len(kernel), self.block * span)
-        self.span = span
+        self.arrays = (self.padded.numpy(), self.columns.numpy(), self.bias.numpy(), self.sums.numpy())
+        self.ones = np.ones(points, self.arrays[0].dtype)
 
     @classmethod
     def of(cls, step: AffineStep, points: int) -> Unfolding | None:
@@ -55,20 +58,19 @@ class Unfolding:
         return cls(step, points)
 
     def __call__(self, values: Tensor, weight: Tensor | None, rectify: bool) -> Tensor:
-        """The products of a stack, ``(P, inputs)`` to ``(P, outputs)``.
+        """The products of a stack of no more points than were announced, ``(P, inputs)`` to ``(P, outputs)``.
 
         Args:
             weight: of the bias at each point, ``(P,)``; None where all are 1.
             rectify: whether numbers below 0 count as 0.
         """
-        result = values.new_empty(len(values), int(np.prod(self.outputs)))
-        weights = values.new_ones(len(values)) if weight is None else weight
-        arrays = (self.bias.numpy(), weights.numpy(), self.sums.numpy(), self.geometry, result.numpy())
-        source, padded, columns = values.numpy(), self.padded.numpy(), self.columns.numpy()
+        result = values.new_empty(len(values), self.outputs)
+        weights = self.ones if weight is None else weight.numpy()
+        source, target, (padded, columns, bias, sums) = values.numpy(), result.numpy(), self.arrays
         for start in range(0, len(values), self.block):
             stop = min(start + self.block, len(values))
             unfold(source, start, stop, self.geometry, rectify, padded, columns)
             # The last points may be fewer: what others left behind them is multiplied for nothing.
             torch.mm(self.matrix, self.columns, out=self.sums)
-            add_up(start, stop, *arrays)
+            add_up(start, stop, bias, weights, sums, self.geometry, target)
         return result
