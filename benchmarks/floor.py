@@ -153,11 +153,12 @@ def parts() -> dict[str, list[tuple[Any, str]]]:
         "input": [(LineBatch, "of")],
     }
     if hasattr(kernel, "loops"):
-        from relu_regions.kernels import chain_loops, chain_points, chained
+        from relu_regions.kernels import chain_loops, chain_points, chained, unfolding
 
         # A chain's rows are made, compared with 0 and written in one pass.
         found |= {
             "columns": [(kernel.loops, "multiply")],
+            "unfolding": [(unfolding, "unfold"), (unfolding, "add_up")],
             "rows": [(chain_loops, "rows"), (chain_loops, "outputs")],
         }
         found["bounds"] += [(chain_points, "nearness"), (chain_points, "bounds")]

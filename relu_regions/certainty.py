@@ -76,6 +76,7 @@ class Certainty:
     """
 
     def __init__(self, network: Network, dtype: torch.dtype) -> None:
+        network = network.folded
         self.unit, self.tiny = torch.finfo(dtype).eps / 2, torch.finfo(dtype).tiny
         self.identities = Identities.of(network)
         gates = (step for step in network.steps if isinstance(step, GateStep))
@@ -133,7 +134,7 @@ class Certainty:
 
         What is in doubt already stays so, and nothing more is asked of it.
         """
-        error, size = beside(points.errors[name]), largest(inputs)
+        error, size = beside(points.errors[name]), largest(inputs) if placed.extremes is None else placed.extremes[0]
         if isinstance(gate, Knots):
             shifts = self._knots(gate, points, name, error, inputs, size, placed)
         else:
@@ -152,13 +153,15 @@ class Certainty:
             return shifts
         zeros, shares = self._zeros(name, inputs), self._shares(points)
         for knot in gate.knots:
-            distance, bound, known = inputs, error, zeros
+            distance, bound, known, asked = inputs, error, zeros, None
+            if gate.sizes.knot == 0 and placed.extremes is not None:
+                asked = _near_zero(placed.extremes, error, *shares)
             if gate.sizes.knot > 0 and knot.any():
                 distance = inputs - (knot if points.weight is None else knot * points.weight[:, None])
                 bound, known = error + level, None
-            self._doubt(points, kernel_for(inputs.device).rows_in_doubt(distance, bound, *shares, known))
+            self._doubt(points, kernel_for(inputs.device).rows_in_doubt(distance, bound, *shares, known, asked))
         if zeros is not None:
-            self._doubt(points, self._fading(inputs, zeros))
+            self._doubt(points, self._fading(inputs, zeros, placed))
         self._doubt(points, shifts.out_of_order(placed, self._copies_cross(gate, name, placed)))
         return shifts
 
@@ -189,7 +192,7 @@ class Certainty:
         if zeros is None:
             zeros = torch.zeros_like(alike, dtype=torch.bool)
         else:
-            self._doubt(points, self._fading(inputs, zeros))
+            self._doubt(points, self._fading(inputs, zeros, placed))
         kernel, shares = kernel_for(inputs.device), self._shares(points)
         starts = points.starts_interval & ~points.uncertain.repeat_interleave(points.offsets.diff())
         self._doubt(points, kernel.leads_in_doubt(gate, inputs, alike, zeros, 2 * error, *shares, starts))
@@ -202,8 +205,10 @@ class Certainty:
         zeros = self.identities.zeros.get(name)
         return None if zeros is None else zeros.to(like.device)
 
-    def _fading(self, inputs: Tensor, zeros: Tensor) -> Tensor:
+    def _fading(self, inputs: Tensor, zeros: Tensor, placed: Placement) -> Tensor:
         """The rows with a number so small that one interpolated between it and 0 could round to 0."""
+        if placed.extremes is not None and not (placed.extremes[2] < math.sqrt(self.tiny)).any():
+            return placed.row[:0]
         return kernel_for(inputs.device).fading(inputs, zeros, math.sqrt(self.tiny))
 
     def _shares(self, points: Points) -> tuple[Tensor, Tensor]:
@@ -337,6 +342,22 @@ def beside(error: Tensor) -> Tensor:
     result[1:] = torch.maximum(result[1:], error[:-1])
     result[:-1] = torch.maximum(result[:-1], error[1:])
     return result
+
+
+def _near_zero(extremes: Tensor, bound: Tensor, before: Tensor, after: Tensor) -> Tensor:
+    """The rows whose extremes leave open whether some number is as small as its bounds allow for, ``(P,)`` bool.
+
+    No number changes over an interval by more than the largest ones at its ends add up to, and rounding keeps that order.
+
+    Args:
+        extremes: as those of a placement; the rest as rows_in_doubt.
+    """
+    most, least, _ = extremes
+    change, allowed = most[1:] + most[:-1], bound.clone()
+    allowed[:-1] = torch.maximum(allowed[:-1], bound[:-1] + after[:-1] * change)
+    allowed[1:] = torch.maximum(allowed[1:], bound[1:] + before[1:] * change)
+    near: Tensor = ~(least > allowed)
+    return near
 
 
 def _of_interval(numbers: Tensor) -> Tensor:

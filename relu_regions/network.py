@@ -17,6 +17,7 @@ from torch.export import ExportedProgram
 from relu_regions.archive import load_program
 from relu_regions.binding import bind
 from relu_regions.chains import Chain, chains_of
+from relu_regions.folding import folded
 from relu_regions.gates import rows
 from relu_regions.operations import UnsupportedOperation
 from relu_regions.steps import AffineStep, GateStep, Step
@@ -148,6 +149,17 @@ class Network:
         """Gates with knots and matrices one after another that nothing else goes around."""
         return chains_of(self.steps, self.input_name, self.releases())
 
+    @property
+    def folded(self) -> Network:
+        """What the walk computes with: batch norms are part of the steps before them. Itself where there are none."""
+        return self._folded or self
+
+    @cached_property
+    def _folded(self) -> Network | None:
+        steps = folded(self.steps, self.releases())
+        # A network that held itself would not be freed at once.
+        return None if len(steps) == len(self.steps) else replace(self, steps=steps)
+
     @cached_property
     def gains(self) -> dict[str, float]:
         """For each affine step the largest Σ |a| over its output numbers, by the output's name."""
@@ -180,7 +192,7 @@ class Network:
         if key not in self._others:
             steps = tuple(step.to(*key) for step in self.steps)
             if all(one is other for one, other in zip(steps, self.steps)):
-                return self  # not kept: a network that holds itself is not freed at once
+                return self
             self._others[key] = replace(self, steps=steps)
         return self._others[key]
 

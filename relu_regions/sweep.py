@@ -60,7 +60,7 @@ class Sweep:
         window: int | None = None,
         certainty: Certainty | None = None,
     ) -> None:
-        self.network = network
+        self.network = network = network.folded
         self.segments = segments
         self.record = record
         gates = network.gates

@@ -49,7 +49,13 @@ class Kernel(Protocol):
     ) -> Points | None: ...
 
     def rows_in_doubt(
-        self, distance: Tensor, bound: Tensor, before: Tensor, after: Tensor, zeros: Tensor | None = None
+        self,
+        distance: Tensor,
+        bound: Tensor,
+        before: Tensor,
+        after: Tensor,
+        zeros: Tensor | None = None,
+        asked: Tensor | None = None,
     ) -> Tensor: ...
 
     def leads_in_doubt(

@@ -112,7 +112,8 @@ def edge_pieces(gate: Gate, values: Tensor, weight: Tensor | None, edge: Tensor,
     else:
         at = at - gate.knots.unsqueeze(1) * weight[edge]
         beyond = beyond - gate.knots.unsqueeze(1) * weight[neighbour]
-    return ((at > 0) | ((at == 0) & (beyond > 0))).sum(0)
+    above = (at > 0) | ((at == 0) & (beyond > 0))
+    return above[0].long() if len(above) == 1 else above.sum(0)
 
 
 # ---------------------------------------------------------------- knots

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from math import prod
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from relu_regions.gates import Gate, Maximum, rows
+from relu_regions.gates import Gate, Knots, Maximum, rows
 from relu_regions.kernels import loops, maximum_loops, reference
 from relu_regions.kernels.bends import Bends, Changes, changes_at_points, envelope_bends
 from relu_regions.kernels.chained import through
 from relu_regions.kernels.placement import Placement
+from relu_regions.kernels.unfolding import Unfolding
 from relu_regions.steps import AffineStep
 
 __all__ = [
@@ -38,35 +40,37 @@ def place(
 ) -> Placement:
     """As reference.place."""
     if isinstance(gate, Maximum):
-        windows = gate.windows.numpy()
+        z, outputs = inputs.contiguous(), inputs.new_empty(len(inputs), len(gate.windows))
+        extremes = inputs.new_empty(3, len(inputs))
         found = maximum_loops.winners(
-            inputs.contiguous().numpy(), windows, _places(gate), starts_interval.numpy(), record
-        )
+            z.numpy(), _bits(z), gate.windows.numpy(), _places(gate), starts_interval.numpy(), record, outputs.numpy(),
+            _bits(extremes),
+        )  # fmt: skip
         between, at_points = (_tensors(*columns) for columns in found)
-        return reference.placed(envelope_bends(gate, inputs, *between), Changes(*at_points), position, weight)
-    knots = gate.knots.expand(-1, inputs.shape[1]).contiguous().numpy()
-    z, p = inputs.contiguous().numpy(), position.numpy()
-    w = np.ones_like(p) if weight is None else weight.numpy()
-    t = p if weight is None else (position / weight).numpy()
-    counts = np.zeros(len(p), np.int64)
-    on_knot = loops.count(z, w, knots, starts_interval.numpy(), counts)
+        bends = envelope_bends(gate, inputs, *between)
+        placement = reference.placed(bends, Changes(*at_points), position, weight)
+        return replace(placement, extremes=extremes, outputs=outputs)
+    z, extremes = inputs.contiguous(), inputs.new_empty(3, len(inputs))
+    w = torch.ones_like(position) if weight is None else weight
+    t = position if weight is None else position / weight
+    knots, ends = gate.knots.expand(-1, inputs.shape[1]).contiguous(), torch.stack([position, w, t], 1)
+    arrays = (ends.numpy(), knots.numpy(), weight is not None, starts_interval.numpy(), _bits(extremes))
+    (row, unit, before, after), (at, left, right, rise) = loops.locate(z.numpy(), _bits(z), *arrays)
     changes = Changes.none(inputs.device)
-    if record and on_knot:
+    if record and (gate.sizes.knot > 0 or not extremes[1].all()):
         changes = changes_at_points(gate, inputs, None if weight is None else weight[:, None], starts_interval)
-    total = int(counts.sum())
-    integers, floats = np.empty((6, total), np.int64), np.empty((5, total), p.dtype)
-    row, unit, before, after, bend_row, new_interval = integers
-    left, right, rise, new_left, new_right = floats
-    inside = np.empty(total, np.bool_)
-    added, old_rows = np.zeros((2, len(p)), np.int64)
-    fresh = loops.locate(
-        z, p, w, t, knots, counts, weight is not None, row, unit, left, right, rise, before, after,
-        bend_row, inside, added, old_rows, new_interval, new_left, new_right,
-    )  # fmt: skip
+    inside, opens = np.empty((2, len(row)), np.bool_)
+    bend_row, added = np.empty_like(row), np.zeros(len(z), np.int64)
+    loops.settle_places(row, at, t.numpy(), inside, opens, bend_row, added)
+    new = _tensors(row[opens], left[opens], right[opens])
     bends = Bends(*_tensors(row, unit, left, right, rise, before, after))
-    new = _tensors(new_interval[:fresh], new_left[:fresh], new_right[:fresh])
     counted, places, within = _tensors(added, bend_row, inside)
-    return Placement(new[0], new[1], new[2], counted, bends, places, within, changes)
+    return Placement(new[0], new[1], new[2], counted, bends, places, within, changes, extremes)
+
+
+def _bits(numbers: Tensor) -> np.ndarray:
+    """Floats as integers of the same width."""
+    return numbers.numpy().view(np.int64 if numbers.element_size() == 8 else np.int32)
 
 
 def workspace(gate: Gate, units: int, inputs: int) -> int:
@@ -95,7 +99,7 @@ def insert(values: Tensor, placement: Placement) -> Tensor:
 def bend(gate: Gate, inputs: Tensor, weight: Tensor | None, placement: Placement) -> Tensor:
     """As reference.bend."""
     if isinstance(gate, Maximum):
-        return _maxima(_places(gate), insert(inputs, placement))
+        return _bent_maxima(_places(gate), inputs, placement)
     if not gate.is_relu:
         outputs = gate.apply(insert(inputs, placement), None if weight is None else weight[:, None])
         inside, bends = placement.inside, placement.bends
@@ -128,13 +132,19 @@ def bend_and_multiply(
         placement.bend_row, _kinks(gate, bends), result,
     )  # fmt: skip
     arrays = [part.numpy() for part in placed]
-    places = _places(gate) if isinstance(gate, Maximum) else None
+    maxima = _maxima(_places(gate), inputs, placement) if isinstance(gate, Maximum) else None
     columns, geometry = step.columns.numpy(), np.array(step.form.geometry if step.form is not None else (), np.int64)
     block, stop, before = _rows_of_block(inputs, result), 0, result.numpy()[0] if len(result) else None
+    unfolding, rectify = Unfolding.of(step, min(block, len(inputs))), isinstance(gate, Knots) and gate.is_relu
+    applied = (inputs if maxima is None else maxima).contiguous()
     for start in range(0, len(inputs), block):
-        part = None if old is None else old[start : start + block]
-        applied = _applied(gate, places, inputs[start : start + block], part)
-        products = rows(reference.multiplied(applied, part, step)).contiguous().numpy()
+        own, part = applied[start : start + block], None if old is None else old[start : start + block]
+        if maxima is None and (unfolding is None or not rectify):
+            own = gate.apply(own, None if part is None else part[:, None])
+        if unfolding is None:
+            products = rows(reference.multiplied(own, part, step)).contiguous().numpy()
+        else:
+            products = unfolding(own, part, rectify).numpy()
         stop = loops.multiply(products, before, start, stop, columns, geometry, *arrays)
         before = products[-1]
     return result.view(len(placement), *step.shape)
@@ -145,16 +155,23 @@ def _rows_of_block(inputs: Tensor, outputs: Tensor) -> int:
     return max(1, _BLOCK_BYTES // max(1, (inputs.shape[1] + outputs.shape[1]) * inputs.element_size()))
 
 
-def _applied(gate: Gate, places: np.ndarray | None, inputs: Tensor, weight: Tensor | None) -> Tensor:
-    """The gate's output at the points there were; places those of a maximum's inputs."""
-    if places is not None:
-        return _maxima(places, inputs)
-    return gate.apply(inputs, None if weight is None else weight[:, None])
-
-
-def _maxima(places: np.ndarray, inputs: Tensor) -> Tensor:
+def _maxima(places: np.ndarray, inputs: Tensor, placement: Placement) -> Tensor:
+    """A maximum's outputs at the points there were; places are those of its inputs."""
+    if placement.outputs is not None:
+        return placement.outputs
     outputs = inputs.new_empty(len(inputs), places.shape[1])
     maximum_loops.maxima(inputs.contiguous().numpy(), places, outputs.numpy())
+    return outputs
+
+
+def _bent_maxima(places: np.ndarray, inputs: Tensor, placement: Placement) -> Tensor:
+    """A maximum's outputs at all points."""
+    outputs = inputs.new_empty(len(placement), places.shape[1])
+    outputs[placement.old_rows] = _maxima(places, inputs, placement)
+    arrays = (placement.row, placement.left, placement.right, placement.new_rows)
+    maximum_loops.maxima_between(
+        inputs.contiguous().numpy(), places, *(array.numpy() for array in arrays), outputs.numpy()
+    )
     return outputs
 
 
@@ -170,13 +187,19 @@ def _kinks(gate: Gate, bends: Bends) -> Tensor:
 
 
 def rows_in_doubt(
-    distance: Tensor, bound: Tensor, before: Tensor, after: Tensor, zeros: Tensor | None = None
+    distance: Tensor,
+    bound: Tensor,
+    before: Tensor,
+    after: Tensor,
+    zeros: Tensor | None = None,
+    asked: Tensor | None = None,
 ) -> Tensor:
     """As reference.rows_in_doubt."""
     if zeros is not None:
-        return reference.rows_in_doubt(distance, bound, before, after, zeros)
+        return reference.rows_in_doubt(distance, bound, before, after, zeros, asked)
     doubt = np.zeros(len(distance), np.bool_)
-    loops.rows_in_doubt(distance.contiguous().numpy(), bound.numpy(), before.numpy(), after.numpy(), doubt)
+    parts = (bound, before, after, torch.ones_like(bound, dtype=torch.bool) if asked is None else asked)
+    loops.rows_in_doubt(distance.contiguous().numpy(), *(part.numpy() for part in parts), doubt)
     return torch.from_numpy(np.flatnonzero(doubt))
 
 
@@ -193,7 +216,8 @@ def leads_in_doubt(
     """As reference.leads_in_doubt."""
     doubt = np.zeros(len(values), np.bool_)
     parts = (part.numpy() for part in (alike, zeros, bound, before, after, starts_interval))
-    maximum_loops.leads_in_doubt(values.contiguous().numpy(), gate.windows.numpy(), _places(gate), *parts, doubt)
+    values = values.contiguous()
+    maximum_loops.leads_in_doubt(values.numpy(), _bits(values), gate.windows.numpy(), _places(gate), *parts, doubt)
     return torch.from_numpy(np.flatnonzero(doubt))
 
 

@@ -81,18 +81,23 @@ def bend_and_multiply(
 
 
 def rows_in_doubt(
-    distance: Tensor, bound: Tensor, before: Tensor, after: Tensor, zeros: Tensor | None = None
+    distance: Tensor,
+    bound: Tensor,
+    before: Tensor,
+    after: Tensor,
+    zeros: Tensor | None = None,
+    asked: Tensor | None = None,
 ) -> Tensor:
     """As reference.rows_in_doubt."""
     if zeros is not None:
-        return reference.rows_in_doubt(distance, bound, before, after, zeros)
+        return reference.rows_in_doubt(distance, bound, before, after, zeros, asked)
     distance = distance.contiguous()
     count, units = distance.shape
     doubt = torch.zeros(count, dtype=torch.int8, device=distance.device)
     if distance.numel():
         parts = (bound.contiguous(), before.contiguous(), after.contiguous(), doubt)
         cuda_loops.rows_in_doubt[(count,)](distance, *parts, count, units, BLOCK=_block(units), **_OPTIONS)
-    return doubt.nonzero()[:, 0]
+    return (doubt if asked is None else doubt * asked).nonzero()[:, 0]
 
 
 def largest(values: Tensor) -> Tensor:

@@ -7,7 +7,6 @@ import numpy as np
 from numba import njit
 
 __all__ = [
-    "count",
     "exits",
     "fading",
     "insert",
@@ -15,98 +14,159 @@ __all__ = [
     "largest",
     "locate",
     "multiply",
+    "note_extremes",
     "rows_in_doubt",
+    "settle_places",
     "zero",
 ]
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
-def count(z, w, knots, starts_interval, counts):
-    on_knot, at_zero = 0, not knots.any()
-    for i in range(z.shape[0]):
-        if starts_interval[i]:
-            count, zeros = 0, 0
-            for k in range(knots.shape[0]):
-                if at_zero:
-                    for u in range(z.shape[1]):
-                        here, there = z[i, u], z[i + 1, u]
-                        count += ((here < 0) & (there > 0)) | ((here > 0) & (there < 0))
-                        zeros += here == 0
-                    continue
-                for u in range(z.shape[1]):
-                    here = z[i, u] - knots[k, u] * w[i]
-                    there = z[i + 1, u] - knots[k, u] * w[i + 1]
-                    count += ((here < 0) & (there > 0)) | ((here > 0) & (there < 0))
-                    zeros += here == 0
-            counts[i] = count
-            on_knot += zeros
-    return on_knot
+# Units that are looked at one by one where one of them changes its sign.
+_UNITS = np.uint64(128)
+
+
+@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+def note_extremes(bits, i, extremes):
+    """Notes the largest, the smallest and the smallest absolute number but 0 of row i in ``extremes[:, i]``, all as bits.
+
+    Absolute floats are in the order of their bits as integers, whose maxima a compiler takes several at once.
+    """
+    # Each result is brought back to the numbers' own width, which numba leaves in any operation on integers.
+    integer = bits.dtype.type
+    mask = integer(~(integer(1) << (8 * bits.itemsize - 1)))
+    most, least, above = integer(0), mask, mask
+    for u in range(bits.shape[1]):
+        size = integer(bits[i, u] & mask)
+        most, least = integer(max(most, size)), integer(min(least, size))
+        # One less than 0 are all bits, which no other number has.
+        above = integer(min(above, integer(integer(size - integer(1)) & mask)))
+    extremes[0, i], extremes[1, i] = most, least
+    extremes[2, i] = above if above == mask else integer(above + integer(1))
+
+
+@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+def sign_changes(bits, a, b, first, beyond):
+    """Negative if some unit's number has different signs in rows a and b; units unsigned, so as not to count from the end."""
+    integer = bits.dtype.type
+    changed = integer(0)
+    for u in range(first, beyond):
+        changed = integer(changed | integer(bits[a, u] ^ bits[b, u]))
+    return changed
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def locate(
-    z, p, w, t, knots, counts, weighted, row, unit, left, right, rise, before, after,
-    bend_row, inside, added, old_rows, new_interval, new_left, new_right,
-):  # fmt: skip
-    """Fills what comes after ``weighted`` and gives the number of new points."""
-    at = np.empty(len(row), p.dtype)
-    units = z.shape[1]
-    # Eight units at a time are looked at once more only if one of them crosses.
-    crosses = np.zeros((units + 7) // 8 * 8, np.uint8)
-    eights = crosses.view(np.uint64)
-    stop, fresh = 0, 0
-    for i in range(z.shape[0]):
-        old_rows[i] = i + fresh
-        if counts[i] == 0:
+def gather(distance, bits, a, i, k, ends, weighted, stop, integers, reals):
+    """Appends the units that cross knot k between rows a and a + 1, which are those of interval i.
+
+    Args:
+        distance: from the knot; bits: of the same numbers.
+        ends: position, weight and t of both ends, ``(2, 3)``.
+        integers, reals: as locate; longer where they were full.
+    """
+    units = np.uint64(distance.shape[1])
+    for first in range(np.uint64(0), units, _UNITS):
+        beyond = min(first + _UNITS, units)
+        if sign_changes(bits, a, a + 1, first, beyond) >= 0:
             continue
-        start, few = stop, counts[i] <= 64
-        for k in range(knots.shape[0]):
-            for u in range(units):
-                here = z[i, u] - knots[k, u] * w[i]
-                there = z[i + 1, u] - knots[k, u] * w[i + 1]
-                crosses[u] = ((here < 0) & (there > 0)) | ((here > 0) & (there < 0))
-            for eight in range(len(eights)):
-                if eights[eight] == 0:
-                    continue
-                for u in range(8 * eight, min(8 * eight + 8, units)):
-                    if crosses[u] == 0:
-                        continue
-                    here = z[i, u] - knots[k, u] * w[i]
-                    there = z[i + 1, u] - knots[k, u] * w[i + 1]
-                    rising = 1 if there > 0 else 0
-                    lt, rt = there / (there - here), here / (here - there)
-                    place = lt * p[i] + rt * p[i + 1]
-                    if weighted:
-                        place = place / (lt * w[i] + rt * w[i + 1])
-                    place = min(max(place, t[i]), t[i + 1])
-                    # Insertion from the back keeps equal ones in the order they were found in.
-                    m = stop
-                    while few and m > start and at[m - 1] > place:
-                        at[m], unit[m], left[m], right[m] = at[m - 1], unit[m - 1], left[m - 1], right[m - 1]
-                        rise[m], before[m], after[m] = rise[m - 1], before[m - 1], after[m - 1]
-                        m -= 1
-                    at[m], unit[m], left[m], right[m] = place, u, lt, rt
-                    rise[m], before[m], after[m] = there - here, k + 1 - rising, k + rising
-                    stop += 1
-        if not few:
-            order = np.argsort(at[start:stop], kind="mergesort")
-            for numbers in (at, left, right, rise):
-                numbers[start:stop] = numbers[start:stop][order]
-            for integers in (unit, before, after):
-                integers[start:stop] = integers[start:stop][order]
-        first = fresh
-        for m in range(start, stop):
-            row[m] = i
+        for u in range(first, beyond):
+            here, there = distance[a, u], distance[a + 1, u]
+            if not (((here < 0) & (there > 0)) | ((here > 0) & (there < 0))):
+                continue
+            if stop == integers.shape[1]:
+                integers, reals = longer(integers), longer(reals)
+            rising = 1 if there > 0 else 0
+            left, right = there / (there - here), here / (here - there)
+            at = left * ends[0, 0] + right * ends[1, 0]
+            if weighted:
+                at = at / (left * ends[0, 1] + right * ends[1, 1])
+            integers[0, stop], integers[1, stop] = i, u
+            integers[2, stop], integers[3, stop] = k + 1 - rising, k + rising
+            reals[0, stop], reals[1, stop] = min(max(at, ends[0, 2]), ends[1, 2]), left
+            reals[2, stop], reals[3, stop] = right, there - here
+            stop += 1
+    return stop, integers, reals
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def longer(columns):
+    result = np.empty((columns.shape[0], 2 * columns.shape[1]), columns.dtype)
+    result[:, : columns.shape[1]] = columns
+    return result
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def in_order(start, stop, integers, reals):
+    """Puts the crossings of an interval in order of t; equal ones stay in the order they were found in."""
+    if stop - start > 64:
+        order = np.argsort(reals[0, start:stop], kind="mergesort")
+        for part in range(1, 4):
+            integers[part, start:stop] = integers[part, start:stop][order]
+        for part in range(4):
+            reals[part, start:stop] = reals[part, start:stop][order]
+        return
+    for n in range(start + 1, stop):
+        at, left, right, rise = reals[0, n], reals[1, n], reals[2, n], reals[3, n]
+        unit, before, after, m = integers[1, n], integers[2, n], integers[3, n], n
+        while m > start and reals[0, m - 1] > at:
+            for part in range(1, 4):
+                integers[part, m] = integers[part, m - 1]
+            for part in range(4):
+                reals[part, m] = reals[part, m - 1]
+            m -= 1
+        reals[0, m], reals[1, m], reals[2, m], reals[3, m] = at, left, right, rise
+        integers[1, m], integers[2, m], integers[3, m] = unit, before, after
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def locate(z, bits, ends, knots, weighted, starts_interval, extremes):
+    """Every crossing, in order of interval and t.
+
+    Args:
+        z: the gate's inputs, ``(P, units)``; bits: of the same numbers.
+        ends: position, weight and t of each point, ``(P, 3)``.
+        extremes: bits of what note_extremes says of each row, ``(3, P)``, filled in.
+
+    Returns:
+        Columns row, unit, piece before and after ``(4, K)``, and t, weights of both ends and rise ``(4, K)``.
+    """
+    integers, reals = np.empty((4, 64 + len(z)), np.int64), np.empty((4, 64 + len(z)), z.dtype)
+    at_zero, stop = not knots.any(), 0
+    distance = np.empty((2, 0 if at_zero else z.shape[1]), z.dtype)
+    near = distance.view(bits.dtype)
+    for i in range(len(z)):
+        note_extremes(bits, i, extremes)
+        if not starts_interval[i]:
+            continue
+        start, both = stop, ends[i : i + 2]
+        for k in range(len(knots)):
+            if at_zero:
+                stop, integers, reals = gather(z, bits, i, i, k, both, weighted, stop, integers, reals)
+                continue
+            for u in range(z.shape[1]):
+                distance[0, u] = z[i, u] - knots[k, u] * both[0, 1]
+                distance[1, u] = z[i + 1, u] - knots[k, u] * both[1, 1]
+            stop, integers, reals = gather(distance, near, 0, i, k, both, weighted, stop, integers, reals)
+        if stop - start > 1:
+            in_order(start, stop, integers, reals)
+    return integers[:, :stop], reals[:, :stop]
+
+
+@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+def settle_places(row, at, t, inside, opens, bend_row, added):
+    """Which crossings get a new point, which of them open it, and the row of each; all filled in, with ``added``."""
+    fresh, m = 0, 0
+    while m < len(row):
+        i, start, first = row[m], m, fresh
+        while m < len(row) and row[m] == i:
             inside[m] = at[m] != t[i] and at[m] != t[i + 1]
-            if inside[m] and (m == start or not inside[m - 1] or at[m] != at[m - 1]):
-                new_interval[fresh], new_left[fresh], new_right[fresh] = i, left[m], right[m]
-                fresh += 1
+            opens[m] = inside[m] and (m == start or not inside[m - 1] or at[m] != at[m - 1])
+            fresh += opens[m]
             bend_row[m] = i + fresh if inside[m] else i + first
+            m += 1
         added[i] = fresh - first
-        for m in range(start, stop):
-            if not inside[m] and at[m] != t[i]:
-                bend_row[m] = i + 1 + fresh
-    return fresh
+        for n in range(start, m):
+            if not inside[n] and at[n] != t[i]:
+                bend_row[n] = i + 1 + fresh
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -222,8 +282,10 @@ def multiply(
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def rows_in_doubt(distance, bound, before, after, doubt):
+def rows_in_doubt(distance, bound, before, after, asked, doubt):
     for i in range(distance.shape[0]):
+        if not asked[i]:
+            continue
         earlier, later = max(i - 1, 0), min(i + 1, distance.shape[0] - 1)
         count = 0
         for u in range(distance.shape[1]):

@@ -3,7 +3,9 @@
 import numpy as np
 from numba import njit
 
-__all__ = ["leads_in_doubt", "maxima", "winners"]
+from relu_regions.kernels.loops import note_extremes
+
+__all__ = ["leads_in_doubt", "maxima", "maxima_between", "winners"]
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -29,6 +31,22 @@ def maxima(values, places, result):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
+def maxima_between(values, places, interval, left, right, rows, result):
+    """The maxima of interpolated inputs: of each new point, with its interval, the weights of both ends, and its row."""
+    mixed, candidates = np.empty((1, values.shape[1]), values.dtype), np.empty(places.shape, values.dtype)
+    for g in range(len(interval)):
+        i, here = interval[g], result[rows[g]]
+        for u in range(values.shape[1]):
+            mixed[0, u] = values[i, u] * left[g] + values[i + 1, u] * right[g]
+        take(mixed[0], places, candidates)
+        here[:] = candidates[0]
+        for j in range(1, places.shape[0]):
+            for u in range(places.shape[1]):
+                value = candidates[j, u]
+                here[u] = value if value > here[u] else here[u]
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
 def find_leaders(candidates, most, leader):
     """For each unit the first of its inputs that are largest."""
     for u in range(candidates.shape[1]):
@@ -51,33 +69,44 @@ def appended(found, count, row, unit, before, after):
     return found
 
 
+@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+def compare(here, there, differs):
+    for u in range(len(here)):
+        differs[u] = here[u] != there[u]
+
+
 @njit(cache=True, nogil=True, error_model="numpy")
-def winners(values, windows, places, starts_interval, record):
+def winners(values, bits, windows, places, starts_interval, record, outputs, extremes):
     """Where the winners at the two ends of an interval differ, and where they do on the two sides of a point.
 
     An input that is the first of the largest at both ends of an interval wins at both; only where there is none are the
     winners looked for one by one.
+
+    Args:
+        bits: of the values.
+        outputs: the maxima, ``(P, units)``, filled in.
+        extremes: as loops.locate, filled in.
     """
     bends, changes = np.empty((4, 64), np.int64), np.empty((4, 64), np.int64)
     count, changed, units = 0, 0, len(windows)
-    candidates, most = np.empty(places.shape, values.dtype), np.empty(units, values.dtype)
-    here, there = np.empty(units, np.int64), np.empty(units, np.int64)
+    candidates = np.empty(places.shape, values.dtype)
+    here, there, before = np.empty(units, np.int64), np.empty(units, np.int64), np.empty(units, np.int64)
     # Eight units at a time are looked at only if the leader of one of them differs, in this interval or the one before.
     differs, differed = np.zeros((2, (units + 7) // 8 * 8), np.uint8)
     eights, eights_before = differs.view(np.uint64), differed.view(np.uint64)
-    before = np.empty(units, np.int64)
-    for i in range(values.shape[0] - 1):
-        if not starts_interval[i]:
+    for i in range(-1, values.shape[0] - 1):
+        here, there = there, here
+        differs, differed = differed, differs
+        eights, eights_before = eights_before, eights
+        note_extremes(bits, i + 1, extremes)
+        take(values[i + 1], places, candidates)
+        find_leaders(candidates, outputs[i + 1], there)
+        if i < 0 or not starts_interval[i]:
             continue
         follows = i > 0 and starts_interval[i - 1]
         if not follows:
-            take(values[i], places, candidates)
-            find_leaders(candidates, most, here)
             differed[:] = 0
-        take(values[i + 1], places, candidates)
-        find_leaders(candidates, most, there)
-        for u in range(units):
-            differs[u] = here[u] != there[u]
+        compare(here, there, differs)
         for eight in range(len(eights)):
             if eights[eight] | eights_before[eight] == 0:
                 continue
@@ -92,9 +121,6 @@ def winners(values, windows, places, starts_interval, record):
                 if record and follows and earlier != first:
                     changes, changed = appended(changes, changed, i, u, earlier, first), changed + 1
                 before[u] = last
-        here, there = there, here
-        differs, differed = differed, differs
-        eights, eights_before = eights_before, eights
     return bends[:, :count], changes[:, :changed]
 
 
@@ -122,39 +148,30 @@ def leads(v, at, after, before, a, b, bound, share_after, share_before):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def open_leads(
-    earlier, here, later, known, leader, most, most_after, most_before, bound, share_before, share_after, unsure
-):
-    """Marks the units at a row whose leader might be in doubt on either side; that is certain of no other.
+def find_two(candidates, known, most, second, idle):
+    """For each unit the two largest of its inputs, and whether all are 0 and known to be.
 
     Args:
-        earlier, here, later: the inputs of every unit at the row and its neighbours, ``(k, units)``.
-        known: which of them are 0 where they are computed to be, ``(k, units)``.
-        most_after, most_before: filled with the leader's values there.
+        known: of each unit, whether all its inputs are known to be 0 where they are computed to be.
     """
-    for u in range(here.shape[1]):
-        most_after[u], most_before[u], unsure[u] = later[0, u], earlier[0, u], 0
-    for j in range(1, here.shape[0]):
-        for u in range(here.shape[1]):
-            most_after[u] = later[j, u] if leader[u] == j else most_after[u]
-            most_before[u] = earlier[j, u] if leader[u] == j else most_before[u]
-    for j in range(here.shape[0]):
-        for u in range(here.shape[1]):
-            lead = most[u] - here[j, u]
-            change_after = abs(most_after[u] - later[j, u] - lead)
-            change_before = abs(most_before[u] - earlier[j, u] - lead)
-            doubtful = (
-                (lead <= bound)
-                | (lead <= bound + share_after * change_after)
-                | (lead <= bound + share_before * change_before)
-            )
-            zero = (here[j, u] == 0) & (earlier[j, u] == 0) & (later[j, u] == 0)
-            zero &= (most[u] == 0) & (most_before[u] == 0) & (most_after[u] == 0) & known[j, u]
-            unsure[u] |= doubtful & ~zero & (leader[u] != j)
-    for u in range(here.shape[1]):
-        # Which of several zeros leads is no question, if the leader is one of them.
-        known_leader = known[leader[u], u]
-        unsure[u] |= (most[u] == 0) & (not known_leader)
+    for u in range(candidates.shape[1]):
+        most[u], second[u], idle[u] = candidates[0, u], -np.inf, (candidates[0, u] == 0) & known[u]
+    for j in range(1, candidates.shape[0]):
+        for u in range(candidates.shape[1]):
+            value, top = candidates[j, u], most[u]
+            lower = top if value > top else value
+            second[u] = lower if lower > second[u] else second[u]
+            most[u] = value if value > top else top
+    for j in range(1, candidates.shape[0]):
+        for u in range(candidates.shape[1]):
+            idle[u] &= candidates[j, u] == 0
+
+
+@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+def mark_close(most, second, idle_before, idle, idle_after, bound, unsure):
+    """Marks the units whose winner does not lead by more than the bound, but for those that are idle at the row and beside it."""
+    for u in range(len(most)):
+        unsure[u] = (not (most[u] - second[u] > bound)) & ((idle_before[u] & idle[u] & idle_after[u]) == 0)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -177,29 +194,35 @@ def mark_open_lead(v, at, other, window, alike, zeros, bound, before, after, dou
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def leads_in_doubt(v, windows, places, alike, zeros, bound, before, after, starts_interval, doubt):
-    last, units, shape = v.shape[0] - 1, len(windows), places.shape
-    earlier, here, later = np.empty(shape, v.dtype), np.empty(shape, v.dtype), np.empty(shape, v.dtype)
-    most, most_after, most_before = np.empty(units, v.dtype), np.empty(units, v.dtype), np.empty(units, v.dtype)
-    leader, unsure = np.empty(units, np.int64), np.zeros((units + 7) // 8 * 8, np.uint8)
-    eights, known = unsure.view(np.uint64), np.empty(shape, np.bool_)
-    take(zeros, places, known)
+def leads_in_doubt(v, bits, windows, places, alike, zeros, bound, before, after, starts_interval, doubt):
+    """Marks the rows in doubt.
+
+    Two inputs differ by no more than twice the largest number of a row. Where a winner leads by more than the bound with
+    that in place of what their difference is on either side, it is certain; only where not is each lead looked at.
+    """
+    last, units = v.shape[0] - 1, len(windows)
+    candidates, known = np.empty(places.shape, v.dtype), np.empty(units, np.uint8)
+    for u in range(units):
+        known[u] = zeros[windows[u]].all()
+    most, second = np.empty((3, units), v.dtype), np.empty((3, units), v.dtype)
+    idle, unsure = np.empty((3, units), np.uint8), np.zeros((units + 7) // 8 * 8, np.uint8)
+    eights, size_bits = unsure.view(np.uint64), np.empty((3, len(v)), bits.dtype)
+    size = size_bits.view(v.dtype)[0]
     taken = -1
     for i in range(last + 1):
         to_right, to_left = i < last and starts_interval[i], i > 0 and starts_interval[i - 1]
         if not (to_right or to_left):
             continue
-        if taken == i - 1 and i > 0:
-            earlier, here, later = here, later, earlier
-        else:
-            take(v[max(i - 1, 0)], places, earlier)
-            take(v[i], places, here)
-        take(v[min(i + 1, last)], places, later)
-        taken = i
-        find_leaders(here, most, leader)
-        open_leads(
-            earlier, here, later, known, leader, most, most_after, most_before, bound[i], before[i], after[i], unsure
-        )  # fmt: skip
+        earlier, later = max(i - 1, 0), min(i + 1, last)
+        for row in range(max(earlier, taken + 1), later + 1):
+            note_extremes(bits, row, size_bits)
+            take(v[row], places, candidates)
+            find_two(candidates, known, most[row % 3], second[row % 3], idle[row % 3])
+            taken = row
+        change_after, change_before = 2 * size[i] + 2 * size[later], 2 * size[i] + 2 * size[earlier]
+        allowed = bound[i] + max(after[i] * change_after, before[i] * change_before)
+        here = i % 3
+        mark_close(most[here], second[here], idle[earlier % 3], idle[here], idle[later % 3], allowed, unsure)
         for eight in range(len(eights)):
             if eights[eight] == 0:
                 continue

@@ -145,7 +145,12 @@ def through(
 
 
 def rows_in_doubt(
-    distance: Tensor, bound: Tensor, before: Tensor, after: Tensor, zeros: Tensor | None = None
+    distance: Tensor,
+    bound: Tensor,
+    before: Tensor,
+    after: Tensor,
+    zeros: Tensor | None = None,
+    asked: Tensor | None = None,
 ) -> Tensor:
     """The rows at which some unit is nearer to its knot than the bounds allow for, ``(K,)`` int64.
 
@@ -154,6 +159,7 @@ def rows_in_doubt(
         bound: of the distance's error at each row, ``(P,)``.
         before, after: shares of the change of distance over the interval before and after the row that add to it, ``(P,)``.
         zeros: the units whose distance is known to be 0 where it is computed to be, ``(units,)`` bool; None for no unit.
+        asked: the rows that are asked about, ``(P,)`` bool; None for all.
     """
     size = distance.abs()
     change = distance.diff(dim=0).abs()
@@ -162,7 +168,7 @@ def rows_in_doubt(
     doubt = (size <= bound[:, None]).any(1)
     doubt[:-1] |= (size[:-1] <= bound[:-1, None] + after[:-1, None] * change).any(1)
     doubt[1:] |= (size[1:] <= bound[1:, None] + before[1:, None] * change).any(1)
-    return doubt.nonzero()[:, 0]
+    return (doubt if asked is None else doubt & asked).nonzero()[:, 0]
 
 
 def leads_in_doubt(

@@ -24,7 +24,7 @@ def _linear(call: Call) -> list[Step]:
     bias = call.argument(2, "bias")
     form = Matrix((weight.shape[1],)) if len(value.shape) == 1 else None
     details = {"constants": (weight,), "bias": bias, "terms": weight.shape[1], "form": form}
-    return [call.affine([value], functional.linear, **details, fused=None if bias is None else functional.linear)]
+    return [call.affine([value], functional.linear, **details, fused=functional.linear)]
 
 
 @register("matmul", "mm", "bmm")
@@ -78,7 +78,7 @@ def _convolution(call: Call) -> list[Step]:
     # Where an output number is a multiple of one input number, it stays a copy of that only as a product.
     form = None if transposed or weight.ndim > 4 or terms == 1 else _form(call, value, weight)
     details = {"constants": (weight,), "bias": bias, "terms": terms, "form": form}
-    return [call.affine([value], convolve, **details, fused=None if bias is None else fused)]
+    return [call.affine([value], convolve, **details, fused=fused)]
 
 
 def _form(call: Call, value: Value, weight: Tensor) -> Convolution:

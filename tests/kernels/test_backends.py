@@ -132,6 +132,10 @@ def test_bounds_are_the_same(backend: Backend, dtype: torch.dtype) -> None:
         zeros = (torch.rand(inputs.shape[1], generator=generator) < 0.5).to(device)
         ours = module.rows_in_doubt(inputs, bound, before, after, zeros)
         assert torch.equal(ours, reference.rows_in_doubt(inputs, bound, before, after, zeros))
+        asked = (torch.rand(len(inputs), generator=generator) < 0.5).to(device)
+        for known in (None, zeros):
+            parts = (inputs, bound, before, after, known, asked)
+            assert torch.equal(module.rows_in_doubt(*parts), reference.rows_in_doubt(*parts))
         small = inputs * 10.0 ** torch.randint(-30, 0, inputs.shape, generator=generator).to(inputs)
         assert torch.equal(module.fading(small, zeros, 1e-28), reference.fading(small, zeros, 1e-28))
         wide = torch.randn(3, 200, generator=generator).to(inputs)
