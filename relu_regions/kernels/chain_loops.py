@@ -201,7 +201,7 @@ def rows(
                         w = weight[r - 1] if weighted else dtype(1)
                         t, e = (p / w, q / v) if weighted else (p, q)
                         stop = gather(
-                            lines, bits, k, a, b, (p, w, t, q, v, e), weighted,
+                            lines, bits, k, a, b, k, (p, w, t, q, v, e), weighted,
                             stop, integers, reals,
                         )  # fmt: skip
                 size[r] = extremes[b, 0]

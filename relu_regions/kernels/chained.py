@@ -18,7 +18,7 @@ from relu_regions.gates import rows
 from relu_regions.kernels import chain_loops, chain_points
 from relu_regions.points import Flips, Points
 
-__all__ = ["through"]
+__all__ = ["Crossings", "through"]
 
 Array = NDArray[Any]
 
@@ -57,8 +57,15 @@ def _walked(blocks: list[_Block], allowance: int, threads: int) -> list[_Block]:
     return blocks if all(walked) else []
 
 
-class _Bends(NamedTuple):
-    """Room for crossings and the new points that they are made for; see crossings.py."""
+class Crossings(NamedTuple):
+    """Room for crossings and the new points that they are made for, as crossings.py fills them in.
+
+    Attributes:
+        integers: row, unit, knot, and row of the new point of each crossing, ``(4, room)``.
+        reals: t, the weights of both ends of its interval, and its rise, ``(4, room)``.
+        inside: whether it has a new point, ``(1, room)``.
+        spots, shares: of each new point the interval, ``(1, room)``, and the weights of its ends, ``(2, room)``.
+    """
 
     integers: Array
     reals: Array
@@ -67,7 +74,7 @@ class _Bends(NamedTuple):
     shares: Array
 
     @classmethod
-    def of(cls, room: int, dtype: np.dtype[Any]) -> _Bends:
+    def of(cls, room: int, dtype: np.dtype[Any]) -> Crossings:
         return cls(
             np.empty((4, room), np.int64), np.empty((4, room), dtype), np.empty((1, room), np.bool_),
             np.empty((1, room), np.int64), np.empty((2, room), dtype),
@@ -231,13 +238,13 @@ class _Block:
         # The first gate's units bend at most once between neighbouring knots; behind others there may be more.
         found, room = -1, 2 * count + (self.segments + 1) * len(gate.knots) * units
         while found < 0:
-            bends = _Bends.of(room, self.dtype)
+            bends = Crossings.of(room, self.dtype)
             found, fresh, on_knot = chain_loops.rows(*given, *bends)
             room *= 4
         return None if on_knot and start.record else (bends, found, fresh, opened, size, added, near)
 
     def _behind(
-        self, gate: _Gate, bends: _Bends, count: int, size: Array, added: Array, near: Array, total: int
+        self, gate: _Gate, bends: Crossings, count: int, size: Array, added: Array, near: Array, total: int
     ) -> tuple[Any, ...]:
         """All points once the gate's bends are there, with bounds and flips; gives what chain_loops.rows reads of the bends."""
         row, unit, knot, bend_row = bends.integers

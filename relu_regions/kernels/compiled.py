@@ -12,7 +12,7 @@ from torch import Tensor
 from relu_regions.gates import Gate, Knots, Maximum, rows
 from relu_regions.kernels import loops, maximum_loops, reference
 from relu_regions.kernels.bends import Bends, Changes, changes_at_points, envelope_bends
-from relu_regions.kernels.chained import through
+from relu_regions.kernels.chained import Crossings, through
 from relu_regions.kernels.placement import Placement
 from relu_regions.kernels.unfolding import Unfolding
 from relu_regions.steps import AffineStep
@@ -50,22 +50,30 @@ def place(
         bends = envelope_bends(gate, inputs, *between)
         placement = reference.placed(bends, Changes(*at_points), position, weight)
         return replace(placement, extremes=extremes, outputs=outputs)
-    z, extremes = inputs.contiguous(), inputs.new_empty(3, len(inputs))
+    z, extremes = inputs.contiguous()[None], inputs.new_empty(3, len(inputs))
     w = torch.ones_like(position) if weight is None else weight
     t = position if weight is None else position / weight
     knots, ends = gate.knots.expand(-1, inputs.shape[1]).contiguous(), torch.stack([position, w, t], 1)
-    arrays = (ends.numpy(), knots.numpy(), weight is not None, starts_interval.numpy(), _bits(extremes))
-    (row, unit, before, after), (at, left, right, rise) = loops.locate(z.numpy(), _bits(z), *arrays)
+    added, distance = np.empty(len(inputs), np.int64), z.new_empty(1, 2, inputs.shape[1])
+    given = (
+        z.numpy(), _bits(z), ends.numpy(), knots.numpy(), gate.sizes.knot == 0, weight is not None,
+        starts_interval.numpy(), _bits(extremes), distance.numpy(), _bits(distance),
+    )  # fmt: skip
+    found, room = -1, 2 * len(inputs) + len(knots) * inputs.shape[1]
+    while found < 0:
+        crossings = Crossings.of(room, z.numpy().dtype)
+        found, fresh = loops.locate(*given, *crossings, added)
+        room *= 4
     changes = Changes.none(inputs.device)
     if record and (gate.sizes.knot > 0 or not extremes[1].all()):
         changes = changes_at_points(gate, inputs, None if weight is None else weight[:, None], starts_interval)
-    inside, opens = np.empty((2, len(row)), np.bool_)
-    bend_row, added = np.empty_like(row), np.zeros(len(z), np.int64)
-    loops.settle_places(row, at, t.numpy(), inside, opens, bend_row, added)
-    new = _tensors(row[opens], left[opens], right[opens])
-    bends = Bends(*_tensors(row, unit, left, right, rise, before, after))
-    counted, places, within = _tensors(added, bend_row, inside)
-    return Placement(new[0], new[1], new[2], counted, bends, places, within, changes, extremes)
+    row, unit, knot, bend_row = torch.from_numpy(crossings.integers[:, :found])
+    _, left, right, rise = torch.from_numpy(crossings.reals[:, :found])
+    rising = (rise > 0).long()
+    bends = Bends(row, unit, left, right, rise, knot + 1 - rising, knot + rising)
+    new = _tensors(crossings.spots[0, :fresh], *crossings.shares[:, :fresh])
+    counted, within = _tensors(added, crossings.inside[0, :found])
+    return Placement(new[0], new[1], new[2], counted, bends, bend_row, within, changes, extremes)
 
 
 def _bits(numbers: Tensor) -> np.ndarray:

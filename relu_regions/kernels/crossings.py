@@ -41,12 +41,13 @@ def extent(bits, k, a, b, extremes, own):
 
 
 @njit(cache=True, nogil=True, error_model="numpy", _nrt=False, inline="always")
-def gather(distance, bits, k, a, b, ends, weighted, stop, integers, reals):
-    """Note every unit that crosses its knot ``k`` between two neighbouring points.
+def gather(distance, bits, k, a, b, knot, ends, weighted, stop, integers, reals):
+    """Note every unit that crosses a knot between two neighbouring points.
 
     Args:
-        distance: of units from their knots at both points, ``distance[k, a]`` and ``distance[k, b]``.
+        distance: of units from that knot at both points, ``distance[k, a]`` and ``distance[k, b]``.
         bits: of the same numbers.
+        knot: which one it is.
         ends: position, weight and t of the one point, then of the other.
         stop: the first free place.
         integers: row, unit, knot and new row of each crossing, ``(4, places)``; unit and knot are filled in.
@@ -76,7 +77,7 @@ def gather(distance, bits, k, a, b, ends, weighted, stop, integers, reals):
             if weighted:
                 at = at / (left * w + right * v)
             at = min(max(at, t), s)
-            integers[1, stop], integers[2, stop] = u, k
+            integers[1, stop], integers[2, stop] = u, knot
             reals[0, stop], reals[1, stop], reals[2, stop], reals[3, stop] = at, left, right, there - here
             stop += 1
     return stop

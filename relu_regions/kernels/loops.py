@@ -6,6 +6,8 @@ They run on one thread: on busy cores, a second pool of threads beside torch's o
 import numpy as np
 from numba import njit
 
+from relu_regions.kernels.crossings import gather, in_order, place_interval
+
 __all__ = [
     "exits",
     "fading",
@@ -16,13 +18,8 @@ __all__ = [
     "multiply",
     "note_extremes",
     "rows_in_doubt",
-    "settle_places",
     "zero",
 ]
-
-
-# Units that are looked at one by one where one of them changes its sign.
-_UNITS = np.uint64(128)
 
 
 @njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
@@ -45,128 +42,47 @@ def note_extremes(bits, i, extremes):
 
 
 @njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
-def sign_changes(bits, a, b, first, beyond):
-    """Negative if some unit's number has different signs in rows a and b; units unsigned, so as not to count from the end."""
-    integer = bits.dtype.type
-    changed = integer(0)
-    for u in range(first, beyond):
-        changed = integer(changed | integer(bits[a, u] ^ bits[b, u]))
-    return changed
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def gather(distance, bits, a, i, k, ends, weighted, stop, integers, reals):
-    """Appends the units that cross knot k between rows a and a + 1, which are those of interval i.
+def locate(
+    z, bits, ends, knots, at_zero, weighted, starts_interval, extremes, distance, near,
+    integers, reals, inside, spots, shares, added,
+):  # fmt: skip
+    """Every crossing, in order of interval and t, and where it comes to lie.
 
     Args:
-        distance: from the knot; bits: of the same numbers.
-        ends: position, weight and t of both ends, ``(2, 3)``.
-        integers, reals: as locate; longer where they were full.
-    """
-    units = np.uint64(distance.shape[1])
-    for first in range(np.uint64(0), units, _UNITS):
-        beyond = min(first + _UNITS, units)
-        if sign_changes(bits, a, a + 1, first, beyond) >= 0:
-            continue
-        for u in range(first, beyond):
-            here, there = distance[a, u], distance[a + 1, u]
-            if not (((here < 0) & (there > 0)) | ((here > 0) & (there < 0))):
-                continue
-            if stop == integers.shape[1]:
-                integers, reals = longer(integers), longer(reals)
-            rising = 1 if there > 0 else 0
-            left, right = there / (there - here), here / (here - there)
-            at = left * ends[0, 0] + right * ends[1, 0]
-            if weighted:
-                at = at / (left * ends[0, 1] + right * ends[1, 1])
-            integers[0, stop], integers[1, stop] = i, u
-            integers[2, stop], integers[3, stop] = k + 1 - rising, k + rising
-            reals[0, stop], reals[1, stop] = min(max(at, ends[0, 2]), ends[1, 2]), left
-            reals[2, stop], reals[3, stop] = right, there - here
-            stop += 1
-    return stop, integers, reals
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def longer(columns):
-    result = np.empty((columns.shape[0], 2 * columns.shape[1]), columns.dtype)
-    result[:, : columns.shape[1]] = columns
-    return result
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def in_order(start, stop, integers, reals):
-    """Puts the crossings of an interval in order of t; equal ones stay in the order they were found in."""
-    if stop - start > 64:
-        order = np.argsort(reals[0, start:stop], kind="mergesort")
-        for part in range(1, 4):
-            integers[part, start:stop] = integers[part, start:stop][order]
-        for part in range(4):
-            reals[part, start:stop] = reals[part, start:stop][order]
-        return
-    for n in range(start + 1, stop):
-        at, left, right, rise = reals[0, n], reals[1, n], reals[2, n], reals[3, n]
-        unit, before, after, m = integers[1, n], integers[2, n], integers[3, n], n
-        while m > start and reals[0, m - 1] > at:
-            for part in range(1, 4):
-                integers[part, m] = integers[part, m - 1]
-            for part in range(4):
-                reals[part, m] = reals[part, m - 1]
-            m -= 1
-        reals[0, m], reals[1, m], reals[2, m], reals[3, m] = at, left, right, rise
-        integers[1, m], integers[2, m], integers[3, m] = unit, before, after
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def locate(z, bits, ends, knots, weighted, starts_interval, extremes):
-    """Every crossing, in order of interval and t.
-
-    Args:
-        z: the gate's inputs, ``(P, units)``; bits: of the same numbers.
+        z: the gate's inputs, ``(1, P, units)``; bits: of the same numbers.
         ends: position, weight and t of each point, ``(P, 3)``.
+        at_zero: whether all knots are 0.
         extremes: bits of what note_extremes says of each row, ``(3, P)``, filled in.
+        distance: room for the distances of two rows from a knot, ``(1, 2, units)``; near: of the same numbers.
+        integers, reals, inside, spots, shares: as in crossings.py, filled in.
+        added: how many new points each interval gets, ``(P,)``, filled in.
 
     Returns:
-        Columns row, unit, piece before and after ``(4, K)``, and t, weights of both ends and rise ``(4, K)``.
+        How many crossings there are, -1 where there is not enough room for them; and how many new points.
     """
-    integers, reals = np.empty((4, 64 + len(z)), np.int64), np.empty((4, 64 + len(z)), z.dtype)
-    at_zero, stop = not knots.any(), 0
-    distance = np.empty((2, 0 if at_zero else z.shape[1]), z.dtype)
-    near = distance.view(bits.dtype)
-    for i in range(len(z)):
-        note_extremes(bits, i, extremes)
+    stop, fresh, units = 0, 0, z.shape[2]
+    for i in range(z.shape[1]):
+        note_extremes(bits[0], i, extremes)
+        added[i] = 0
         if not starts_interval[i]:
             continue
-        start, both = stop, ends[i : i + 2]
+        start, before = stop, fresh
+        both = (ends[i, 0], ends[i, 1], ends[i, 2], ends[i + 1, 0], ends[i + 1, 1], ends[i + 1, 2])
         for k in range(len(knots)):
+            if stop + units > integers.shape[1]:
+                return -1, fresh
             if at_zero:
-                stop, integers, reals = gather(z, bits, i, i, k, both, weighted, stop, integers, reals)
+                stop = gather(z, bits, 0, i, i + 1, k, both, weighted, stop, integers, reals)
                 continue
-            for u in range(z.shape[1]):
-                distance[0, u] = z[i, u] - knots[k, u] * both[0, 1]
-                distance[1, u] = z[i + 1, u] - knots[k, u] * both[1, 1]
-            stop, integers, reals = gather(distance, near, 0, i, k, both, weighted, stop, integers, reals)
-        if stop - start > 1:
+            for u in range(units):
+                distance[0, 0, u] = z[0, i, u] - knots[k, u] * both[1]
+                distance[0, 1, u] = z[0, i + 1, u] - knots[k, u] * both[4]
+            stop = gather(distance, near, 0, 0, 1, k, both, weighted, stop, integers, reals)
+        if stop > start:
             in_order(start, stop, integers, reals)
-    return integers[:, :stop], reals[:, :stop]
-
-
-@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
-def settle_places(row, at, t, inside, opens, bend_row, added):
-    """Which crossings get a new point, which of them open it, and the row of each; all filled in, with ``added``."""
-    fresh, m = 0, 0
-    while m < len(row):
-        i, start, first = row[m], m, fresh
-        while m < len(row) and row[m] == i:
-            inside[m] = at[m] != t[i] and at[m] != t[i + 1]
-            opens[m] = inside[m] and (m == start or not inside[m - 1] or at[m] != at[m - 1])
-            fresh += opens[m]
-            bend_row[m] = i + fresh if inside[m] else i + first
-            m += 1
-        added[i] = fresh - first
-        for n in range(start, m):
-            if not inside[n] and at[n] != t[i]:
-                bend_row[n] = i + 1 + fresh
+            fresh = place_interval(i, start, stop, fresh, both[2], both[5], integers, reals, inside, spots, shares)
+            added[i] = fresh - before
+    return stop, fresh
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
