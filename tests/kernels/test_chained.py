@@ -135,6 +135,19 @@ def test_the_public_functions_leave_the_number_of_threads(monkeypatch: pytest.Mo
     assert torch.equal(intervals.lo, same.lo) and torch.equal(intervals.hi, same.hi)
 
 
+@pytest.mark.usefixtures("two_threads")
+@pytest.mark.parametrize(("front", "threads"), [([], 1), ([nn.Conv1d(1, 2, 2), nn.ReLU(), nn.Flatten()], 2)])
+def test_convolutions_before_a_chain_keep_their_threads(front: list[nn.Module], threads: int) -> None:
+    inputs = (1, 5) if front else (8,)
+    model = nn.Sequential(*front, nn.Linear(8, 6), nn.ReLU(), nn.Linear(6, 2)).double().eval()
+    network = rr.Network.from_module(model, inputs)
+    assert network.chains
+    x, d = torch.randn(2, 3, *inputs, dtype=torch.float64)
+    with Sweep(network, Segments(x, d, torch.tensor([[-1.0, 0.0, 2.0]]).expand(3, -1))).threading():
+        assert torch.get_num_threads() == threads
+    assert torch.get_num_threads() == 2
+
+
 def given(network: rr.Network, x: Tensor, d: Tensor) -> Points:
     sweep = Sweep(network, Segments(x, d, torch.tensor([[-1.0, 0.0, 2.0]], dtype=torch.float64).expand(len(x), -1)))
     return sweep._start(torch.arange(len(x)))
