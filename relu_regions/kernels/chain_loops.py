@@ -98,6 +98,28 @@ def close(distance, k, a, b, here, there, after, before):
     return count > 0
 
 
+@njit(cache=True, nogil=True, error_model="numpy", _nrt=False, inline="always")
+def in_doubt(lines, k, a, b, extremes, near, r, level):
+    """Whether some unit may be on the other side of its knot at an end of the interval from row r - 1 to row r."""
+    here = near[0, r - 1] + level[0] * (extremes[a, 0] + level[1])
+    there = near[0, r] + level[0] * (extremes[b, 0] + level[1])
+    # No unit changes by more than this; only if that leaves it open are all of them looked at.
+    most = extremes[a, 0] + extremes[b, 0] + 2 * level[1]
+    if extremes[a, 1 + k] > here + near[2, r - 1] * most and extremes[b, 1 + k] > there + near[1, r] * most:
+        return False
+    return close(lines, k, a, b, here, there, near[2, r - 1], near[1, r])
+
+
+@njit(cache=True, nogil=True, error_model="numpy", _nrt=False, inline="always")
+def ends_of(position, weight, weighted, r):
+    """Position, weight and t at both ends of the interval from row r - 1 to row r."""
+    p, q, one = position[r - 1], position[r], position.dtype.type(1)
+    if weighted:
+        w, v = weight[r - 1], weight[r]
+        return p, w, p / w, q, v, q / v
+    return p, one, p, q, one, q
+
+
 @njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
 def rows(
     products, bias, columns, offsets, added, row, unit, left, bend_row, kink, count, right,
@@ -178,44 +200,27 @@ def rows(
                     extent(bits, own, a, b, extreme_bits, own)
                 if recorded and r == to_offsets[s]:
                     pieces(lines, own, b, knots, v, first, s)
-                begins, interval = stop, r - 1
+                begins = stop
                 for k in range(len(knots)):
                     changed = extent(bits, k, a, b, extreme_bits, own)
                     on_knot |= extremes[b, 1 + k] == 0
                     if r == to_offsets[s]:
                         continue
                     if bounded and not uncertain[s]:
-                        here = near[0, r - 1] + level[0] * (extremes[a, 0] + level[1])
-                        there = near[0, r] + level[0] * (extremes[b, 0] + level[1])
-                        # No unit changes by more than this.
-                        most = extremes[a, 0] + extremes[b, 0] + 2 * level[1]
-                        if not (
-                            extremes[a, 1 + k] > here + near[2, r - 1] * most
-                            and extremes[b, 1 + k] > there + near[1, r] * most
-                        ):
-                            uncertain[s] = close(lines, k, a, b, here, there, near[2, r - 1], near[1, r])
+                        uncertain[s] = in_doubt(lines, k, a, b, extremes, near, r, level)
                     if changed < 0:
                         if stop + width > integers.shape[1]:
                             return -1, fresh, on_knot
-                        p, q = position[r - 1], position[r]
-                        w = weight[r - 1] if weighted else dtype(1)
-                        t, e = (p / w, q / v) if weighted else (p, q)
-                        stop = gather(
-                            lines, bits, k, a, b, k, (p, w, t, q, v, e), weighted,
-                            stop, integers, reals,
-                        )  # fmt: skip
+                        ends = ends_of(position, weight, weighted, r)
+                        stop = gather(lines, bits, k, a, b, k, ends, weighted, stop, integers, reals)
                 size[r] = extremes[b, 0]
                 to_added[r] = 0
                 if stop > begins:
-                    p, q = position[r - 1], position[r]
-                    t, e = (p / weight[r - 1], q / weight[r]) if weighted else (p, q)
                     if stop - begins > 1:
                         in_order(begins, stop, integers, reals)
-                    before = fresh
-                    fresh = place_interval(
-                        interval, begins, stop, fresh, t, e, integers, reals, inside, spots, shares
-                    )  # fmt: skip
-                    to_added[interval] = fresh - before
+                    before, (_, _, t, _, _, e) = fresh, ends_of(position, weight, weighted, r)
+                    fresh = place_interval(r - 1, begins, stop, fresh, t, e, integers, reals, inside, spots, shares)
+                    to_added[r - 1] = fresh - before
                 r += 1
         if recorded:
             pieces(lines, own, (r - 1) & 1, knots, weight[r - 1] if weighted else dtype(1), last, s)
