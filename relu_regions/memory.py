@@ -10,17 +10,17 @@ import torch
 __all__ = ["free_memory"]
 
 
-# To ask costs as much as to walk a segment: what was found counts for so many seconds.
+# To ask a processor costs as much as to walk a segment: what was found counts for so many seconds.
 _SECONDS = 0.5
-_found: dict[torch.device, tuple[float, int]] = {}
+_found = (-_SECONDS, 0)
 
 
 def free_memory(device: torch.device) -> int:
-    """Bytes that are free on a device, or were half a second ago."""
+    """Bytes that are free on a device; on a processor, that were free half a second ago at most."""
+    global _found
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0])
     now = time.monotonic()
-    when, bytes_free = _found.get(device, (-_SECONDS, 0))
-    if now - when >= _SECONDS:
-        cuda = device.type == "cuda"
-        bytes_free = int(torch.cuda.mem_get_info(device)[0] if cuda else psutil.virtual_memory().available)
-        _found[device] = now, bytes_free
-    return bytes_free
+    if now - _found[0] >= _SECONDS:
+        _found = now, int(psutil.virtual_memory().available)
+    return _found[1]

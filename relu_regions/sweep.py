@@ -81,7 +81,9 @@ class Sweep:
         self._waiting: list[Points] = []
         self._kernel = kernel_for(segments.x.device)
         self._first_gate = min(self._gate_of_step, default=len(network.steps))
-        self._chains = network.chains if certainty is None else certainty.of_chains(network.chains)
+        self._chains = network.chains if self._kernel.through is not None else ()
+        if certainty is not None:
+            self._chains = certainty.of_chains(self._chains)
 
     def drop(self, segments: Tensor) -> None:
         """Leave these segments (their numbers) out of the rest of the sweep."""
@@ -216,6 +218,7 @@ class Sweep:
         windowed = self.window is not None and self._gate_of_step[points.step] == 0
         if windowed:
             chain = chain.first()
+        assert self._kernel.through is not None
         passed = self._kernel.through(
             chain, points, self.record, self.certainty is not None, self._allowance(), self._expected, self._threads
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache
 from importlib.util import find_spec
 from typing import Protocol, cast
@@ -21,7 +22,14 @@ __all__ = ["Kernel", "Placement", "edge_pieces", "kernel_for"]
 
 
 class Kernel(Protocol):
-    """What a backend answers; :mod:`relu_regions.kernels.reference` says what each function does."""
+    """What a backend answers; :mod:`relu_regions.kernels.reference` says what each function does.
+
+    Attributes:
+        through: takes a stack through a chain in one go, as :func:`relu_regions.kernels.chained.through`; None where gates are
+            taken one by one.
+    """
+
+    through: Callable[[Chain, Points, bool, bool, int, float | None, int], Points | None] | None
 
     def place(
         self, gate: Gate, inputs: Tensor, position: Tensor, weight: Tensor | None, starts_interval: Tensor, record: bool
@@ -36,17 +44,6 @@ class Kernel(Protocol):
     def bend_and_multiply(
         self, gate: Gate, inputs: Tensor, weight: Tensor | None, placement: Placement, step: AffineStep
     ) -> Tensor: ...
-
-    def through(
-        self,
-        chain: Chain,
-        points: Points,
-        record: bool,
-        bounded: bool,
-        allowance: int,
-        expected: float | None,
-        threads: int,
-    ) -> Points | None: ...
 
     def rows_in_doubt(
         self,

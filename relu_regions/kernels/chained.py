@@ -29,8 +29,19 @@ _BLOCK_BYTES = 4 << 20
 def through(
     chain: Chain, points: Points, record: bool, bounded: bool, allowance: int, expected: float | None, threads: int
 ) -> Points | None:
-    """As reference.through; None where the points would take more memory than allowed, or where a unit lies exactly on
-    its knot at a point and patterns are asked for.
+    """Take a stack of points through all gates and matrices of a chain in one go.
+
+    Args:
+        points: at the chain's first gate.
+        record: whether to keep flips and patterns.
+        bounded: whether to carry error bounds.
+        allowance: bytes that the stack may take.
+        expected: how many points a segment is likely to have in the end; None where nothing is known.
+        threads: how many may work at once.
+
+    Returns:
+        None where the points would take more memory than allowed, or where a unit lies exactly on its knot at a point and
+        patterns are asked for.
     """
     segments, done = len(points.segments), []
     start = _Start(chain, points, record, bounded)

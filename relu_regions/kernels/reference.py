@@ -5,11 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from relu_regions.chains import Chain
 from relu_regions.gates import Gate, Maximum, rows
 from relu_regions.kernels.bends import Bends, Changes, changes_at_points, find_bends, first_best
 from relu_regions.kernels.placement import Placement
-from relu_regions.points import Points
 from relu_regions.steps import AffineStep
 
 __all__ = [
@@ -27,6 +25,9 @@ __all__ = [
     "through",
     "workspace",
 ]
+
+# Gates and matrices of a chain are taken one by one.
+through = None
 
 
 def place(
@@ -126,22 +127,6 @@ def multiplied(values: Tensor, weight: Tensor | None, step: AffineStep) -> Tenso
     if step.form is None:
         raise ValueError(f"{step.origin} has no form that says what it reads")
     return step(values.view(len(values), *step.form.inputs), weight=weight)
-
-
-def through(
-    chain: Chain, points: Points, record: bool, bounded: bool, allowance: int, expected: float | None, threads: int
-) -> Points | None:
-    """Take a stack of points through all gates and matrices of a chain in one go; None to have them taken one by one.
-
-    Args:
-        points: at the chain's first gate.
-        record: whether to keep flips and patterns.
-        bounded: whether to carry error bounds.
-        allowance: bytes that the stack may take.
-        expected: how many points a segment is likely to have in the end; None where nothing is known.
-        threads: how many may work at once.
-    """
-    return None
 
 
 def rows_in_doubt(

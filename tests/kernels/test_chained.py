@@ -13,7 +13,7 @@ from torch import Tensor, nn
 import relu_regions as rr
 from relu_regions.certainty import Certainty
 from relu_regions.chains import Chain
-from relu_regions.kernels import kernel_for
+from relu_regions.kernels import kernel_for, reference
 from relu_regions.points import Points
 from relu_regions.segments import Segments
 from relu_regions.sweep import Sweep
@@ -189,6 +189,16 @@ def test_a_line_that_a_chain_leaves_does_not_keep_the_others_from_it(monkeypatch
     assert sum(count for count, passed in taken if passed) >= 19
     alone = rr.walk(network, x[7:8], d[7:8], resolve="never")
     assert torch.allclose(paths[7].t, alone.t, rtol=1e-12) and torch.equal(paths[7].flips.unit, alone.flips.unit)
+
+
+def test_a_backend_without_chains_takes_a_stack_as_a_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    network = network_with(nn.ReLU, (5, 30, 40, 3), torch.float64)
+    x, d = torch.randn(2, 6, 5, dtype=torch.float64)
+    truth = swept(network, x, d, (-1, 2), True, one_by_one=True)
+    monkeypatch.setattr("relu_regions.sweep.kernel_for", lambda device: reference)
+    stacks = swept(network, x, d, (-1, 2), True, one_by_one=False)
+    assert len(stacks) == 1
+    assert_the_same(stacks, truth, network.output_name, torch.float64)
 
 
 def test_chains_of_networks() -> None:
