@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from itertools import pairwise
+from typing import NamedTuple
 
 from relu_regions.gates import Knots
+from relu_regions.points import Points
 from relu_regions.steps import AffineStep, GateStep, Step
 
-__all__ = ["Chain", "Link", "chains_of"]
+__all__ = ["Chain", "Link", "Passed", "chains_of"]
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,17 @@ class Chain:
     def first(self) -> Chain:
         """The first link alone."""
         return replace(self, links=self.links[:1], ends=self.ends and len(self.links) == 1)
+
+
+class Passed(NamedTuple):
+    """Points that a chain has taken to its end.
+
+    Attributes:
+        each: bytes that a segment took on its way, at most.
+    """
+
+    points: Points
+    each: float
 
 
 def chains_of(steps: tuple[Step, ...], input_name: str, releases: list[tuple[str, ...]]) -> tuple[Chain, ...]:

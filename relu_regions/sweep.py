@@ -76,6 +76,7 @@ class Sweep:
         }
         self._product_after = _products_after_gates(network, self._releases)
         self._expected: float | None = None
+        self._each: dict[int, float] = {}
         self._left = 0
         self._threads = torch.get_num_threads()
         self._waiting: list[Points] = []
@@ -220,9 +221,13 @@ class Sweep:
             chain = chain.first()
         assert self._kernel.through is not None
         passed = self._kernel.through(
-            chain, points, self.record, self.certainty is not None, self._allowance(), self._expected, self._threads
-        )
-        return self._windowed(passed) if windowed and passed is not None else passed
+            chain, points, self.record, self.certainty is not None, self._allowance(), self._each.get(chain.start),
+            self._threads,
+        )  # fmt: skip
+        if passed is None:
+            return None
+        self._each[chain.start] = passed.each
+        return self._windowed(passed.points) if windowed else passed.points
 
     def _affine(self, index: int, values: dict[str, Tensor], errors: dict[str, Tensor], weight: Tensor | None) -> None:
         step = self.network.steps[index]

@@ -10,7 +10,7 @@ from typing import Protocol, cast
 import torch
 from torch import Tensor
 
-from relu_regions.chains import Chain
+from relu_regions.chains import Chain, Passed
 from relu_regions.gates import Gate, Maximum
 from relu_regions.kernels import reference
 from relu_regions.kernels.bends import edge_pieces
@@ -29,7 +29,7 @@ class Kernel(Protocol):
             taken one by one.
     """
 
-    through: Callable[[Chain, Points, bool, bool, int, float | None, int], Points | None] | None
+    through: Callable[[Chain, Points, bool, bool, int, float | None, int], Passed | None] | None
 
     def place(
         self, gate: Gate, inputs: Tensor, position: Tensor, weight: Tensor | None, starts_interval: Tensor, record: bool

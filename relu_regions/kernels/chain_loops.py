@@ -77,6 +77,25 @@ def positive(lines, b, out, r):
         out[r, u] = value if value > zero else zero
 
 
+# With reassociation a compiler may add several parts of a sum at once.
+@njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract", "reassoc"}, _nrt=False)
+def product(opened, r, matrix, to_product, i):
+    """A row of the gate's output times a matrix, ``(outputs, units)``, two outputs at a time for each look at the row."""
+    outputs, zero = len(matrix), opened.dtype.type(0)
+    for o in range(0, outputs - 1, 2):
+        one, other = zero, zero
+        for u in range(matrix.shape[1]):
+            value = opened[r, u]
+            one += value * matrix[o, u]
+            other += value * matrix[o + 1, u]
+        to_product[i, o], to_product[i, o + 1] = one, other
+    if outputs % 2 == 1:
+        one = zero
+        for u in range(matrix.shape[1]):
+            one += opened[r, u] * matrix[outputs - 1, u]
+        to_product[i, outputs - 1] = one
+
+
 @njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
 def pieces(lines, own, b, knots, w, out, s):
     """The pieces of the units in segment s."""
@@ -125,7 +144,7 @@ def rows(
     products, bias, columns, offsets, added, row, unit, left, bend_row, kink, count, right,
     to_offsets, position, weight, weighted, knots, slopes, gate_offsets, is_relu, level,
     bounded, near, uncertain, recorded, first, last, lines, bits, extremes, extreme_bits, slope,
-    out, size, to_added, integers, reals, inside, spots, shares,
+    matrix, to_product, out, size, to_added, integers, reals, inside, spots, shares,
 ):  # fmt: skip
     """The values at all points, the next gate's output there, and where it bends.
 
@@ -146,6 +165,8 @@ def rows(
         extremes: room for these rows' largest and smallest numbers, ``(2, 1 + kinds)``.
         bits, extreme_bits: the same numbers as integers.
         slope: room for a row's slope, ``(units,)``.
+        matrix, to_product: the one that reads the gate's output, if it is narrow, and their product at all points, filled in
+            and kept in place of that output; else nothing, ``(0, units)``.
         out, size, to_added: the next gate's output, the largest number of its input, and how many new points each
             interval gets, at all points; filled in.
         integers, reals, inside, spots, shares: the next gate's bends and its new points, as in crossings.py; filled in.
@@ -156,6 +177,7 @@ def rows(
     """
     width, dtype, own = products.shape[1], products.dtype.type, len(lines) - 1
     zero, stop, fresh, on_knot, m, g = dtype(0), 0, 0, False, 0, 0
+    narrow = len(matrix) > 0
     for s in range(len(offsets) - 1):
         r = to_offsets[s]
         for i in range(offsets[s], offsets[s + 1]):
@@ -190,11 +212,13 @@ def rows(
                         at += 1
                         continue
                 at += 1
-                v = weight[r] if weighted else dtype(1)
+                v, to = weight[r] if weighted else dtype(1), 0 if narrow else r
                 if is_relu:
-                    positive(lines, b, out, r)
+                    positive(lines, b, out, to)
                 else:
-                    opened(lines, own, b, knots, slopes, gate_offsets, v, out, r)
+                    opened(lines, own, b, knots, slopes, gate_offsets, v, out, to)
+                if narrow:
+                    product(out, to, matrix, to_product, r)
                 if own > 0:
                     distances(lines, own, b, knots, v)
                     extent(bits, own, a, b, extreme_bits, own)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from itertools import takewhile
+from itertools import pairwise, takewhile
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from relu_regions.chains import Chain, Link
+from relu_regions.chains import Chain, Link, Passed
 from relu_regions.gates import rows
 from relu_regions.kernels import chain_loops, chain_points
 from relu_regions.points import Flips, Points
@@ -22,13 +22,17 @@ __all__ = ["Crossings", "through"]
 
 Array = NDArray[Any]
 
-# What the gates' outputs at one stage of a block may take: more falls out of the cache, less costs more calls.
-_BLOCK_BYTES = 4 << 20
+# What the values at one stage of a block may take: more falls out of the cache, less costs more calls.
+_BLOCK_BYTES = 2 << 20
+# Blocks come in groups of so many, for threads to share, however many these are: with them products round alike.
+_SHARES = 4
+# A matrix with so few outputs is multiplied row by row, in the loops: libraries multiply by such matrices slowly.
+_NARROW = 16
 
 
 def through(
-    chain: Chain, points: Points, record: bool, bounded: bool, allowance: int, expected: float | None, threads: int
-) -> Points | None:
+    chain: Chain, points: Points, record: bool, bounded: bool, allowance: int, each: float | None, threads: int
+) -> Passed | None:
     """Take a stack of points through all gates and matrices of a chain in one go.
 
     Args:
@@ -36,7 +40,7 @@ def through(
         record: whether to keep flips and patterns.
         bounded: whether to carry error bounds.
         allowance: bytes that the stack may take.
-        expected: how many points a segment is likely to have in the end; None where nothing is known.
+        each: what a segment took on its way through this chain before; None where nothing is known.
         threads: how many may work at once.
 
     Returns:
@@ -45,15 +49,17 @@ def through(
     """
     segments, done = len(points.segments), []
     start = _Start(chain, points, record, bounded)
-    if expected is None:
-        done = [_Block(start, 0, start.fitting(0, len(points) / max(1, segments) + sum(chain.units) / 2))]
+    if each is None:
+        done = [_Block(start, 0, start.at_first(len(points) / max(1, segments)))]
         if not done[0].walk(allowance):
             return None
-        expected = len(done[0].position) / done[0].segments
+        each = done[0].most / done[0].segments
         allowance -= done[0].bytes * segments // done[0].segments
-    blocks = list(start.blocks(sum(block.segments for block in done), expected))
+    blocks = start.blocks(sum(block.segments for block in done), each)
     done += _walked(blocks, allowance, min(threads, len(blocks)))
-    return _joined(start, points, done) if sum(block.segments for block in done) == segments else None
+    if sum(block.segments for block in done) < segments:
+        return None
+    return Passed(_joined(start, points, done), max(block.most / block.segments for block in done))
 
 
 def _walked(blocks: list[_Block], allowance: int, threads: int) -> list[_Block]:
@@ -93,7 +99,7 @@ class Crossings(NamedTuple):
 
 
 class _Gate(NamedTuple):
-    """A gate's numbers for every unit, and those of the matrix behind it."""
+    """A gate's numbers for every unit, and those of the matrix behind it; that itself only where it is narrow."""
 
     link: Link
     knots: Array
@@ -101,6 +107,7 @@ class _Gate(NamedTuple):
     offsets: Array
     bias: Array
     columns: Array
+    narrow: Array
 
     @classmethod
     def of(cls, link: Link) -> _Gate:
@@ -110,7 +117,9 @@ class _Gate(NamedTuple):
         )
         columns, bias = link.step.columns, link.step.bias
         whole = columns.new_zeros(columns.shape[1]) if bias is None else bias.expand(columns.shape[1]).contiguous()
-        return cls(link, knots, slopes, offsets, whole.numpy(), columns.numpy())
+        matrix = link.step.constants[0].contiguous().numpy()
+        narrow = matrix if len(matrix) <= _NARROW else matrix[:0]
+        return cls(link, knots, slopes, offsets, whole.numpy(), columns.numpy(), narrow)
 
 
 class _Start:
@@ -134,17 +143,22 @@ class _Start:
         self.flips = flips[:, np.argsort(flips[0], kind="stable")] if flips.shape[1] else flips
         self.widest = max(*chain.units, *(link.step.shape[0] for link in chain.links))
 
-    def fitting(self, first: int, each: float) -> int:
-        """The segment after a block that starts with one, if a segment has so many points."""
-        bytes_each = each * self.widest * self.position.itemsize
-        return min(len(self.offsets) - 1, first + max(1, int(_BLOCK_BYTES / bytes_each)))
+    def at_first(self, points: float) -> int:
+        """How many segments go first, where it is not known what they take: half of all units may bend on each.
 
-    def blocks(self, first: int, each: float) -> Iterator[_Block]:
-        """The blocks from a segment on."""
-        while first < len(self.offsets) - 1:
-            stop = self.fitting(first, each)
-            yield _Block(self, first, stop)
-            first = stop
+        Args:
+            points: of a segment, at the start.
+        """
+        bytes_each = (points + sum(self.chain.units) / 2) * self.widest * self.position.itemsize
+        return min(len(self.offsets) - 1, max(1, int(_BLOCK_BYTES / bytes_each)))
+
+    def blocks(self, first: int, each: float) -> list[_Block]:
+        """Blocks of like size of the segments from one on, if each segment takes so many bytes."""
+        segments = len(self.offsets) - 1 - first
+        count = math.ceil(segments * each / _BLOCK_BYTES)
+        count = min(segments, -(-count // _SHARES) * _SHARES if count > 1 else count)
+        bounds = [first + segments * number // max(1, count) for number in range(count + 1)]
+        return [_Block(self, *pair) for pair in pairwise(bounds)]
 
 
 class _Block:
@@ -159,10 +173,11 @@ class _Block:
         kept: the rows that stay, and that offsets and flips count; all of them if None.
         ordered: whether flips at one point are in order.
         at_x: which segments pass x, and the output there.
+        most: bytes that its values have taken at most.
     """
 
     kept: Array | None = None
-    ordered = True
+    ordered, most = True, 0
     at_x: tuple[Array, Array]
 
     def __init__(self, start: _Start, first: int, stop: int) -> None:
@@ -192,20 +207,25 @@ class _Block:
             found = self._at_gate(gate, passed)
             if found is None:
                 return False
-            bends, count, fresh, opened, size, added, near = found
-            total = len(size) + fresh
-            if 4 * total * self.start.widest * self.dtype.itemsize > allowance:
+            bends, count, fresh, opened, product, size, added, near = found
+            total, behind = len(size) + fresh, gate.link.step.shape[0]
+            if 4 * total * (behind + _NARROW) * self.dtype.itemsize > allowance:
                 return False
+            self._held(self.value, opened)
             # The bias is added row by row, in the loops.
-            self.value = torch.mm(torch.from_numpy(opened), gate.link.step.columns).numpy()
+            self.value = product if len(gate.narrow) else _times(opened, gate.link.step.columns)
             passed = self._behind(gate, bends, count, size, added, near, total)
         out = np.empty((len(self.position), self.value.shape[1]), self.dtype)
         slope = np.empty(out.shape[1], self.dtype)
         chain_loops.outputs(self.value, *passed, self.offsets, self.weight, self.weighted, slope, out)
+        self._held(self.value, out)
         self.value = out
         if self.start.ends:
             self._keep_bends()
         return True
+
+    def _held(self, *values: Array) -> None:
+        self.most = max(self.most, sum(value.nbytes for value in values))
 
     def _keep_bends(self) -> None:
         """Leave out points where nothing bends; see Points.at_bends."""
@@ -238,13 +258,16 @@ class _Block:
         lines, extremes = np.zeros((kinds, 2, units), self.dtype), np.zeros((2, 1 + kinds), self.dtype)
         integer = np.dtype(f"i{self.dtype.itemsize}")
         level = (8 * self.unit if sizes.knot > 0 else 0.0, sizes.knot)
-        opened, size = np.empty((count, units), self.dtype), np.empty(count, self.dtype)
+        narrow = gate.narrow
+        product = np.empty((count if len(narrow) else 0, len(narrow)), self.dtype)
+        opened, size = np.empty((1 if len(narrow) else count, units), self.dtype), np.empty(count, self.dtype)
         added = np.empty(count, np.int64)
         given = (
             self.value, *passed, self.offsets, self.position, self.weight, self.weighted,
             gate.knots, gate.slopes, gate.offsets, link.gate.is_relu, level,
             start.bounded, near, self.uncertain, start.record, first, last,
-            lines, lines.view(integer), extremes, extremes.view(integer), np.empty(units, self.dtype), opened, size, added,
+            lines, lines.view(integer), extremes, extremes.view(integer), np.empty(units, self.dtype),
+            narrow, product, opened, size, added,
         )  # fmt: skip
         # The first gate's units bend at most once between neighbouring knots; behind others there may be more.
         found, room = -1, 2 * count + (self.segments + 1) * len(gate.knots) * units
@@ -252,7 +275,7 @@ class _Block:
             bends = Crossings.of(room, self.dtype)
             found, fresh, on_knot = chain_loops.rows(*given, *bends)
             room *= 4
-        return None if on_knot and start.record else (bends, found, fresh, opened, size, added, near)
+        return None if on_knot and start.record else (bends, found, fresh, opened, product, size, added, near)
 
     def _behind(
         self, gate: _Gate, bends: Crossings, count: int, size: Array, added: Array, near: Array, total: int
@@ -282,6 +305,11 @@ class _Block:
             self.flips = flips if kept == flips.shape[1] else np.ascontiguousarray(flips[:, :kept])
         kink = _kinks(gate, unit[:count], knot[:count], rise[:count])
         return gate.bias, gate.columns, before[0], added, row, unit, left, bend_row, kink, count, bends.shares[1]
+
+
+def _times(rows: Array, columns: Tensor) -> Array:
+    product: Array = torch.mm(torch.from_numpy(rows), columns).numpy()
+    return product
 
 
 def _kinks(gate: _Gate, unit: Array, knot: Array, rise: Array) -> Array:

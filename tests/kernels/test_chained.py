@@ -108,16 +108,30 @@ def test_bounds_of_a_chain_are_those_of_its_links(name: str, t_range: tuple[floa
 
 
 @pytest.mark.usefixtures("two_threads")
-def test_threads_and_blocks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_threads_change_nothing_and_blocks_no_more_than_rounding(monkeypatch: pytest.MonkeyPatch) -> None:
     network = network_with(nn.ReLU, (5, 30, 40, 3), torch.float64)
     x, d = torch.randn(2, 60, 5, dtype=torch.float64)
     (whole,) = swept(network, x, d, (-1, 2), True, False)
     monkeypatch.setattr(chained, "_BLOCK_BYTES", 1 << 14)
     (cut,) = swept(network, x, d, (-1, 2), True, False)
-    assert_equal(cut, whole, torch.float64)
-    assert torch.equal(cut.position, whole.position) and torch.equal(cut.uncertain, whole.uncertain)
-    assert all(torch.equal(cut.errors[key], bound) for key, bound in whole.errors.items())
     assert torch.get_num_threads() == 2
+    torch.set_num_threads(1)
+    (alone,) = swept(network, x, d, (-1, 2), True, False)
+    for ours in (cut, alone):
+        assert_equal(ours, whole, torch.float64)
+        assert torch.equal(ours.uncertain, whole.uncertain)
+        assert all(torch.allclose(ours.errors[key], bound, rtol=1e-9) for key, bound in whole.errors.items())
+    assert torch.equal(cut.position, alone.position) and torch.equal(cut.flips.row, alone.flips.row)
+    assert all(torch.equal(cut.errors[key], bound) for key, bound in alone.errors.items())
+
+
+@pytest.mark.parametrize("outputs", [1, 2, 3, 10, 16, 17])
+def test_narrow_matrices(outputs: int) -> None:
+    """Behind them as behind others, for each number of outputs that the loops take apart."""
+    network = network_with(nn.LeakyReLU, (5, 30, outputs, 20, outputs), torch.float64)
+    x, d = torch.randn(2, 6, 5, dtype=torch.float64)
+    ours, truth = (swept(network, x, d, (-1, 2), True, one_by_one) for one_by_one in (False, True))
+    assert_the_same(ours, truth, network.output_name, torch.float64)
 
 
 @pytest.mark.usefixtures("two_threads")
@@ -179,7 +193,7 @@ def test_a_line_that_a_chain_leaves_does_not_keep_the_others_from_it(monkeypatch
     taken: list[tuple[int, bool]] = []
     through = chained.through
 
-    def counted(chain: Chain, points: Points, *others: Any) -> Points | None:
+    def counted(chain: Chain, points: Points, *others: Any) -> Any:
         passed = through(chain, points, *others)
         taken.append((len(points.segments), passed is not None))
         return passed
