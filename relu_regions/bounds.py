@@ -130,7 +130,7 @@ def factor_needed(ratios: Array, share: float = 0.99, weights: Array | None = No
 def _propagated(network: Network, uniform: bool) -> Tensor:
     """For each number of the output, a bound of its change where no input number changes by more than 1."""
     bounds = {network.input_name: _ones(network, network.input_shape)}
-    for step, released in zip(network.steps, network.releases()):
+    for step, released in zip(network.steps, network.releases):
         inputs = [bounds[name] for name in step.inputs]
         found = step.magnitude(*inputs) if isinstance(step, AffineStep) else _gate_bound(step, inputs[0], uniform)
         bounds[step.output] = found.max().expand(1, *step.shape) if uniform else found

@@ -73,6 +73,9 @@ class Certainty:
     Args:
         network: the network walked.
         dtype: of the walk.
+
+    Attributes:
+        chains: those of the network whose bounds a backend can carry by itself, with the norms that it needs.
     """
 
     def __init__(self, network: Network, dtype: torch.dtype) -> None:
@@ -82,9 +85,14 @@ class Certainty:
         gates = (step for step in network.steps if isinstance(step, GateStep))
         self.compares_zeros = any(step.inputs[0] in self.identities.zeros for step in gates)
         self.norms = {s.output: StepNorms.of(network, s, dtype) for s in network.steps if isinstance(s, AffineStep)}
+        self.chains = self._of_chains(network.chains)
 
-    def of_chains(self, chains: tuple[Chain, ...]) -> tuple[Chain, ...]:
-        """Those chains whose bounds a backend can carry by itself, with the norms that it needs."""
+    @classmethod
+    def of(cls, network: Network, dtype: torch.dtype) -> Certainty:
+        """That of a network, which is made once: it holds no more than norms."""
+        return network.derived((cls, dtype), lambda: cls(network, dtype))
+
+    def _of_chains(self, chains: tuple[Chain, ...]) -> tuple[Chain, ...]:
         if self.compares_zeros:
             return ()
         result = []
@@ -97,35 +105,34 @@ class Certainty:
     def affine(self, step: AffineStep, values: dict[str, Tensor], errors: dict[str, Tensor]) -> None:
         """The bound of an affine step's output, from those of its inputs."""
         norms = self.norms[step.output]
-        error = torch.stack([errors[name] for name in step.inputs]).amax(0)
+        error = _largest_of([errors[name] for name in step.inputs])
         if step.output in self.identities.copies and step.bias is None:
             errors[step.output] = error  # it only moves numbers about
             return
-        size = torch.stack([largest(values[name]) for name in step.inputs]).amax(0)
+        size = _largest_of([largest(values[name]) for name in step.inputs])
         made = norms.rounding * (norms.gain * (size + error) + norms.bias) + norms.floor
         errors[step.output] = norms.gain * error + made
 
     def start(
         self,
-        lines: dict[str, tuple[Tensor, Tensor]],
+        values: dict[str, Tensor],
         errors: dict[str, Tensor],
-        segment: Tensor,
+        at: Tensor,
+        along: Tensor,
         position: Tensor,
         weighted: bool,
     ) -> dict[str, Tensor]:
         """The bounds at the starts ``weight * x + position * d``, from those of the values at x and along d.
 
         Args:
-            lines: at x and along d, ``(S, *shape)`` each, for each value.
-            errors: ``(2, S)`` for each value.
-            segment: of each start, ``(P,)`` int64.
+            values, errors: at the x and d of all lines, ``(2 L, *shape)`` and ``(2 L,)`` each.
+            at, along: the rows of each start's x and d among these, ``(P,)`` int64.
         """
-        reach = position.abs()
-        bounds = {}
-        for name, (at, direction) in lines.items():
-            at_error, direction_error = errors[name]
-            size = (largest(at) + at_error)[segment] + reach * (largest(direction) + direction_error)[segment]
-            bounds[name] = at_error[segment] + reach * direction_error[segment] + 8 * self.unit * size + 4 * self.tiny
+        reach, bounds = position.abs(), {}
+        for name, error in errors.items():
+            both = torch.stack([error, largest(values[name]) + error])
+            error, size = both[:, at] + reach * both[:, along]
+            bounds[name] = error + 8 * self.unit * size + 4 * self.tiny
         exact = ("shift", "position", "weight") if weighted else ("shift", "position")
         return bounds | {name: torch.zeros_like(position) for name in exact}
 
@@ -363,6 +370,11 @@ def _near_zero(extremes: Tensor, bound: Tensor, before: Tensor, after: Tensor) -
 def _of_interval(numbers: Tensor) -> Tensor:
     """The larger of the numbers at the two ends of the interval that starts at each row but the last."""
     return torch.maximum(numbers[1:], numbers[:-1])
+
+
+def _largest_of(numbers: list[Tensor]) -> Tensor:
+    """The largest number of several at each place."""
+    return numbers[0] if len(numbers) == 1 else torch.stack(numbers).amax(0)
 
 
 def _spread(old: Tensor, new: Tensor, placed: Placement) -> Tensor:

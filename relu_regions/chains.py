@@ -3,14 +3,36 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import pairwise
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+from numpy.typing import NDArray
 
 from relu_regions.gates import Knots
 from relu_regions.points import Points
 from relu_regions.steps import AffineStep, GateStep, Step
 
-__all__ = ["Chain", "Link", "Passed", "chains_of"]
+__all__ = ["Chain", "Link", "LinkNumbers", "Passed", "chains_of", "products_of"]
+
+Array = NDArray[Any]
+
+
+class LinkNumbers(NamedTuple):
+    """A link's numbers on a CPU.
+
+    Attributes:
+        knots, slopes, offsets: of each unit, ``(m, units)`` and ``(m + 1, units)``.
+        bias: 0 where there is none, ``(outputs,)``.
+        columns, matrix: ``(units, outputs)`` and ``(outputs, units)``.
+    """
+
+    knots: Array
+    slopes: Array
+    offsets: Array
+    bias: Array
+    columns: Array
+    matrix: Array
 
 
 @dataclass(frozen=True)
@@ -28,6 +50,17 @@ class Link:
     gate: Knots
     step: AffineStep
     norms: tuple[float, float, float, float] = (0.0, 0.0, 0.0, 0.0)
+
+    @cached_property
+    def numbers(self) -> LinkNumbers:
+        """The gate's and the matrix' numbers as arrays."""
+        gate, columns, bias = self.gate, self.step.columns, self.step.bias
+        knots, slopes, offsets = (
+            n.expand(-1, self.units).contiguous().numpy() for n in (gate.knots, gate.slopes, gate.offsets)
+        )
+        whole = columns.new_zeros(columns.shape[1]) if bias is None else bias.expand(columns.shape[1]).contiguous()
+        matrix = self.step.constants[0].contiguous().numpy()
+        return LinkNumbers(knots, slopes, offsets, whole.numpy(), columns.numpy(), matrix)
 
 
 @dataclass(frozen=True)
@@ -116,3 +149,14 @@ def _is_link(
         and following.inputs == (step.output,)
         and step.output in released_next
     )
+
+
+def products_of(steps: tuple[Step, ...], releases: list[tuple[str, ...]]) -> dict[int, AffineStep]:
+    """The matrices and convolutions that alone read the output of the gate before them, by the gate's index; see chains_of."""
+    found: dict[int, AffineStep] = {}
+    for index, (step, following) in enumerate(pairwise(steps)):
+        if not isinstance(step, GateStep) or not isinstance(following, AffineStep) or following.form is None:
+            continue
+        if step.output in releases[index + 1] and len(following.inputs) == 1:
+            found[index] = following
+    return found

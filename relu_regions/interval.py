@@ -146,7 +146,7 @@ def exact_interval(
     lines = LineBatch.of(model, x, d, t_range, dtype)
     classes = competing_classes(lines, decision)
     bounded = may_settle(resolve)
-    certainty = Certainty(lines.network, dtype) if bounded else None
+    certainty = Certainty.of(lines.network, dtype) if bounded else None
     with torch.no_grad():
         up, down = outward(lines, classes, memory_budget, certainty)
     found = Interval(-down.end, up.end, up.label, down.beyond, up.beyond, up.tied)

@@ -85,7 +85,7 @@ class Replay:
         count, each = values.shape[:2]
         live = {start: values.flatten(0, 1)}
         found = {name: live[name] for name in wanted if name == start}
-        for step, released in zip(self.network.steps, self.network.releases()):
+        for step, released in zip(self.network.steps, self.network.releases):
             if not live.keys().isdisjoint(step.inputs):
                 inputs = [live[n] if n in live else self._zeros(values, n) for n in step.inputs]
                 live[step.output] = self._apply(step, inputs, each, affine)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from importlib.util import find_spec
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +16,7 @@ from torch.export import ExportedProgram
 
 from relu_regions.archive import load_program
 from relu_regions.binding import bind
-from relu_regions.chains import Chain, chains_of
+from relu_regions.chains import Chain, chains_of, products_of
 from relu_regions.folding import folded
 from relu_regions.gates import rows
 from relu_regions.operations import UnsupportedOperation
@@ -24,6 +24,8 @@ from relu_regions.steps import AffineStep, GateStep, Step
 from relu_regions.tracing import Trace, traced
 
 __all__ = ["Network", "as_network"]
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -145,19 +147,28 @@ class Network:
         return sum(step.units for step in self.gates)
 
     @cached_property
+    def gate_numbers(self) -> dict[int, int]:
+        """The number of each gate among the gates, by its step's index."""
+        indices = (index for index, step in enumerate(self.steps) if isinstance(step, GateStep))
+        return {index: number for number, index in enumerate(indices)}
+
+    @cached_property
+    def products(self) -> dict[int, AffineStep]:
+        """The matrices and convolutions that alone read the output of the gate before them, by the gate's index."""
+        return products_of(self.steps, self.releases)
+
+    @cached_property
     def chains(self) -> tuple[Chain, ...]:
         """Gates with knots and matrices one after another that nothing else goes around."""
-        return chains_of(self.steps, self.input_name, self.releases())
+        return chains_of(self.steps, self.input_name, self.releases)
 
     @property
     def folded(self) -> Network:
         """What the walk computes with: batch norms are part of the steps before them. Itself where there are none."""
-        return self._folded or self
+        return self.derived("folded", self._with_folded_steps) or self
 
-    @cached_property
-    def _folded(self) -> Network | None:
-        steps = folded(self.steps, self.releases())
-        # A network that held itself would not be freed at once.
+    def _with_folded_steps(self) -> Network | None:
+        steps = folded(self.steps, self.releases)
         return None if len(steps) == len(self.steps) else replace(self, steps=steps)
 
     @cached_property
@@ -171,12 +182,13 @@ class Network:
     def __call__(self, x: Tensor) -> Tensor:
         """The network's own forward pass: ``(N, *input_shape)`` to ``(N, *output_shape)``, in x's dtype."""
         values = {self.input_name: x}
-        for step, last_use in zip(self.steps, self.releases()):
+        for step, last_use in zip(self.steps, self.releases):
             values[step.output] = _evaluate(step, [values[name] for name in step.inputs])
             for name in last_use:
                 del values[name]
         return values[self.output_name]
 
+    @cached_property
     def releases(self) -> list[tuple[str, ...]]:
         """For each step, the values that no later step needs."""
         seen = {self.output_name}
@@ -188,16 +200,22 @@ class Network:
 
     def to(self, dtype: torch.dtype, device: torch.device | str) -> Network:
         """The same network with its numbers in another dtype or on another device, made once; itself where they are so already."""
-        key = dtype, torch.device(device)
-        if key not in self._others:
-            steps = tuple(step.to(*key) for step in self.steps)
-            if all(one is other for one, other in zip(steps, self.steps)):
-                return self
-            self._others[key] = replace(self, steps=steps)
-        return self._others[key]
+        other = self.derived(("to", dtype, torch.device(device)), lambda: self._other(dtype, torch.device(device)))
+        return other or self
+
+    def _other(self, dtype: torch.dtype, device: torch.device) -> Network | None:
+        steps = tuple(step.to(dtype, device) for step in self.steps)
+        # A network that held itself would not be freed at once.
+        return None if all(one is other for one, other in zip(steps, self.steps)) else replace(self, steps=steps)
+
+    def derived(self, key: Hashable, make: Callable[[], T]) -> T:
+        """What follows from this network under a name, made once; it must not hold the network itself."""
+        if key not in self._derived:
+            self._derived[key] = make()
+        return cast(T, self._derived[key])
 
     @cached_property
-    def _others(self) -> dict[tuple[torch.dtype, torch.device], Network]:
+    def _derived(self) -> dict[Hashable, object]:
         return {}
 
     def describe(self) -> str:

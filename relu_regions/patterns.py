@@ -36,7 +36,7 @@ def activation_patterns(network: Network, x: Tensor) -> tuple[Tensor, ...]:
     """
     values = {network.input_name: x}
     patterns = []
-    for step, released in zip(network.steps, network.releases()):
+    for step, released in zip(network.steps, network.releases):
         inputs = [values[name] for name in step.inputs]
         if isinstance(step, AffineStep):
             values[step.output] = step(*inputs)

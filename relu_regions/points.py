@@ -23,7 +23,7 @@ class Flips:
     @classmethod
     def none(cls, device: torch.device) -> Flips:
         """No flips."""
-        return cls(*(torch.zeros(0, dtype=torch.int64, device=device) for _ in range(5)))
+        return cls(*[torch.zeros(0, dtype=torch.int64, device=device)] * 5)
 
     @classmethod
     def of_gate(cls, gate: int, row: Tensor, unit: Tensor, before: Tensor, after: Tensor) -> Flips:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from types import TracebackType
+from typing import Any
 
 from tqdm.auto import tqdm
 
@@ -12,6 +13,8 @@ __all__ = ["Progress"]
 class Progress:
     """A bar over a batch of segments; it stays away from short work and from output that no person reads.
 
+    It is made when part of the batch is done and part is left, or at once where it is asked for.
+
     Args:
         total: how many segments.
         description: what is being done.
@@ -19,13 +22,19 @@ class Progress:
     """
 
     def __init__(self, total: int, description: str, shown: bool | None = None) -> None:
-        disable = None if shown is None else not shown
-        delay = 1.0 if shown is None else 0.0
-        self._bar = tqdm(total=total, desc=description, unit="segment", disable=disable, delay=delay, leave=bool(shown))
+        self._total, self._description, self._shown = total, description, shown
+        self._bar: tqdm[Any] | None = self._made(0) if shown else None
+
+    def _made(self, done: int) -> tqdm[Any]:
+        told = {"total": self._total, "desc": self._description, "unit": "segment", "initial": done}
+        return tqdm(**told) if self._shown else tqdm(**told, disable=None, delay=1.0, leave=False)
 
     def reach(self, done: int) -> None:
         """Say how many are done."""
-        self._bar.update(max(0, done - self._bar.n))
+        if self._bar is None and done < self._total and self._shown is not False:
+            self._bar = self._made(done)
+        if self._bar is not None:
+            self._bar.update(max(0, done - self._bar.n))
 
     def __enter__(self) -> Progress:
         return self
@@ -33,4 +42,5 @@ class Progress:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._bar.close()
+        if self._bar is not None:
+            self._bar.close()

@@ -3,11 +3,40 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
 
-__all__ = ["Segments"]
+__all__ = ["Segments", "Starts"]
+
+
+@dataclass(frozen=True)
+class Starts:
+    """The points that some segments start from, at ``weight * x + position * d`` of their line.
+
+    Attributes:
+        ends: the x and then the d of all their lines, ``(2 L, *input_shape)``, memory of its own.
+        at, along: the rows of each point's x and d among these, ``(P,)`` int64.
+        position: ``(P,)``, in the direction of the segment.
+        along_d: the same in the direction of d.
+        weight: ``(P,)``, or None where all are 1.
+        offsets: of the segments among the points, ``(S + 1,)`` int64.
+    """
+
+    ends: Tensor
+    at: Tensor
+    along: Tensor
+    position: Tensor
+    along_d: Tensor
+    weight: Tensor | None
+    offsets: Tensor
+
+    def of(self, value: Tensor) -> Tensor:
+        """A value at the points, ``(P, *shape)``, from that of an affine map at x and, without its bias, along d."""
+        at, column = value[self.at], (-1, *[1] * (value.ndim - 1))
+        base = at if self.weight is None else self.weight.view(column) * at
+        return torch.addcmul(base, self.along_d.view(column), value[self.along])
 
 
 @dataclass(frozen=True)
@@ -29,9 +58,31 @@ class Segments:
     def __len__(self) -> int:
         return self.starts.shape[0]
 
-    def block(self, numbers: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """For consecutive segments: the x and d of their lines, the row of each segment's line among these, and its sign."""
-        line = numbers // 2 if self.both_ways else numbers
-        rows = slice(int(line[0]), int(line[-1]) + 1)
-        sign = 1 - 2 * (numbers % 2) if self.both_ways else torch.ones_like(numbers)
-        return self.x[rows], self.d[rows], line - line[0], sign.to(self.x.dtype)
+    @cached_property
+    def _unbounded(self) -> bool:
+        return bool(torch.isinf(self.starts).any())
+
+    def starts_of(self, first: int, stop: int) -> Starts:
+        """What the segments from one to another start from."""
+        t = self.starts[first:stop]
+        distinct = torch.nn.functional.pad(t[:, 1:] > t[:, :-1], (1, 0), value=True)
+        segment, position = distinct.nonzero()[:, 0], t[distinct]
+        weight: Tensor | None = None
+        if self._unbounded:
+            weight = torch.isfinite(position).to(position.dtype)
+            position = torch.where(weight > 0, position, position.sign())
+        lines, line, along_d = slice(first, stop), segment, position
+        if self.both_ways:
+            lines, number = slice(first // 2, (stop + 1) // 2), segment + first
+            line, along_d = number // 2 - first // 2, torch.where(number % 2 == 0, position, -position)
+        x, d = self.x[lines], self.d[lines]
+        counts = distinct.sum(1)
+        return Starts(
+            ends=torch.cat([x, d]),
+            at=line,
+            along=line + len(x),
+            position=position,
+            along_d=along_d,
+            weight=weight,
+            offsets=torch.cat([counts.new_zeros(1), counts.cumsum(0)]),
+        )

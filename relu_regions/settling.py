@@ -49,6 +49,8 @@ def worth_settling(doubt: Tensor, points: Tensor, resolve: Resolve, network: Net
         doubt: ``(N,)`` bool.
         points: how many points each line has, ``(N,)`` int64.
     """
+    if not doubt.any():
+        return []
     affine = (step for step in network.steps if isinstance(step, AffineStep))
     products = sum(step.terms * math.prod(step.shape) for step in affine if step.constants)
     affordable = (points + POINTS_TO_BEGIN) * products <= AFFORDABLE_PRODUCTS

@@ -6,7 +6,6 @@ import math
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
-from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -69,22 +68,16 @@ class Sweep:
         self.certainty = certainty
         self.budget = memory_budget if memory_budget is not None else free_memory(segments.x.device) // 4
         self.dropped = torch.zeros(len(segments), dtype=torch.bool, device=segments.x.device)
-        self._releases = network.releases()
-        self._gate_of_step = {
-            index: number
-            for number, index in enumerate(i for i, s in enumerate(network.steps) if isinstance(s, GateStep))
-        }
-        self._product_after = _products_after_gates(network, self._releases)
         self._expected: float | None = None
         self._each: dict[int, float] = {}
         self._left = 0
         self._threads = torch.get_num_threads()
         self._waiting: list[Points] = []
         self._kernel = kernel_for(segments.x.device)
-        self._first_gate = min(self._gate_of_step, default=len(network.steps))
-        self._chains = network.chains if self._kernel.through is not None else ()
-        if certainty is not None:
-            self._chains = certainty.of_chains(self._chains)
+        self._first_gate = min(network.gate_numbers, default=len(network.steps))
+        self._chains = network.chains if certainty is None else certainty.chains
+        if self._kernel.through is None:
+            self._chains = ()
 
     def drop(self, segments: Tensor) -> None:
         """Leave these segments (their numbers) out of the rest of the sweep."""
@@ -102,7 +95,7 @@ class Sweep:
         start = 0
         while start < len(self.segments):
             stop = min(len(self.segments), start + self._block_size())
-            self._waiting = [self._start(torch.arange(start, stop, device=self.segments.x.device))]
+            self._waiting = [self._start(start, stop)]
             found = 0
             while self._waiting:
                 points = self._without_dropped(self._waiting.pop())
@@ -132,51 +125,34 @@ class Sweep:
 
     # ------------------------------------------------------------ the start of a block
 
-    def _start(self, numbers: Tensor) -> Points:
+    def _start(self, first: int, stop: int) -> Points:
         """The points that a block of segments starts from, taken to the first gate.
 
         Up to there the network is affine on the whole line, so it is evaluated at x and along d alone, whose
         coordinates are exact, and every start follows from these.
         """
-        x, d, line, sign = self.segments.block(numbers)
-        ends = [self._to_first_gate(x, x.new_ones(len(x))), self._to_first_gate(d, d.new_zeros(len(d)))]
-        (at_x, errors_at_x), (along_d, errors_along_d) = ends
-        lines = {name: (value[line], along_d[name][line] * _column(sign, value)) for name, value in at_x.items()}
-        errors = {name: torch.stack([error[line], errors_along_d[name][line]]) for name, error in errors_at_x.items()}
-        starts = self.segments.starts[numbers]
-        distinct = torch.cat([starts[:, :1] == starts[:, :1], starts[:, 1:] > starts[:, :-1]], 1)
-        segment = distinct.nonzero()[:, 0]
-        position = starts[distinct]
-        weight: Tensor | None = None
-        if torch.isinf(self.segments.starts).any():
-            weight = torch.isfinite(position).to(position.dtype)
-            position = torch.where(weight > 0, position, position.sign())
-        if self.certainty is not None:
-            errors = self.certainty.start(lines, errors, segment, position, weight is not None)
-        return Points(
-            uncertain=torch.zeros_like(numbers, dtype=torch.bool),
-            errors=errors,
-            segments=numbers,
-            offsets=torch.cat([numbers.new_zeros(1), distinct.sum(1).cumsum(0)]),
-            position=position,
-            weight=weight,
-            values={name: _along(line[0][segment], line[1][segment], position, weight) for name, line in lines.items()},
-            step=self._first_gate,
-            flips=Flips.none(x.device),
-            opened=torch.zeros_like(numbers),
-        )
-
-    def _to_first_gate(self, ends: Tensor, weight: Tensor) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """What later steps need of the values up to the first gate, and the bounds of their errors."""
-        # What is overwritten on the way must not be the caller's.
-        overwritten = any(
-            isinstance(step, AffineStep) and step.elementwise for step in self.network.steps[: self._first_gate]
-        )
-        values = {self.network.input_name: ends.clone() if overwritten else ends}
-        errors = {} if self.certainty is None else {self.network.input_name: torch.zeros_like(weight)}
+        starts, device = self.segments.starts_of(first, stop), self.segments.x.device
+        biased = starts.ends.new_zeros(len(starts.ends))
+        biased[: len(biased) // 2] = 1
+        values = {self.network.input_name: starts.ends}
+        errors = {} if self.certainty is None else {self.network.input_name: torch.zeros_like(biased)}
         for index in range(self._first_gate):
-            self._affine(index, values, errors, weight)
-        return values, errors
+            self._affine(index, values, errors, biased)
+        if self.certainty is not None:
+            weighted = starts.weight is not None
+            errors = self.certainty.start(values, errors, starts.at, starts.along, starts.position, weighted)
+        return Points(
+            segments=torch.arange(first, stop, device=device),
+            offsets=starts.offsets,
+            position=starts.position,
+            weight=starts.weight,
+            values={name: starts.of(value) for name, value in values.items()},
+            step=self._first_gate,
+            flips=Flips.none(device),
+            opened=torch.zeros(stop - first, dtype=torch.int64, device=device),
+            uncertain=torch.zeros(stop - first, dtype=torch.bool, device=device),
+            errors=errors,
+        )
 
     # ------------------------------------------------------------ through the steps
 
@@ -216,7 +192,7 @@ class Sweep:
 
     def _through(self, chain: Chain, points: Points) -> Points | None:
         """The points behind a chain, or behind its first link where windows are cut there."""
-        windowed = self.window is not None and self._gate_of_step[points.step] == 0
+        windowed = self.window is not None and self.network.gate_numbers[points.step] == 0
         if windowed:
             chain = chain.first()
         assert self._kernel.through is not None
@@ -234,7 +210,7 @@ class Sweep:
         assert isinstance(step, AffineStep)
         if self.certainty is not None:
             self.certainty.affine(step, values, errors)
-        released = {name: values.pop(name) for name in self._releases[index]}
+        released = {name: values.pop(name) for name in self.network.releases[index]}
         inputs = [released[name] if name in released else values[name] for name in step.inputs]
         if step.elementwise and step.inputs[0] in released and _alone(inputs[0], values):
             values[step.output] = step.overwrite(inputs[0], weight)
@@ -245,7 +221,7 @@ class Sweep:
 
     def _gate(self, step: GateStep, points: Points) -> Points:
         """Insert the gate's bends, then apply it."""
-        number, gate = self._gate_of_step[points.step], step.gate
+        number, gate = self.network.gate_numbers[points.step], step.gate
         name = step.inputs[0]
         inputs = rows(points.values[name])
         starts = points.starts_interval
@@ -263,7 +239,7 @@ class Sweep:
         if self.certainty is not None:
             shifts = self.certainty.gate(gate, points, name, inputs, placed)
             errors = self.certainty.inserted(points, name, placed, shifts)
-        released = name in self._releases[points.step]
+        released = name in self.network.releases[points.step]
         if released:
             del points.values[name]
         points = replace(self._inserted(points, placed), errors=errors)
@@ -276,7 +252,7 @@ class Sweep:
 
     def _apply(self, step: GateStep, points: Points, inputs: Tensor, placed: Placement, shifts: Shifts | None) -> None:
         """What the gate makes of its input, and the matrix or convolution that alone reads it, if there is one, of that."""
-        gate, name, following = step.gate, step.inputs[0], self._product_after.get(points.step)
+        gate, name, following = step.gate, step.inputs[0], self.network.products.get(points.step)
         if following is None:
             outputs = self._kernel.bend(gate, inputs, points.weight, placed)
             points.values[step.output] = outputs.view(len(points), *step.shape)
@@ -376,7 +352,7 @@ class Sweep:
         return parts[0]
 
     def _next_gate(self, points: Points) -> int:
-        return sum(1 for step in self._gate_of_step if step < points.step)
+        return sum(1 for step in self.network.gate_numbers if step < points.step)
 
 
 def _between_bends(points: Points, placed: Placement) -> Placement | None:
@@ -393,29 +369,7 @@ def _between_bends(points: Points, placed: Placement) -> Placement | None:
     return Placement.without_bends(row, left, right, len(points)) if inside else None
 
 
-def _products_after_gates(network: Network, releases: list[tuple[str, ...]]) -> dict[int, AffineStep]:
-    """The matrices and convolutions that alone read the output of the gate before them, by the gate's index."""
-    found: dict[int, AffineStep] = {}
-    for index, (step, following) in enumerate(pairwise(network.steps)):
-        if not isinstance(step, GateStep) or not isinstance(following, AffineStep) or following.form is None:
-            continue
-        if step.output in releases[index + 1] and len(following.inputs) == 1:
-            found[index] = following
-    return found
-
-
-def _column(numbers: Tensor, values: Tensor) -> Tensor:
-    """One number for each row of a stack."""
-    return numbers.view(-1, *[1] * (values.ndim - 1))
-
-
 def _alone(value: Tensor, others: dict[str, Tensor]) -> bool:
     """Whether a value's memory holds nothing but its own numbers, each once."""
     memory = value.untyped_storage().data_ptr()
     return value.is_contiguous() and all(other.untyped_storage().data_ptr() != memory for other in others.values())
-
-
-def _along(at: Tensor, direction: Tensor, position: Tensor, weight: Tensor | None) -> Tensor:
-    """The value at points of a line, from that at x and that along d."""
-    base = at if weight is None else _column(weight, at) * at
-    return torch.addcmul(base, _column(position, at), direction)

@@ -51,7 +51,7 @@ def walk(
         TypeError, ValueError, UnsupportedOperation: what was given cannot be walked; the text says why.
     """
     lines = LineBatch.of(model, x, d, t_range, dtype)
-    certainty = Certainty(lines.network, dtype) if may_settle(resolve) else None
+    certainty = Certainty.of(lines.network, dtype) if may_settle(resolve) else None
     starts = torch.stack([lines.low, lines.low.clamp(0, 0), lines.high], 1).to(dtype)
     sweep = Sweep(lines.network, Segments(lines.x, lines.d, starts), True, memory_budget, certainty=certainty)
     collected = Collected(lines)
@@ -71,7 +71,8 @@ class Collected:
 
     def __init__(self, lines: LineBatch) -> None:
         self.lines = lines
-        self.segment: list[Tensor] = []
+        self.segments: list[Tensor] = []
+        self.counts: list[Tensor] = []
         self.position: list[Tensor] = []
         self.weight: list[Tensor] = []
         self.values: list[Tensor] = []
@@ -83,7 +84,7 @@ class Collected:
         self.last = [self._empty(step.units, torch.int32) for step in gates]
         self.errors: list[Tensor] = []
         self.uncertain = torch.zeros(len(lines), dtype=torch.bool, device=lines.x.device)
-        self.begun = torch.zeros(len(lines), dtype=torch.bool, device=lines.x.device)
+        self.begun = torch.zeros_like(self.uncertain)
         self.outputs_at_x = lines.x.new_zeros(len(lines), *lines.network.output_shape)
         self.in_order, self.latest = True, -1
 
@@ -92,32 +93,41 @@ class Collected:
 
     def add(self, points: Points) -> None:
         """Take in a finished stack."""
-        segments, output = points.segments, self.lines.network.output_name
+        output = self.lines.network.output_name
         points = points.at_bends(output) if points.at_x is None else points
         assert points.at_x is not None
         passing, outputs = points.at_x
-        self.outputs_at_x[segments[passing]] = outputs
-        self.segment.append(segments.repeat_interleave(points.offsets.diff()))
+        self.outputs_at_x[points.segments[passing]] = outputs
+        self.segments.append(points.segments)
+        self.counts.append(points.offsets.diff())
         self.position.append(points.position)
         if points.weight is not None:
             self.weight.append(points.weight)
         self.values.append(points.values[output])
-        self.uncertain[segments] |= points.uncertain
         if points.errors:
             self.errors.append(_t_error(points))
-        self._keep(replace(points.flips, row=points.flips.row + self.count))
-        self.in_order &= int(segments[0]) > self.latest
-        self.latest = int(segments[-1])
+        self._keep(points.flips if self.count == 0 else replace(points.flips, row=points.flips.row + self.count))
+        self._keep_patterns(points)
+        self.count += len(points)
+
+    def _keep_patterns(self, points: Points) -> None:
+        """The patterns at the ends of a stack's segments, and what they say of the bends between two stretches."""
+        first, latest = int(points.segments[0]), int(points.segments[-1])
+        self.in_order &= first > self.latest
+        self.latest = latest
+        # Neighbours can be written as a whole.
+        neighbours = latest - first + 1 == len(points.segments)
+        segments = slice(first, latest + 1) if neighbours else points.segments
+        self.uncertain[segments] |= points.uncertain
         follows = self.begun[segments]
         if follows.any():
             self._join(points, follows)
         else:
-            for gate, first in points.first.items():
-                self.first[gate][segments] = first
-        for gate, last in points.last.items():
-            self.last[gate][segments] = last.to(torch.int32)
+            for gate, pieces in points.first.items():
+                self.first[gate][segments] = pieces
+        for gate, pieces in points.last.items():
+            self.last[gate][segments] = pieces.to(torch.int32)
         self.begun[segments] = True
-        self.count += len(points)
 
     def _join(self, points: Points, follows: Tensor) -> None:
         """Where a stretch goes on from an earlier one, the shared point bends by what the two patterns differ in."""
@@ -132,30 +142,32 @@ class Collected:
             self.first[gate][points.segments[fresh]] = first[fresh]
 
     def _keep(self, flips: Flips) -> None:
-        """Keep flips in half the memory until all are put in order: rows alone may need more than 31 bits."""
-        small = (part.to(torch.int32) for part in (flips.gate, flips.unit, flips.before, flips.after))
-        self.flips.append(Flips(flips.row, *small))
+        """Keep flips in half the memory until all are put in order, unless they are the only ones."""
+        if self.flips:
+            self.flips[-1] = _condensed(self.flips[-1])
+        self.flips.append(flips)
 
     def paths(self) -> Paths:
         """Everything in order of segment and t."""
         lines, bounded, weighted = self.lines, bool(self.errors), bool(self.weight)
         # Every list is emptied once its parts are one, so that nothing is held twice for longer than that takes.
         self.last = []
-        segment = _taken(self.segment, self.begun.new_zeros(0, dtype=torch.int64))
-        flips = Flips.joined(self.flips) if self.flips else Flips.none(segment.device)
-        self.flips = []
+        segments, counts = (
+            _taken(part, self.begun.new_zeros(0, dtype=torch.int64)) for part in (self.segments, self.counts)
+        )
+        flips = self._all_flips()
         parts = (self.position, self.values, *([self.weight] if weighted else []), *([self.errors] if bounded else []))
         whole = [_taken(part, lines.x.new_zeros(0)) for part in parts]
         if self.seams or not self.in_order:
+            segment = segments.repeat_interleave(counts)
             rows, flips = self._arranged(segment, flips)
-            segment, whole = segment[rows], [part[rows] for part in whole]
-        counts = torch.bincount(segment, minlength=len(lines))
+            counts, whole = torch.bincount(segment[rows], minlength=len(lines)), [part[rows] for part in whole]
         wide = (part.long() for part in (flips.gate, flips.unit, flips.before, flips.after))
         return Paths(
             network=lines.network,
             x=lines.x,
             d=lines.d,
-            offsets=torch.cat([counts.new_zeros(1), counts.cumsum(0)]),
+            offsets=torch.nn.functional.pad(counts.cumsum(0), (1, 0)),
             position=whole[0],
             weight=whole[2] if weighted else None,
             values=whole[1].view(-1, *lines.network.output_shape),
@@ -166,6 +178,14 @@ class Collected:
             certain=~self.uncertain if bounded else torch.zeros_like(self.uncertain),
             settled=torch.zeros_like(self.uncertain),
         )
+
+    def _all_flips(self) -> Flips:
+        if len(self.flips) < 2:
+            return self.flips.pop() if self.flips else Flips.none(self.begun.device)
+        self.flips[-1] = _condensed(self.flips[-1])
+        flips = Flips.joined(self.flips)
+        self.flips = []
+        return flips
 
     def _arranged(self, segment: Tensor, flips: Flips) -> tuple[Tensor, Flips]:
         """The rows to keep, in order of segment and t, and the flips in order, with the places of their rows among these.
@@ -192,6 +212,12 @@ class Collected:
         kept[:1], kept[-1:] = True, True
         kept &= ~seam
         return order[kept], replace(flips, row=(kept.cumsum(0) - 1)[flips.row])
+
+
+def _condensed(flips: Flips) -> Flips:
+    """The same in half the memory: rows alone may need more than 31 bits."""
+    small = (part.to(torch.int32) for part in (flips.gate, flips.unit, flips.before, flips.after))
+    return Flips(flips.row, *small)
 
 
 def _t_error(points: Points) -> Tensor:

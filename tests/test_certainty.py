@@ -287,7 +287,7 @@ def test_nothing_more_is_asked_of_a_stack_in_doubt(monkeypatch: pytest.MonkeyPat
         sweep = Sweep(
             network, Segments(x, d, torch.tensor([[0.0, 1.0]]).double()), certainty=Certainty(network, x.dtype)
         )
-        points = sweep._start(torch.tensor([0]))
+        points = sweep._start(0, 1)
         points.uncertain[:] = doubted
         if doubted:
             for name in ("rows_in_doubt", "leads_in_doubt", "fading"):

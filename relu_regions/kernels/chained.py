@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from itertools import pairwise, takewhile
+from itertools import accumulate, pairwise, takewhile
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -98,30 +99,6 @@ class Crossings(NamedTuple):
         )  # fmt: skip
 
 
-class _Gate(NamedTuple):
-    """A gate's numbers for every unit, and those of the matrix behind it; that itself only where it is narrow."""
-
-    link: Link
-    knots: Array
-    slopes: Array
-    offsets: Array
-    bias: Array
-    columns: Array
-    narrow: Array
-
-    @classmethod
-    def of(cls, link: Link) -> _Gate:
-        gate = link.gate
-        knots, slopes, offsets = (
-            n.expand(-1, link.units).contiguous().numpy() for n in (gate.knots, gate.slopes, gate.offsets)
-        )
-        columns, bias = link.step.columns, link.step.bias
-        whole = columns.new_zeros(columns.shape[1]) if bias is None else bias.expand(columns.shape[1]).contiguous()
-        matrix = link.step.constants[0].contiguous().numpy()
-        narrow = matrix if len(matrix) <= _NARROW else matrix[:0]
-        return cls(link, knots, slopes, offsets, whole.numpy(), columns.numpy(), narrow)
-
-
 class _Start:
     """What a chain starts from, as arrays; flips in order of their rows."""
 
@@ -129,7 +106,6 @@ class _Start:
         self.chain, self.record, self.bounded = chain, record, bounded
         # Behind the network's last step only the points at bends are wanted.
         self.ends = record and chain.ends
-        self.gates = [_Gate.of(link) for link in chain.links]
         self.offsets, self.position = points.offsets.numpy(), points.position.numpy()
         self.weight = np.empty(0, self.position.dtype) if points.weight is None else points.weight.numpy()
         self.value = rows(points.values[chain.name]).contiguous().numpy()
@@ -203,18 +179,18 @@ class _Block:
     def walk(self, allowance: int) -> bool:
         """Go through the chain; False where that can't be done, see through."""
         passed = self._nothing_passed()
-        for gate in self.start.gates:
-            found = self._at_gate(gate, passed)
+        for link in self.start.chain.links:
+            found = self._at_gate(link, passed)
             if found is None:
                 return False
             bends, count, fresh, opened, product, size, added, near = found
-            total, behind = len(size) + fresh, gate.link.step.shape[0]
+            total, behind = len(size) + fresh, link.step.shape[0]
             if 4 * total * (behind + _NARROW) * self.dtype.itemsize > allowance:
                 return False
             self._held(self.value, opened)
             # The bias is added row by row, in the loops.
-            self.value = product if len(gate.narrow) else _times(opened, gate.link.step.columns)
-            passed = self._behind(gate, bends, count, size, added, near, total)
+            self.value = product if product.shape[1] else _times(opened, link.step.columns)
+            passed = self._behind(link, bends, count, size, added, near, total)
         out = np.empty((len(self.position), self.value.shape[1]), self.dtype)
         slope = np.empty(out.shape[1], self.dtype)
         chain_loops.outputs(self.value, *passed, self.offsets, self.weight, self.weighted, slope, out)
@@ -244,9 +220,9 @@ class _Block:
         bias, columns = np.zeros(units, self.dtype), np.empty((0, units), self.dtype)
         return bias, columns, self.offsets, added, integers, integers, reals, integers, reals, 0, reals
 
-    def _at_gate(self, gate: _Gate, passed: tuple[Any, ...]) -> tuple[Any, ...] | None:
+    def _at_gate(self, link: Link, passed: tuple[Any, ...]) -> tuple[Any, ...] | None:
         """The gate's output and its bends; None where a unit is on its knot."""
-        link, start, count = gate.link, self.start, len(self.position)
+        numbers, start, count = link.numbers, self.start, len(self.position)
         units, sizes = link.units, link.gate.sizes
         near = np.empty((3, count if start.bounded else 0), self.dtype)
         if start.bounded:
@@ -254,23 +230,23 @@ class _Block:
         first, last = np.empty((2, self.segments if start.record else 0, units), np.int64)
         self.ends.append((first, last))
         # Rows are compared through their distances from the knots; where all knots are 0, these are the values themselves.
-        kinds = 1 if len(gate.knots) == 1 and sizes.knot == 0 else len(gate.knots) + 1
+        kinds = 1 if len(numbers.knots) == 1 and sizes.knot == 0 else len(numbers.knots) + 1
         lines, extremes = np.zeros((kinds, 2, units), self.dtype), np.zeros((2, 1 + kinds), self.dtype)
         integer = np.dtype(f"i{self.dtype.itemsize}")
         level = (8 * self.unit if sizes.knot > 0 else 0.0, sizes.knot)
-        narrow = gate.narrow
+        narrow = numbers.matrix if len(numbers.matrix) <= _NARROW else numbers.matrix[:0]
         product = np.empty((count if len(narrow) else 0, len(narrow)), self.dtype)
         opened, size = np.empty((1 if len(narrow) else count, units), self.dtype), np.empty(count, self.dtype)
         added = np.empty(count, np.int64)
         given = (
             self.value, *passed, self.offsets, self.position, self.weight, self.weighted,
-            gate.knots, gate.slopes, gate.offsets, link.gate.is_relu, level,
+            numbers.knots, numbers.slopes, numbers.offsets, link.gate.is_relu, level,
             start.bounded, near, self.uncertain, start.record, first, last,
             lines, lines.view(integer), extremes, extremes.view(integer), np.empty(units, self.dtype),
             narrow, product, opened, size, added,
         )  # fmt: skip
         # The first gate's units bend at most once between neighbouring knots; behind others there may be more.
-        found, room = -1, 2 * count + (self.segments + 1) * len(gate.knots) * units
+        found, room = -1, 2 * count + (self.segments + 1) * len(numbers.knots) * units
         while found < 0:
             bends = Crossings.of(room, self.dtype)
             found, fresh, on_knot = chain_loops.rows(*given, *bends)
@@ -278,12 +254,12 @@ class _Block:
         return None if on_knot and start.record else (bends, found, fresh, opened, product, size, added, near)
 
     def _behind(
-        self, gate: _Gate, bends: Crossings, count: int, size: Array, added: Array, near: Array, total: int
+        self, link: Link, bends: Crossings, count: int, size: Array, added: Array, near: Array, total: int
     ) -> tuple[Any, ...]:
         """All points once the gate's bends are there, with bounds and flips; gives what chain_loops.rows reads of the bends."""
         row, unit, knot, bend_row = bends.integers
         _, left, right, rise = bends.reals
-        before, link = (self.offsets, self.position, self.weight), gate.link
+        before = self.offsets, self.position, self.weight
         self.offsets, moved = np.empty_like(self.offsets), np.empty(len(self.position), np.int64)
         self.position, self.weight = np.empty(total, self.dtype), np.empty(total if self.weighted else 0, self.dtype)
         chain_points.points(
@@ -303,8 +279,8 @@ class _Block:
                 link.number, self.flips, moved, count, unit, knot, rise, bend_row, self.offsets, *self.ends[-1], flips
             )
             self.flips = flips if kept == flips.shape[1] else np.ascontiguousarray(flips[:, :kept])
-        kink = _kinks(gate, unit[:count], knot[:count], rise[:count])
-        return gate.bias, gate.columns, before[0], added, row, unit, left, bend_row, kink, count, bends.shares[1]
+        kink, numbers = _kinks(link, unit[:count], knot[:count], rise[:count]), link.numbers
+        return numbers.bias, numbers.columns, before[0], added, row, unit, left, bend_row, kink, count, bends.shares[1]
 
 
 def _times(rows: Array, columns: Tensor) -> Array:
@@ -312,11 +288,12 @@ def _times(rows: Array, columns: Tensor) -> Array:
     return product
 
 
-def _kinks(gate: _Gate, unit: Array, knot: Array, rise: Array) -> Array:
+def _kinks(link: Link, unit: Array, knot: Array, rise: Array) -> Array:
     """By how much the slope of a gate's output changes at each bend, with the interval as the unit of length."""
     change: Array = np.abs(rise)
-    if not gate.link.gate.is_relu:
-        change *= gate.slopes[knot + 1, unit] - gate.slopes[knot, unit]
+    if not link.gate.is_relu:
+        slopes = link.numbers.slopes
+        change *= slopes[knot + 1, unit] - slopes[knot, unit]
     return change
 
 
@@ -324,46 +301,44 @@ def _joined(start: _Start, points: Points, done: list[_Block]) -> Points:
     """The blocks of a stack as one."""
     chain, record = start.chain, start.record
     name = chain.links[-1].step.output
-    offsets = np.concatenate([[0], np.cumsum(np.concatenate([np.diff(block.offsets) for block in done]))])
-    tops = np.cumsum([0, *(block.offsets[-1] for block in done)])
-    for block, top in zip(done, tops):
+    tops = list(accumulate((int(block.offsets[-1]) for block in done), initial=0))
+    for block, top in zip(done[1:], tops[1:]):
         block.flips[0] += top
-    names = (
-        {"shift": 1, "position": 2}
-        | ({} if points.weight is None else {"weight": 3})
-        | ({} if start.ends else {name: 0})
-    )
-    errors = (
-        {part: _whole([block.errors[row] for block in done], done) for part, row in names.items()}
-        if start.bounded
-        else {}
-    )
-    flips = Flips(*torch.from_numpy(np.concatenate([block.flips for block in done], 1)))
-    at_x = None
+        block.offsets = block.offsets[1:] + top
+    bounded = {name: not start.ends, "shift": True, "position": True, "weight": points.weight is not None}
+    errors = {
+        part: _whole([block.errors[row] for block in done], done)
+        for row, (part, wanted) in enumerate(bounded.items())
+        if wanted and start.bounded
+    }
+    flips, at_x = Flips(*torch.from_numpy(_together([block.flips for block in done], 1))), None
     if start.ends:
-        firsts = np.cumsum([0, *(block.segments for block in done)])
-        passing = np.concatenate([block.at_x[0] + first for block, first in zip(done, firsts)])
-        at_x = torch.from_numpy(passing), torch.from_numpy(np.concatenate([block.at_x[1] for block in done]))
+        firsts = accumulate((block.segments for block in done), initial=0)
+        passing = _together([block.at_x[0] + first for block, first in zip(done, firsts)])
+        at_x = torch.from_numpy(passing), torch.from_numpy(_together([block.at_x[1] for block in done]))
         flips = flips if all(block.ordered for block in done) else flips.ordered()
     ends = zip(*(block.ends for block in done))
     pieces = {
-        link.number: [torch.from_numpy(np.concatenate(side)) for side in zip(*own)]
-        for link, own in zip(chain.links, ends)
+        link.number: [torch.from_numpy(_together(side)) for side in zip(*own)] for link, own in zip(chain.links, ends)
     }
     return replace(
         points,
-        offsets=torch.from_numpy(offsets),
+        offsets=torch.from_numpy(_together([block.offsets for block in done])),
         position=_whole([block.position for block in done], done),
         weight=None if points.weight is None else _whole([block.weight for block in done], done),
         values={name: _whole([block.value for block in done], done)},
         step=chain.start + 2 * len(chain.links),
         flips=flips,
-        uncertain=points.uncertain | torch.from_numpy(np.concatenate([block.uncertain for block in done])),
+        uncertain=points.uncertain | torch.from_numpy(_together([block.uncertain for block in done])),
         errors=errors,
         first=points.first | {number: own[0] for number, own in pieces.items()} if record else points.first,
         last=points.last | {number: own[1] for number, own in pieces.items()} if record else points.last,
         at_x=at_x,
     )
+
+
+def _together(parts: Sequence[Array], axis: int = 0) -> Array:
+    return parts[0] if len(parts) == 1 else np.concatenate(parts, axis)
 
 
 def _whole(parts: list[Array], done: list[_Block]) -> Tensor:

@@ -143,7 +143,7 @@ class ExactNetwork:
     @cached_property
     def releases(self) -> list[tuple[str, ...]]:
         """For each step, the values that no later step needs."""
-        return self.network.releases()
+        return self.network.releases
 
     @cached_property
     def digest(self) -> str:

@@ -164,7 +164,7 @@ def test_convolutions_before_a_chain_keep_their_threads(front: list[nn.Module], 
 
 def given(network: rr.Network, x: Tensor, d: Tensor) -> Points:
     sweep = Sweep(network, Segments(x, d, torch.tensor([[-1.0, 0.0, 2.0]], dtype=torch.float64).expand(len(x), -1)))
-    return sweep._start(torch.arange(len(x)))
+    return sweep._start(0, len(x))
 
 
 def test_what_a_chain_leaves_to_its_links() -> None:
