@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.export import ExportedProgram
 
 from relu_regions.network import Network, as_network
+from relu_regions.threads import one_thread
 
 __all__ = ["Array", "LineBatch", "Model", "PointBatch", "Range"]
 
@@ -77,21 +78,12 @@ class LineBatch:
                 leaves out 0; or as :meth:`Network.from_module`.
             UnsupportedOperation: as :meth:`Network.from_module`.
         """
-        points = _as_points(x, dtype)
-        directions = _as_floats("d", d).to(points.device)
-        try:
-            directions = directions.expand_as(points)
-        except RuntimeError:
-            raise ValueError(
-                f"d has shape {tuple(directions.shape)}, which does not broadcast to x's shape {tuple(points.shape)}."
-            ) from None
-        directions = directions.to(dtype)
-        sizes = directions.flatten(1).abs().sum(1)
-        _refuse_what_is_not_finite("d", directions, sizes)
-        if not sizes.all():
-            raise ValueError(f"d is zero {_rows(sizes == 0)}; a direction must have a component that is not 0.")
-        low, high = (_bound(name, bound, points) for name, bound in zip(("lower", "upper"), _two_ends(t_range)))
-        _check_range(low, high)
+        # Threads that torch starts for a sum go on looking for work for a while, in the way of others.
+        with one_thread():
+            points = _as_points(x, dtype)
+            directions = _as_directions(d, points)
+            low, high = (_bound(name, bound, points) for name, bound in zip(("lower", "upper"), _two_ends(t_range)))
+            _check_range(low, high)
         network = as_network(model, points.shape[1:]).to(dtype, points.device)
         return cls(network, points, directions, low, high)
 
@@ -107,6 +99,22 @@ def _as_points(x: Array, dtype: torch.dtype) -> Tensor:
     points = points.to(dtype)
     _refuse_what_is_not_finite("x", points, points)
     return points
+
+
+def _as_directions(d: Array, points: Tensor) -> Tensor:
+    directions = _as_floats("d", d).to(points.device)
+    try:
+        directions = directions.expand_as(points)
+    except RuntimeError:
+        raise ValueError(
+            f"d has shape {tuple(directions.shape)}, which does not broadcast to x's shape {tuple(points.shape)}."
+        ) from None
+    directions = directions.to(points.dtype)
+    sizes = directions.flatten(1).abs().sum(1)
+    _refuse_what_is_not_finite("d", directions, sizes)
+    if not sizes.all():
+        raise ValueError(f"d is zero {_rows(sizes == 0)}; a direction must have a component that is not 0.")
+    return directions
 
 
 def _as_floats(name: str, given: Array) -> Tensor:

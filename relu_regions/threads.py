@@ -1,13 +1,20 @@
-"""torch on one thread, where what it is asked for is too small to be worth sharing out, above all on a busy machine."""
+"""torch on one thread where what it is asked for is too small to be worth sharing out, and threads for what can be shared."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import cache
+from typing import TypeVar
 
 import torch
 
-__all__ = ["one_thread"]
+__all__ = ["each_on_one_thread", "one_thread"]
+
+T = TypeVar("T")
+R = TypeVar("R")
 
 
 @contextmanager
@@ -19,3 +26,29 @@ def one_thread() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+def each_on_one_thread(function: Callable[[T], R], items: Sequence[T], threads: int) -> list[R]:
+    """The function's results for all items, several at once, with one thread for torch in each."""
+
+    def alone(item: T) -> R:
+        torch.set_num_threads(1)
+        return function(item)
+
+    before = torch.get_num_threads()
+    try:
+        return list(_workers(threads).map(alone, items))
+    finally:
+        # What the workers have set is what threads that start later would take.
+        torch.set_num_threads(before)
+
+
+@cache
+def _workers(threads: int) -> ThreadPoolExecutor:
+    # Threads that stay keep the memory that they work in; new ones would ask the system for it each time.
+    return ThreadPoolExecutor(threads, "relu_regions")
+
+
+# Threads don't outlive a fork.
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_workers.cache_clear)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from itertools import accumulate, pairwise, takewhile
 from typing import Any, NamedTuple
@@ -18,6 +17,7 @@ from relu_regions.chains import Chain, Link, Passed
 from relu_regions.gates import rows
 from relu_regions.kernels import chain_loops, chain_points
 from relu_regions.points import Flips, Points
+from relu_regions.threads import each_on_one_thread
 
 __all__ = ["Crossings", "through"]
 
@@ -26,7 +26,9 @@ Array = NDArray[Any]
 # What the values at one stage of a block may take: more falls out of the cache, less costs more calls.
 _BLOCK_BYTES = 2 << 20
 # Blocks come in groups of so many, for threads to share, however many these are: with them products round alike.
-_SHARES = 4
+_SHARES = 2
+# Of more segments than go in one block, the first by this go before the others.
+_FIRST = 8
 # A matrix with so few outputs is multiplied row by row, in the loops: libraries multiply by such matrices slowly.
 _NARROW = 16
 
@@ -67,11 +69,7 @@ def _walked(blocks: list[_Block], allowance: int, threads: int) -> list[_Block]:
     """The blocks, walked one after another or on several threads; from the first that can't be on, they are left out."""
     if threads < 2:
         return list(takewhile(lambda block: block.walk(allowance), blocks))
-    # Blocks are independent, so each gets a thread, and torch one thread in it.
-    with ThreadPoolExecutor(threads, "relu_regions", torch.set_num_threads, (1,)) as pool:
-        walked = list(pool.map(lambda block: block.walk(allowance // threads), blocks))
-    # What the workers have set is what threads that start later would take.
-    torch.set_num_threads(torch.get_num_threads())
+    walked = each_on_one_thread(lambda block: block.walk(allowance // threads), blocks, threads)
     return blocks if all(walked) else []
 
 
@@ -122,11 +120,14 @@ class _Start:
     def at_first(self, points: float) -> int:
         """How many segments go first, where it is not known what they take: half of all units may bend on each.
 
+        All others wait for them, so they are a few of these.
+
         Args:
             points: of a segment, at the start.
         """
         bytes_each = (points + sum(self.chain.units) / 2) * self.widest * self.position.itemsize
-        return min(len(self.offsets) - 1, max(1, int(_BLOCK_BYTES / bytes_each)))
+        segments, fitting = len(self.offsets) - 1, max(1, int(_BLOCK_BYTES / bytes_each))
+        return segments if segments <= fitting else min(fitting, math.ceil(segments / _FIRST))
 
     def blocks(self, first: int, each: float) -> list[_Block]:
         """Blocks of like size of the segments from one on, if each segment takes so many bytes."""
