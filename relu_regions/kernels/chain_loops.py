@@ -233,7 +233,7 @@ def rows(
                     if bounded and not uncertain[s]:
                         uncertain[s] = in_doubt(lines, k, a, b, extremes, near, r, level)
                     if changed < 0:
-                        if stop + width > integers.shape[1]:
+                        if 2 * (stop + width) - begins > integers.shape[1]:
                             return -1, fresh, on_knot
                         ends = ends_of(position, weight, weighted, r)
                         stop = gather(lines, bits, k, a, b, k, ends, weighted, stop, integers, reals)

@@ -247,7 +247,7 @@ class _Block:
             narrow, product, opened, size, added,
         )  # fmt: skip
         # The first gate's units bend at most once between neighbouring knots; behind others there may be more.
-        found, room = -1, 2 * count + (self.segments + 1) * len(numbers.knots) * units
+        found, room = -1, 2 * count + (self.segments + 2) * len(numbers.knots) * units
         while found < 0:
             bends = Crossings.of(room, self.dtype)
             found, fresh, on_knot = chain_loops.rows(*given, *bends)

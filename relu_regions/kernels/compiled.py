@@ -59,7 +59,7 @@ def place(
         z.numpy(), _bits(z), ends.numpy(), knots.numpy(), gate.sizes.knot == 0, weight is not None,
         starts_interval.numpy(), _bits(extremes), distance.numpy(), _bits(distance),
     )  # fmt: skip
-    found, room = -1, 2 * len(inputs) + len(knots) * inputs.shape[1]
+    found, room = -1, 2 * (len(inputs) + len(knots) * inputs.shape[1])
     while found < 0:
         crossings = Crossings.of(room, z.numpy().dtype)
         found, fresh = loops.locate(*given, *crossings, added)

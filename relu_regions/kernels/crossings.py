@@ -8,6 +8,8 @@ from numba import njit
 
 # Units whose signs are compared at once.
 SPAN = 32
+# Up to so many crossings are put in order by comparing neighbours.
+FEW = 16
 
 __all__ = ["extent", "gather", "in_order", "place_interval"]
 
@@ -85,13 +87,19 @@ def gather(distance, bits, k, a, b, knot, ends, weighted, stop, integers, reals)
 
 @njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
 def in_order(start, stop, integers, reals):
-    """Put the crossings of an interval in order of t, of knots and of units: Shell's sort, in place."""
-    gap = 1
-    while 3 * gap + 1 < stop - start:
+    """Put the crossings of an interval in order of t, of knots and of units, in place.
+
+    Shell's sort, of which one last pass is left where there were so many that it paid to share them out first. There must be
+    room for as many crossings again behind them.
+    """
+    gap, shared_out = 1, stop - start > FEW and share_out(start, stop, integers, reals)
+    while not shared_out and 3 * gap + 1 < stop - start:
         gap = 3 * gap + 1
     while gap > 0:
         for n in range(start + gap, stop):
             unit, knot, at, m = integers[1, n], integers[2, n], reals[0, n], n
+            if not comes_later(n - gap, at, knot, unit, integers, reals):
+                continue
             left, right, rise = reals[1, n], reals[2, n], reals[3, n]
             while m - gap >= start and comes_later(m - gap, at, knot, unit, integers, reals):
                 integers[1, m], integers[2, m] = integers[1, m - gap], integers[2, m - gap]
@@ -101,6 +109,43 @@ def in_order(start, stop, integers, reals):
             integers[1, m], integers[2, m] = unit, knot
             reals[0, m], reals[1, m], reals[2, m], reals[3, m] = at, left, right, rise
         gap //= 3
+
+
+@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+def share_out(start, stop, integers, reals):
+    """Put crossings in order of equal parts of their interval, as many as there are crossings; within a part they stay as they are.
+
+    Returns:
+        Whether that was done; not so where many are in one part.
+    """
+    count, most = stop - start, 0
+    for n in range(start, stop):
+        integers[3, n] = 0
+    for n in range(start, stop):
+        place = reals[2, n] * count
+        part = min(int(place), count - 1) if place >= 0 else 0
+        integers[0, n] = part
+        integers[3, start + part] += 1
+        most = max(most, integers[3, start + part])
+    if most > FEW:
+        return False
+    to = stop
+    for n in range(start, stop):
+        size = integers[3, n]
+        integers[3, n] = to
+        to += size
+    for n in range(start, stop):
+        part = integers[0, n]
+        to = integers[3, start + part]
+        integers[3, start + part] = to + 1
+        integers[1, to], integers[2, to] = integers[1, n], integers[2, n]
+        for number in range(4):
+            reals[number, to] = reals[number, n]
+    for n in range(start, stop):
+        integers[1, n], integers[2, n] = integers[1, n + count], integers[2, n + count]
+        for number in range(4):
+            reals[number, n] = reals[number, n + count]
+    return True
 
 
 @njit(cache=True, nogil=True, error_model="numpy", _nrt=False)

@@ -69,7 +69,7 @@ def locate(
         start, before = stop, fresh
         both = (ends[i, 0], ends[i, 1], ends[i, 2], ends[i + 1, 0], ends[i + 1, 1], ends[i + 1, 2])
         for k in range(len(knots)):
-            if stop + units > integers.shape[1]:
+            if 2 * (stop + units) - start > integers.shape[1]:
                 return -1, fresh
             if at_zero:
                 stop = gather(z, bits, 0, i, i + 1, k, both, weighted, stop, integers, reals)
