@@ -110,7 +110,7 @@ def _as_directions(d: Array, points: Tensor) -> Tensor:
             f"d has shape {tuple(directions.shape)}, which does not broadcast to x's shape {tuple(points.shape)}."
         ) from None
     directions = directions.to(points.dtype)
-    sizes = directions.flatten(1).abs().sum(1)
+    sizes = torch.linalg.vector_norm(directions.flatten(1), 1, 1)
     _refuse_what_is_not_finite("d", directions, sizes)
     if not sizes.all():
         raise ValueError(f"d is zero {_rows(sizes == 0)}; a direction must have a component that is not 0.")

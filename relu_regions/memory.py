@@ -1,13 +1,15 @@
-"""How much memory a walk may take."""
+"""How much memory a walk may take, and memory for its results."""
 
 from __future__ import annotations
 
 import time
 
+import numpy as np
 import psutil
 import torch
+from torch import Tensor
 
-__all__ = ["free_memory"]
+__all__ = ["Growing", "free_memory", "room"]
 
 
 # To ask a processor costs as much as to walk a segment: what was found counts for so many seconds.
@@ -24,3 +26,46 @@ def free_memory(device: torch.device) -> int:
     if now - _found[0] >= _SECONDS:
         _found = now, int(psutil.virtual_memory().available)
     return _found[1]
+
+
+def room(shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Memory for a result, not filled yet.
+
+    On a processor numpy asks the system for large pages; small ones can cost more to get than what fills them costs to compute.
+    """
+    if device.type != "cpu":
+        return torch.empty(shape, dtype=dtype, device=device)
+    return torch.from_numpy(np.empty(shape, torch.empty(0, dtype=dtype).numpy().dtype))
+
+
+class Growing:
+    """Numbers that come part by part, each put in its place at once: nothing is held twice, and a single part is not copied."""
+
+    def __init__(self) -> None:
+        self._held: Tensor | None = None
+        self._count = 0
+
+    def add(self, part: Tensor, done: float) -> None:
+        """Put a part, ``(K, *shape)``, behind the others.
+
+        Args:
+            done: the share of all parts that there are with this one, as far as is known: for so many is room made.
+        """
+        stop = self._count + len(part)
+        if self._held is None:
+            self._held = part
+        else:
+            if stop > len(self._held):
+                self._grow(max(stop + stop // 2 if done >= 1 else int(1.05 * stop / done), stop))
+            self._held[self._count : stop] = part
+        self._count = stop
+
+    def _grow(self, rows: int) -> None:
+        assert self._held is not None
+        held = room((rows, *self._held.shape[1:]), self._held.dtype, self._held.device)
+        held[: self._count] = self._held[: self._count]
+        self._held = held
+
+    def whole(self, nothing: Tensor) -> Tensor:
+        """All numbers, or what stands for none."""
+        return nothing if self._held is None else self._held[: self._count]

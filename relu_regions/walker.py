@@ -8,9 +8,11 @@ import torch
 from torch import Tensor
 
 from relu_regions.certainty import Certainty
+from relu_regions.collecting import Collected
 from relu_regions.lines import Array, LineBatch, Model, Range
+from relu_regions.memory import room
 from relu_regions.paths import Paths
-from relu_regions.points import Flips, Points
+from relu_regions.points import Flips
 from relu_regions.progress import Progress
 from relu_regions.segments import Segments
 from relu_regions.settling import Resolve, Settled, may_settle, settle, worth_settling
@@ -66,183 +68,6 @@ def walk(
         return with_settled(paths, doubtful, settle(lines, doubtful)) if doubtful else paths
 
 
-class Collected:
-    """Stretches of segments as they come from a sweep, put together at the end."""
-
-    def __init__(self, lines: LineBatch) -> None:
-        self.lines = lines
-        self.segments: list[Tensor] = []
-        self.counts: list[Tensor] = []
-        self.position: list[Tensor] = []
-        self.weight: list[Tensor] = []
-        self.values: list[Tensor] = []
-        self.seams: list[Tensor] = []
-        self.flips: list[Flips] = []
-        self.count = 0
-        gates = lines.network.gates
-        self.first = [self._empty(step.units, torch.int64) for step in gates]
-        self.last = [self._empty(step.units, torch.int32) for step in gates]
-        self.errors: list[Tensor] = []
-        self.uncertain = torch.zeros(len(lines), dtype=torch.bool, device=lines.x.device)
-        self.begun = torch.zeros_like(self.uncertain)
-        self.outputs_at_x = lines.x.new_zeros(len(lines), *lines.network.output_shape)
-        self.in_order, self.latest = True, -1
-
-    def _empty(self, units: int, dtype: torch.dtype) -> Tensor:
-        return torch.zeros(len(self.lines), units, dtype=dtype, device=self.lines.x.device)
-
-    def add(self, points: Points) -> None:
-        """Take in a finished stack."""
-        output = self.lines.network.output_name
-        points = points.at_bends(output) if points.at_x is None else points
-        assert points.at_x is not None
-        passing, outputs = points.at_x
-        self.outputs_at_x[points.segments[passing]] = outputs
-        self.segments.append(points.segments)
-        self.counts.append(points.offsets.diff())
-        self.position.append(points.position)
-        if points.weight is not None:
-            self.weight.append(points.weight)
-        self.values.append(points.values[output])
-        if points.errors:
-            self.errors.append(_t_error(points))
-        self._keep(points.flips if self.count == 0 else replace(points.flips, row=points.flips.row + self.count))
-        self._keep_patterns(points)
-        self.count += len(points)
-
-    def _keep_patterns(self, points: Points) -> None:
-        """The patterns at the ends of a stack's segments, and what they say of the bends between two stretches."""
-        first, latest = int(points.segments[0]), int(points.segments[-1])
-        self.in_order &= first > self.latest
-        self.latest = latest
-        # Neighbours can be written as a whole.
-        neighbours = latest - first + 1 == len(points.segments)
-        segments = slice(first, latest + 1) if neighbours else points.segments
-        self.uncertain[segments] |= points.uncertain
-        follows = self.begun[segments]
-        if follows.any():
-            self._join(points, follows)
-        else:
-            for gate, pieces in points.first.items():
-                self.first[gate][segments] = pieces
-        for gate, pieces in points.last.items():
-            self.last[gate][segments] = pieces.to(torch.int32)
-        self.begun[segments] = True
-
-    def _join(self, points: Points, follows: Tensor) -> None:
-        """Where a stretch goes on from an earlier one, the shared point bends by what the two patterns differ in."""
-        rows = points.offsets[:-1] + self.count
-        self.seams.append(rows[follows])
-        for gate, first in points.first.items():
-            own = follows & (points.opened <= gate)
-            segment, unit = (own[:, None] & (self.last[gate][points.segments] != first)).nonzero(as_tuple=True)
-            before, after = self.last[gate][points.segments[segment], unit], first[segment, unit]
-            self._keep(Flips.of_gate(gate, rows[segment], unit, before, after))
-            fresh = ~follows
-            self.first[gate][points.segments[fresh]] = first[fresh]
-
-    def _keep(self, flips: Flips) -> None:
-        """Keep flips in half the memory until all are put in order, unless they are the only ones."""
-        if self.flips:
-            self.flips[-1] = _condensed(self.flips[-1])
-        self.flips.append(flips)
-
-    def paths(self) -> Paths:
-        """Everything in order of segment and t."""
-        lines, bounded, weighted = self.lines, bool(self.errors), bool(self.weight)
-        # Every list is emptied once its parts are one, so that nothing is held twice for longer than that takes.
-        self.last = []
-        segments, counts = (
-            _taken(part, self.begun.new_zeros(0, dtype=torch.int64)) for part in (self.segments, self.counts)
-        )
-        flips = self._all_flips()
-        parts = (self.position, self.values, *([self.weight] if weighted else []), *([self.errors] if bounded else []))
-        whole = [_taken(part, lines.x.new_zeros(0)) for part in parts]
-        if self.seams or not self.in_order:
-            segment = segments.repeat_interleave(counts)
-            rows, flips = self._arranged(segment, flips)
-            counts, whole = torch.bincount(segment[rows], minlength=len(lines)), [part[rows] for part in whole]
-        wide = (part.long() for part in (flips.gate, flips.unit, flips.before, flips.after))
-        return Paths(
-            network=lines.network,
-            x=lines.x,
-            d=lines.d,
-            offsets=torch.nn.functional.pad(counts.cumsum(0), (1, 0)),
-            position=whole[0],
-            weight=whole[2] if weighted else None,
-            values=whole[1].view(-1, *lines.network.output_shape),
-            outputs_at_x=self.outputs_at_x,
-            first_patterns=tuple(self.first),
-            flips=Flips(flips.row, *wide),
-            t_error=whole[-1] if bounded else None,
-            certain=~self.uncertain if bounded else torch.zeros_like(self.uncertain),
-            settled=torch.zeros_like(self.uncertain),
-        )
-
-    def _all_flips(self) -> Flips:
-        if len(self.flips) < 2:
-            return self.flips.pop() if self.flips else Flips.none(self.begun.device)
-        self.flips[-1] = _condensed(self.flips[-1])
-        flips = Flips.joined(self.flips)
-        self.flips = []
-        return flips
-
-    def _arranged(self, segment: Tensor, flips: Flips) -> tuple[Tensor, Flips]:
-        """The rows to keep, in order of segment and t, and the flips in order, with the places of their rows among these.
-
-        A seam stands twice, as the last row of one stretch and the first of the next: the first row goes, and the other
-        one too if nothing flips there.
-
-        Args:
-            segment: of each row, in the order in which stretches came.
-        """
-        seam = torch.zeros(self.count, dtype=torch.bool, device=segment.device)
-        if self.seams:
-            seam[_taken(self.seams, segment)] = True
-        order = torch.argsort(segment, stable=True)
-        place = torch.empty_like(order)
-        place[order] = torch.arange(self.count, device=segment.device)
-        flips = replace(flips, row=place[flips.row] - seam[flips.row].long()).ordered()
-        segment, seam = segment[order], seam[order]
-        kept = torch.zeros(self.count, dtype=torch.bool, device=segment.device)
-        kept[flips.row] = True
-        edge = segment.diff() != 0
-        kept[1:] |= edge
-        kept[:-1] |= edge
-        kept[:1], kept[-1:] = True, True
-        kept &= ~seam
-        return order[kept], replace(flips, row=(kept.cumsum(0) - 1)[flips.row])
-
-
-def _condensed(flips: Flips) -> Flips:
-    """The same in half the memory: rows alone may need more than 31 bits."""
-    small = (part.to(torch.int32) for part in (flips.gate, flips.unit, flips.before, flips.after))
-    return Flips(flips.row, *small)
-
-
-def _t_error(points: Points) -> Tensor:
-    """A bound of how far each t is from the true one; 0 at the ends of a range, which are given."""
-    rounding, shift = points.errors["position"], points.errors["shift"]
-    unit = torch.finfo(rounding.dtype).eps
-    given = (shift == 0) & (rounding == 0)
-    if points.weight is None:
-        return torch.where(given, 0.0, (rounding + shift) * (1 + 8 * unit))
-    # On a ray t = position / weight and weight = 1 - |position|.
-    weight, away = points.weight, rounding + shift
-    stored = points.errors["weight"]
-    room, left = weight - away - stored, weight - stored
-    t = points.position / weight
-    error = away / (weight * room) + (rounding + t.abs() * stored) / left + unit * t.abs()
-    return torch.where(given, 0.0, torch.where(room > 0, error * (1 + 16 * unit), torch.inf))
-
-
-def _taken(parts: list[Tensor], nothing: Tensor) -> Tensor:
-    """All parts as one, or what stands for none; the list is emptied."""
-    whole = torch.cat(parts) if len(parts) > 1 else (parts[0] if parts else nothing)
-    parts.clear()
-    return whole
-
-
 def with_settled(paths: Paths, segments: list[int], settled: list[Settled]) -> Paths:
     """The paths with some segments replaced by what rational arithmetic says of them."""
     replaced = dict(zip(segments, settled))
@@ -258,7 +83,7 @@ def with_settled(paths: Paths, segments: list[int], settled: list[Settled]) -> P
     target = moved - paths.offsets[owner] + offsets[owner]
 
     def rebuilt(old: Tensor, new: list[Tensor]) -> Tensor:
-        result = old.new_empty(int(offsets[-1]), *old.shape[1:])
+        result = room((int(offsets[-1]), *old.shape[1:]), old.dtype, old.device)
         result[target] = old[moved]
         for index, part in zip(segments, new):
             result[offsets[index] : offsets[index + 1]] = part
