@@ -25,6 +25,8 @@ __all__ = ["Sweep"]
 
 # Rows of a float64 matrix that a processor keeps near while it works on them; larger stacks are cut by segments.
 _BLOCK_BYTES = {"cpu": 8 << 20}
+# A chain cuts its stacks into blocks itself; these are to be enough for all threads.
+_CHAIN_BYTES = {"cpu": 24 << 20}
 # After so many segments that a chain can't take, it is not tried any more.
 _LEFT_TO_LINKS = 4
 # From so many windows on it pays to look at the first one alone.
@@ -114,9 +116,11 @@ class Sweep:
             # A chain takes what is near to it piece by piece; what it starts from and what it leaves is held.
             numbers = points * (math.prod(self.network.output_shape) + 16)
             numbers += 4 * self.network.gates[0].units + math.prod(self.network.input_shape)
+            most = _CHAIN_BYTES
         else:
             numbers = points * max(math.prod(step.shape) for step in self.network.steps)
-        limit = min(_BLOCK_BYTES.get(device, self.budget // 8), self.budget // 8)
+            most = _BLOCK_BYTES
+        limit = min(most.get(device, self.budget // 8), self.budget // 8)
         return max(1, int(limit / (item * numbers)))
 
     def _without_dropped(self, points: Points) -> Points:

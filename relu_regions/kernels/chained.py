@@ -24,8 +24,10 @@ __all__ = ["Crossings", "through"]
 Array = NDArray[Any]
 
 # What the values at one stage of a block may take: more falls out of the cache, less costs more calls.
-_BLOCK_BYTES = 2 << 20
-# Blocks come in groups of so many, for threads to share, however many these are: with them products round alike.
+_BLOCK_BYTES = 4 << 20
+# What takes more than so much is shared out, in a multiple of so many blocks, however many threads there are: products of
+# other blocks could round in another way.
+_WORTH_SHARING = 1 << 20
 _SHARES = 2
 # Of more segments than go in one block, the first by this go before the others.
 _FIRST = 8
@@ -133,7 +135,8 @@ class _Start:
         """Blocks of like size of the segments from one on, if each segment takes so many bytes."""
         segments = len(self.offsets) - 1 - first
         count = math.ceil(segments * each / _BLOCK_BYTES)
-        count = min(segments, -(-count // _SHARES) * _SHARES if count > 1 else count)
+        if segments * each > _WORTH_SHARING:
+            count = min(segments, math.ceil(count / _SHARES) * _SHARES)
         bounds = [first + segments * number // max(1, count) for number in range(count + 1)]
         return [_Block(self, *pair) for pair in pairwise(bounds)]
 
