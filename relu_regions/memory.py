@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from math import prod
 
 import numpy as np
 import psutil
@@ -14,6 +15,8 @@ __all__ = ["Growing", "free_memory", "room"]
 
 # To ask a processor costs as much as to walk a segment: what was found counts for so many seconds.
 _SECONDS = 0.5
+# From so many bytes on numpy asks for large pages.
+_LARGE = 4 << 20
 _found = (-_SECONDS, 0)
 
 
@@ -31,9 +34,10 @@ def free_memory(device: torch.device) -> int:
 def room(shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
     """Memory for a result, not filled yet.
 
-    On a processor numpy asks the system for large pages; small ones can cost more to get than what fills them costs to compute.
+    For much memory on a processor numpy asks the system for large pages; small ones can cost more to get than what fills them
+    costs to compute.
     """
-    if device.type != "cpu":
+    if device.type != "cpu" or prod(shape) * dtype.itemsize < _LARGE:
         return torch.empty(shape, dtype=dtype, device=device)
     return torch.from_numpy(np.empty(shape, torch.empty(0, dtype=dtype).numpy().dtype))
 

@@ -15,6 +15,8 @@ def test_room_is_as_asked(dtype: torch.dtype) -> None:
     made = room((3, 0, 2), dtype, torch.device("cpu"))
     assert made.shape == (3, 0, 2) and made.dtype == dtype
     assert room((5,), dtype, torch.device("meta")).device.type == "meta"
+    large = room((1 << 20, 5), dtype, torch.device("cpu"))
+    assert large.shape == (1 << 20, 5) and large.dtype == dtype
 
 
 @given(sizes=st.lists(st.integers(0, 9), max_size=12), done=st.sampled_from(["known", "wrong", "all"]))
