@@ -29,12 +29,14 @@ def one_thread() -> Iterator[None]:
 
 
 def each_on_one_thread(function: Callable[[T], R], items: Sequence[T], threads: int) -> list[R]:
-    """The function's results for all items, several at once, with one thread for torch in each."""
+    """The function's results for all items, several at once, with one thread for torch in each; a single item stays here."""
 
     def alone(item: T) -> R:
         torch.set_num_threads(1)
         return function(item)
 
+    if threads == 1 or len(items) < 2:
+        return [function(item) for item in items]
     before = torch.get_num_threads()
     try:
         return list(_workers(threads).map(alone, items))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
 from math import prod
 
 import numpy as np
@@ -16,6 +17,7 @@ from relu_regions.kernels.chained import Crossings, through
 from relu_regions.kernels.placement import Placement
 from relu_regions.kernels.unfolding import Unfolding
 from relu_regions.steps import AffineStep
+from relu_regions.threads import each_on_one_thread
 
 __all__ = [
     "bend",
@@ -132,7 +134,7 @@ def bend(gate: Gate, inputs: Tensor, weight: Tensor | None, placement: Placement
 def bend_and_multiply(
     gate: Gate, inputs: Tensor, weight: Tensor | None, placement: Placement, step: AffineStep
 ) -> Tensor:
-    """As reference.bend_and_multiply, with a product only for the points there were, block by block."""
+    """As reference.bend_and_multiply, with a product only for the points there were, block by block on each thread."""
     old = None if weight is None else weight[placement.old_rows]
     bends, result = placement.bends, inputs.new_empty(len(placement), prod(step.shape))
     placed = (
@@ -142,20 +144,40 @@ def bend_and_multiply(
     arrays = [part.numpy() for part in placed]
     maxima = _maxima(_places(gate), inputs, placement) if isinstance(gate, Maximum) else None
     columns, geometry = step.columns.numpy(), np.array(step.form.geometry if step.form is not None else (), np.int64)
-    block, stop, before = _rows_of_block(inputs, result), 0, result.numpy()[0] if len(result) else None
-    unfolding, rectify = Unfolding.of(step, min(block, len(inputs))), isinstance(gate, Knots) and gate.is_relu
+    block, rectify = _rows_of_block(inputs, result), isinstance(gate, Knots) and gate.is_relu
     applied = (inputs if maxima is None else maxima).contiguous()
-    for start in range(0, len(inputs), block):
-        own, part = applied[start : start + block], None if old is None else old[start : start + block]
-        if maxima is None and (unfolding is None or not rectify):
-            own = gate.apply(own, None if part is None else part[:, None])
-        if unfolding is None:
-            products = rows(reference.multiplied(own, part, step)).contiguous().numpy()
-        else:
-            products = unfolding(own, part, rectify).numpy()
-        stop = loops.multiply(products, before, start, stop, columns, geometry, *arrays)
-        before = products[-1]
+
+    def multiply(part: tuple[int, int]) -> None:
+        """Fill the rows of a part of the points, and of the intervals between these."""
+        unfolding, before = Unfolding.of(step, min(block, part[1] - part[0])), arrays[-1][0]
+        stop = int(np.searchsorted(arrays[4], part[0]))
+        for start in range(*part, block):
+            rows_at = slice(start, min(start + block, part[1]))
+            own, weights = applied[rows_at], None if old is None else old[rows_at]
+            if maxima is None and (unfolding is None or not rectify):
+                own = gate.apply(own, None if weights is None else weights[:, None])
+            if unfolding is None:
+                products = rows(reference.multiplied(own, weights, step)).contiguous().numpy()
+            else:
+                products = unfolding(own, weights, rectify).numpy()
+            stop = loops.multiply(products, before, start, stop, columns, geometry, *arrays)
+            before = products[-1]
+
+    parts = _parts(len(inputs), block)
+    each_on_one_thread(multiply, parts, len(parts))
+    for start, _ in parts[1:]:
+        # The interval between two parts.
+        before, here = (arrays[-1][arrays[1][row]] for row in (start - 1, start))
+        stop = int(np.searchsorted(arrays[4], start - 1))
+        loops.multiply(here[None].copy(), before, start, stop, columns, geometry, *arrays)
     return result.view(len(placement), *step.shape)
+
+
+def _parts(count: int, block: int) -> list[tuple[int, int]]:
+    """Rows shared out among torch's threads, a block to each at least."""
+    parts = max(1, min(torch.get_num_threads(), count // block))
+    bounds = [count * number // parts for number in range(parts + 1)]
+    return list(pairwise(bounds))
 
 
 def _rows_of_block(inputs: Tensor, outputs: Tensor) -> int:

@@ -118,6 +118,30 @@ def test_a_convolution_after_a_gate_up_to_rounding(number: int, name: str, kind:
         assert (ours - truth).abs().max() <= 100 * torch.finfo(dtype).eps * truth.abs().max()
 
 
+@pytest.mark.usefixtures("two_threads")
+@pytest.mark.parametrize("kind", ["generic", "coincident", "rays"])
+@pytest.mark.parametrize("name", gates(1))
+def test_threads_share_the_points_out(name: str, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In parts of many lengths: also of two rows, with and without bends in the interval between two of them."""
+    step, shape = convolution(4)
+    units = torch.Size(shape).numel()
+    gate = gates(units)[name]
+    inputs, position, weight, starts = wide(1, kind, torch.float64, units + 4 if name == "maximum" else units)
+    placed = reference.place(gate, inputs, position, weight, starts, True)
+    inserted = None if weight is None else reference.insert(weight, placed)
+    truth = reference.bend_and_multiply(gate, inputs, inserted, placed, step)
+    lengths = []
+    for rows in range(1, len(inputs) // 2 + 1):
+        monkeypatch.setattr(compiled, "_rows_of_block", lambda *_, rows=rows: rows)
+        for threads in (2, 9):
+            torch.set_num_threads(threads)
+            lengths += [stop - start for start, stop in compiled._parts(len(inputs), rows)]
+            ours = compiled.bend_and_multiply(gate, inputs, inserted, placed, step)
+            assert (ours - truth).abs().max() <= 1e-13 * truth.abs().max()
+            assert torch.get_num_threads() == threads
+    assert min(lengths) < 4 < max(lengths)
+
+
 def test_a_wrong_kink_shows() -> None:
     """The tolerance above is no blanket: one bend's kink off by a millionth is seen."""
     step, shape = convolution(4)
