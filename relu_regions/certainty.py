@@ -89,7 +89,7 @@ class Certainty:
 
     @classmethod
     def of(cls, network: Network, dtype: torch.dtype) -> Certainty:
-        """That of a network, which is made once: it holds no more than norms."""
+        """That of a network, made once."""
         return network.derived((cls, dtype), lambda: cls(network, dtype))
 
     def _of_chains(self, chains: tuple[Chain, ...]) -> tuple[Chain, ...]:

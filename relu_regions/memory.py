@@ -39,11 +39,11 @@ def room(shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> Te
     """
     if device.type != "cpu" or prod(shape) * dtype.itemsize < _LARGE:
         return torch.empty(shape, dtype=dtype, device=device)
-    return torch.from_numpy(np.empty(shape, torch.empty(0, dtype=dtype).numpy().dtype))
+    return torch.from_numpy(np.empty(shape, torch.empty(0, dtype=dtype, device="cpu").numpy().dtype))
 
 
 class Growing:
-    """Numbers that come part by part, each put in its place at once: nothing is held twice, and a single part is not copied."""
+    """Numbers that come part by part and are put in their places as they come; a single part is not copied."""
 
     def __init__(self) -> None:
         self._held: Tensor | None = None
@@ -53,14 +53,16 @@ class Growing:
         """Put a part, ``(K, *shape)``, behind the others.
 
         Args:
-            done: the share of all parts that there are with this one, as far as is known: for so many is room made.
+            done: the share of all parts that there are with this one, as far as is known: for so many is room made, but
+                for no more than four times what there is.
         """
         stop = self._count + len(part)
         if self._held is None:
             self._held = part
         else:
             if stop > len(self._held):
-                self._grow(max(stop + stop // 2 if done >= 1 else int(1.05 * stop / done), stop))
+                likely = stop + stop // 2 if done >= 1 else int(1.05 * stop / done)
+                self._grow(max(stop, min(likely, 4 * stop)))
             self._held[self._count : stop] = part
         self._count = stop
 
@@ -71,5 +73,10 @@ class Growing:
         self._held = held
 
     def whole(self, nothing: Tensor) -> Tensor:
-        """All numbers, or what stands for none."""
-        return nothing if self._held is None else self._held[: self._count]
+        """All numbers, or what stands for none; nothing of them is held here any more."""
+        held, self._held = self._held, None
+        if held is None:
+            return nothing
+        whole = held[: self._count]
+        # Room that was not needed is not kept for as long as the result.
+        return whole if 8 * len(held) <= 9 * len(whole) else whole.clone()

@@ -210,9 +210,10 @@ class Network:
 
     def derived(self, key: Hashable, make: Callable[[], T]) -> T:
         """What follows from this network under a name, made once; it must not hold the network itself."""
-        if key not in self._derived:
-            self._derived[key] = make()
-        return cast(T, self._derived[key])
+        held = self._derived
+        if key not in held:
+            held[key] = make()
+        return cast(T, held[key])
 
     @cached_property
     def _derived(self) -> dict[Hashable, object]:

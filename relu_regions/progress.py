@@ -31,7 +31,7 @@ class Progress:
 
     def reach(self, done: int) -> None:
         """Say how many are done."""
-        if self._bar is None and done < self._total and self._shown is not False:
+        if self._bar is None and 0 < done < self._total and self._shown is not False:
             self._bar = self._made(done)
         if self._bar is not None:
             self._bar.update(max(0, done - self._bar.n))

@@ -64,6 +64,7 @@ class Settled:
     Attributes:
         position, weight: ``(P,)``; two breakpoints may round to one float.
         values: ``(P, *output_shape)``, times the weight.
+        at_x: the output at x, ``output_shape``.
         first: for each gate ``(units,)`` int64.
         flips: ``row`` counts the segment's own points.
     """
@@ -71,6 +72,7 @@ class Settled:
     position: Tensor
     weight: Tensor
     values: Tensor
+    at_x: Tensor
     first: list[Tensor]
     flips: Flips
 
@@ -119,6 +121,7 @@ def _rounded(path: RationalPath, lines: LineBatch) -> Settled:
         position=floats(position),
         weight=floats([float(ok) for ok in finite]),
         values=floats(values).view(len(t), *shape),
+        at_x=floats([float(value) for value in path.outputs_at(0)]).view(shape),
         first=[integers(pieces) for pieces in path.first_patterns],
         flips=Flips(*(integers(column) for column in columns)),
     )

@@ -29,7 +29,10 @@ def one_thread() -> Iterator[None]:
 
 
 def each_on_one_thread(function: Callable[[T], R], items: Sequence[T], threads: int) -> list[R]:
-    """The function's results for all items, several at once, with one thread for torch in each; a single item stays here."""
+    """The function's results for all items, several at once, with one thread for torch in each.
+
+    A single item stays here, with torch as it is.
+    """
 
     def alone(item: T) -> R:
         torch.set_num_threads(1)

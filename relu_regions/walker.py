@@ -59,8 +59,10 @@ def walk(
     collected = Collected(lines)
     with torch.no_grad(), sweep.threading(), Progress(len(lines), "walk", progress) as bar:
         for points in sweep:
+            # What came before is whole.
+            bar.reach(int(points.segments[0]))
             collected.add(points)
-            bar.reach(int(points.segments.max()))
+        bar.reach(len(lines))
         paths = collected.paths()
         if certainty is None:
             return paths
@@ -100,6 +102,9 @@ def with_settled(paths: Paths, segments: list[int], settled: list[Settled]) -> P
     for index, part in replaced.items():
         for gate, pieces in enumerate(part.first):
             first[gate][index] = pieces
+    outputs_at_x = paths.outputs_at_x.clone()
+    for index, part in replaced.items():
+        outputs_at_x[index] = part.at_x
     rounding = torch.finfo(position.dtype).eps
     t_error = [torch.where(s.weight == 0, 0.0, rounding * s.position.abs()) for s in settled]
     return replace(
@@ -108,6 +113,7 @@ def with_settled(paths: Paths, segments: list[int], settled: list[Settled]) -> P
         position=position,
         weight=None if weight is None else rebuilt(weight, [s.weight for s in settled]),
         values=rebuilt(paths.values, [s.values for s in settled]),
+        outputs_at_x=outputs_at_x,
         first_patterns=tuple(first),
         flips=Flips.joined(flips).ordered(),
         t_error=None if paths.t_error is None else rebuilt(paths.t_error, t_error),

@@ -193,3 +193,20 @@ def test_outputs_at_refuses_t_outside() -> None:
     for t in (2.0, math.nan, math.inf):
         with pytest.raises(ValueError, match="between"):
             path.outputs_at(torch.tensor([t]))
+
+
+@pytest.mark.parametrize("pooled", [False, True])
+def test_what_overflows_to_nan_is_settled(pooled: bool) -> None:
+    """1e300 * 1e10 - 1e300 * 5e9 is 5e309, which no float holds, but 1e-300 times that is 5e9."""
+    hidden, heads = [[1e300, -1e300], [1.0, 1.0]], [[1e-300, 0.0], [-1e-300, 0.0]]
+    model = chain((hidden, [0.0, 0.0]), ([row[:1] for row in heads] if pooled else heads, [0.0, 0.0]))
+    assert isinstance(model, nn.Sequential)
+    if pooled:
+        model = nn.Sequential(model[0], nn.Unflatten(1, (1, 2)), nn.MaxPool1d(2), nn.Flatten(), model[2]).eval()
+    network = rr.Network.from_module(model, (2,))
+    x, d = line([1e10, 5e9], [1.0, 0.0])
+    assert not rr.walk(network, x, d, (-1, 1), resolve="never").certain.any()
+    paths, interval = rr.walk(network, x, d, (-1, 1)), rr.exact_interval(network, x, d, (-1, 1))
+    assert paths.settled.all() and torch.allclose(paths.outputs_at_x, torch.tensor([[5e9, -5e9]]).double())
+    assert interval.certain is not None and interval.certain.all() and interval.label.tolist() == [0]
+    assert (interval.lo.item(), interval.hi.item()) == (-1, 1)

@@ -1,7 +1,8 @@
 """The values along a chain, in loops that numba compiles: through a matrix, from the bends of one gate to the next one's.
 
 Rows of values are made one after another, and only those around the present place are kept: the row before and the
-row at hand lie in the nearest cache while signs are compared, and what is written is the next gate's output alone.
+row at hand lie in the nearest cache while signs are compared, and what is written is the next gate's output alone, or its
+product with a narrow matrix.
 """
 
 from numba import njit
@@ -113,7 +114,8 @@ def close(distance, k, a, b, here, there, after, before):
     for u in range(distance.shape[2]):
         one, other = distance[k, a, u], distance[k, b, u]
         change = abs(other - one)
-        count += (abs(one) <= here + after * change) | (abs(other) <= there + before * change)
+        # Asked in this way, what overflowed to NaN is in doubt.
+        count += not ((abs(one) > here + after * change) & (abs(other) > there + before * change))
     return count > 0
 
 
@@ -167,8 +169,8 @@ def rows(
         slope: room for a row's slope, ``(units,)``.
         matrix, to_product: the one that reads the gate's output, if it is narrow, and their product at all points, filled in
             and kept in place of that output; else nothing, ``(0, units)``.
-        out, size, to_added: the next gate's output, the largest number of its input, and how many new points each
-            interval gets, at all points; filled in.
+        out, size, to_added: the next gate's output (a single row if the matrix is narrow), the largest number of its input, and
+            how many new points each interval gets, at all points; filled in.
         integers, reals, inside, spots, shares: the next gate's bends and its new points, as in crossings.py; filled in.
 
     Returns:

@@ -61,7 +61,7 @@ def through(
         each = done[0].most / done[0].segments
         allowance -= done[0].bytes * segments // done[0].segments
     blocks = start.blocks(sum(block.segments for block in done), each)
-    done += _walked(blocks, allowance, min(threads, len(blocks)))
+    done += _walked(blocks, allowance, threads)
     if sum(block.segments for block in done) < segments:
         return None
     return Passed(_joined(start, points, done), max(block.most / block.segments for block in done))
@@ -69,7 +69,7 @@ def through(
 
 def _walked(blocks: list[_Block], allowance: int, threads: int) -> list[_Block]:
     """The blocks, walked one after another or on several threads; from the first that can't be on, they are left out."""
-    if threads < 2:
+    if threads < 2 or len(blocks) < 2:
         return list(takewhile(lambda block: block.walk(allowance), blocks))
     walked = each_on_one_thread(lambda block: block.walk(allowance // threads), blocks, threads)
     return blocks if all(walked) else []
@@ -128,7 +128,7 @@ class _Start:
             points: of a segment, at the start.
         """
         bytes_each = (points + sum(self.chain.units) / 2) * self.widest * self.position.itemsize
-        segments, fitting = len(self.offsets) - 1, max(1, int(_BLOCK_BYTES / bytes_each))
+        segments, fitting = len(self.offsets) - 1, max(1, int(_BLOCK_BYTES / max(1.0, bytes_each)))
         return segments if segments <= fitting else min(fitting, math.ceil(segments / _FIRST))
 
     def blocks(self, first: int, each: float) -> list[_Block]:

@@ -164,7 +164,7 @@ def bend_and_multiply(
             before = products[-1]
 
     parts = _parts(len(inputs), block)
-    each_on_one_thread(multiply, parts, len(parts))
+    each_on_one_thread(multiply, parts, torch.get_num_threads())
     for start, _ in parts[1:]:
         # The interval between two parts.
         before, here = (arrays[-1][arrays[1][row]] for row in (start - 1, start))

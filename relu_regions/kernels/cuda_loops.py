@@ -85,8 +85,9 @@ def rows_in_doubt(distance, bound, before, after, doubt, count, units, BLOCK: tl
         back = tl.abs(here - tl.load(distance + earlier * units + unit, mask=known, other=0.0))
         ahead = tl.abs(tl.load(distance + later * units + unit, mask=known, other=0.0) - here)
         size = tl.abs(here)
-        close = (size <= limit) | (size <= limit + share_after * ahead) | (size <= limit + share_before * back)
-        found += tl.sum((close & known).to(tl.int32), 0)
+        # Asked in this way, what overflowed to NaN is in doubt.
+        certain = (size > limit) & (size > limit + share_after * ahead) & (size > limit + share_before * back)
+        found += tl.sum((known & (certain == 0)).to(tl.int32), 0)
     tl.store(doubt + row, (found > 0).to(tl.int8))
 
 

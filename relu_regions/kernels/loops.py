@@ -1,6 +1,6 @@
 """The loops that numba compiles: plain arrays in and out, no torch.
 
-They run on one thread: on busy cores, a second pool of threads beside torch's own made the walk ten times slower.
+Each runs on the thread that calls it: with numba's own threads beside torch's, walks on busy cores took ten times as long.
 """
 
 import numpy as np
@@ -164,7 +164,7 @@ def multiply(
     Args:
         products: at the points of the block, of which the first has the number ``first``.
         before: the product at the point before the block.
-        stop: the first bend of the interval before the block.
+        stop: the first bend of the interval before the block; that of the block's first interval to leave out the one before it.
 
     Returns:
         The first bend of the interval after the block.
@@ -206,11 +206,13 @@ def rows_in_doubt(distance, bound, before, after, asked, doubt):
         count = 0
         for u in range(distance.shape[1]):
             size = abs(distance[i, u])
-            count += (
-                (size <= bound[i])
-                | (size <= bound[i] + after[i] * abs(distance[later, u] - distance[i, u]))
-                | (size <= bound[i] + before[i] * abs(distance[i, u] - distance[earlier, u]))
+            # Asked in this way, what overflowed to NaN is in doubt.
+            certain = (
+                (size > bound[i])
+                & (size > bound[i] + after[i] * abs(distance[later, u] - distance[i, u]))
+                & (size > bound[i] + before[i] * abs(distance[i, u] - distance[earlier, u]))
             )
+            count += not certain
         doubt[i] = count > 0
 
 
@@ -249,7 +251,7 @@ def exits(logits, offsets, label, error, first, close):
             for k in range(logits.shape[1]):
                 if k != own:
                     lead = logits[row, own] - logits[row, k]
-                    near |= abs(lead) <= error[row]
+                    near |= not abs(lead) > error[row]
                     if lead < 0:
                         first[s] = row
             row += 1

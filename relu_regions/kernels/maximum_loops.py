@@ -142,9 +142,8 @@ def leads(v, at, after, before, a, b, bound, share_after, share_before):
     lead = v[at, a] - v[at, b]
     change_after = abs(v[after, a] - v[after, b] - lead)
     change_before = abs(v[before, a] - v[before, b] - lead)
-    return not (
-        (lead <= bound) | (lead <= bound + share_after * change_after) | (lead <= bound + share_before * change_before)
-    )
+    # Asked in this way, what overflowed to NaN is in doubt.
+    return (lead > bound) & (lead > bound + share_after * change_after) & (lead > bound + share_before * change_before)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")

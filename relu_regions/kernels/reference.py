@@ -150,9 +150,10 @@ def rows_in_doubt(
     change = distance.diff(dim=0).abs()
     if zeros is not None:
         size[(size == 0) & zeros] = torch.inf
-    doubt = (size <= bound[:, None]).any(1)
-    doubt[:-1] |= (size[:-1] <= bound[:-1, None] + after[:-1, None] * change).any(1)
-    doubt[1:] |= (size[1:] <= bound[1:, None] + before[1:, None] * change).any(1)
+    # Asked in this way, what overflowed to NaN is in doubt.
+    doubt = ~(size > bound[:, None]).all(1)
+    doubt[:-1] |= ~(size[:-1] > bound[:-1, None] + after[:-1, None] * change).all(1)
+    doubt[1:] |= ~(size[1:] > bound[1:, None] + before[1:, None] * change).all(1)
     return (doubt if asked is None else doubt & asked).nonzero()[:, 0]
 
 
@@ -214,10 +215,10 @@ def _mark_open_leads(
     def open_at(rows: Tensor) -> Tensor:
         lead = leads(rows)
         allowed, column = bound[rows, None, None], (-1, 1, 1)
-        result = lead <= allowed
+        certain = lead > allowed
         for share, beside in ((after, (rows + 1).clamp_max(len(values) - 1)), (before, (rows - 1).clamp_min(0))):
-            result |= lead <= allowed + share[rows].view(column) * (leads(beside) - lead).abs()
-        return result
+            certain &= lead > allowed + share[rows].view(column) * (leads(beside) - lead).abs()
+        return ~certain
 
     known = zeros[gate.windows]
     tied, throughout = ((gate.candidates(values[rows]) == 0) & known for rows in (here, there))
@@ -263,7 +264,7 @@ def exits(logits: Tensor, offsets: Tensor, label: Tensor, error: Tensor) -> tupl
     lead = (logits.gather(1, column) - logits).scatter(1, column, torch.inf)
     lost = (lead < 0).any(1).nonzero()[:, 0]
     first = torch.full_like(label, len(logits)).scatter_reduce(0, segment[lost], lost, "amin")
-    near = (lead.abs() <= error[:, None]).any(1) & (torch.arange(len(logits), device=counts.device) <= first[segment])
+    near = ~(lead.abs() > error[:, None]).all(1) & (torch.arange(len(logits), device=counts.device) <= first[segment])
     close = torch.zeros_like(label, dtype=torch.bool)
     close[segment[near]] = True
     return first, close

@@ -19,7 +19,7 @@ __all__ = ["Unfolding"]
 
 # What is unfolded at once: it stays near to the core that multiplies it.
 _COLUMN_BYTES = 3 << 18
-# The loops run on one thread; torch's own convolution shares its points out among several.
+# With more threads than this, points too few to be shared out are left to torch's own convolution, which uses them all.
 _THREADS = 2
 
 
