@@ -15,7 +15,7 @@ from relu_regions.certainty import Certainty
 from relu_regions.enclosing import Ends, enclose
 from relu_regions.lines import Array, LineBatch, Model, Range
 from relu_regions.outward import competing_classes, outward
-from relu_regions.settling import Resolve, may_settle, settle_intervals, worth_settling
+from relu_regions.settling import Resolve, may_settle, nearest, settle_intervals, worth_settling
 
 __all__ = ["Interval", "exact_interval"]
 
@@ -170,7 +170,7 @@ def _with_settled(found: Interval, lines: LineBatch, numbers: list[int], classes
     held = {field.name: getattr(found, field.name) for field in fields(found)}
     parts = {name: part.clone() for name, part in held.items() if part is not None}
     for name in ("lo", "hi"):
-        ends = torch.tensor([float(getattr(interval, name)) for interval in exact], dtype=torch.float64)
+        ends = torch.tensor([nearest(getattr(interval, name)) for interval in exact], dtype=torch.float64)
         parts[name][chosen] = ends.to(chosen.device)
         rounding = torch.where(torch.isinf(ends), 0.0, torch.finfo(ends.dtype).eps * ends.abs())
         parts[f"{name}_error"][chosen] = rounding.to(chosen.device)

@@ -18,7 +18,7 @@ from relu_regions.steps import AffineStep
 if TYPE_CHECKING:
     from relu_regions.rational import ExactNetwork, RationalInterval, RationalPath
 
-__all__ = ["Resolve", "Settled", "may_settle", "settle", "settle_intervals", "worth_settling"]
+__all__ = ["Resolve", "Settled", "may_settle", "nearest", "settle", "settle_intervals", "worth_settling"]
 
 
 Resolve = Literal["auto", "always", "never"]
@@ -103,7 +103,7 @@ def _exact(lines: LineBatch, numbers: list[int]) -> tuple[ExactNetwork, Tensor, 
 def _rounded(path: RationalPath, lines: LineBatch) -> Settled:
     t = path.t
     finite = [isinstance(end, Fraction) or math.isfinite(end) for end in t]
-    position = [float(end) if ok else math.copysign(1.0, end) for end, ok in zip(t, finite)]
+    position = [nearest(end) if ok else math.copysign(1.0, end) for end, ok in zip(t, finite)]
     shape = lines.network.output_shape
     values = [_value(path, number, ok) for number, ok in enumerate(finite)]
     rows = [number for number, flips in enumerate(path.flips, 1) for _ in flips]
@@ -121,10 +121,18 @@ def _rounded(path: RationalPath, lines: LineBatch) -> Settled:
         position=floats(position),
         weight=floats([float(ok) for ok in finite]),
         values=floats(values).view(len(t), *shape),
-        at_x=floats([float(value) for value in path.outputs_at(0)]).view(shape),
+        at_x=floats([nearest(value) for value in path.outputs_at(0)]).view(shape),
         first=[integers(pieces) for pieces in path.first_patterns],
         flips=Flips(*(integers(column) for column in columns)),
     )
+
+
+def nearest(number: Fraction | float) -> float:
+    """The nearest float; infinite where the number is beyond all of them."""
+    try:
+        return float(number)
+    except OverflowError:
+        return math.inf if number > 0 else -math.inf
 
 
 def _value(path: RationalPath, number: int, finite: bool) -> list[float]:
@@ -132,5 +140,5 @@ def _value(path: RationalPath, number: int, finite: bool) -> list[float]:
     regions, t = path.regions, path.t
     region = regions[min(number, len(regions) - 1)]
     if finite:
-        return [float(value) for value in region.outputs_at(Fraction(t[number]))]
-    return [float(-slope if number == 0 else slope) for slope in region.slope]
+        return [nearest(value) for value in region.outputs_at(Fraction(t[number]))]
+    return [nearest(-slope if number == 0 else slope) for slope in region.slope]

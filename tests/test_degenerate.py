@@ -195,10 +195,11 @@ def test_outputs_at_refuses_t_outside() -> None:
             path.outputs_at(torch.tensor([t]))
 
 
+@pytest.mark.parametrize("scale", [1e-300, 1.0])
 @pytest.mark.parametrize("pooled", [False, True])
-def test_what_overflows_to_nan_is_settled(pooled: bool) -> None:
+def test_what_overflows_to_nan_is_settled(pooled: bool, scale: float) -> None:
     """1e300 * 1e10 - 1e300 * 5e9 is 5e309, which no float holds, but 1e-300 times that is 5e9."""
-    hidden, heads = [[1e300, -1e300], [1.0, 1.0]], [[1e-300, 0.0], [-1e-300, 0.0]]
+    hidden, heads = [[1e300, -1e300], [1.0, 1.0]], [[scale, 0.0], [-scale, 0.0]]
     model = chain((hidden, [0.0, 0.0]), ([row[:1] for row in heads] if pooled else heads, [0.0, 0.0]))
     assert isinstance(model, nn.Sequential)
     if pooled:
@@ -207,6 +208,7 @@ def test_what_overflows_to_nan_is_settled(pooled: bool) -> None:
     x, d = line([1e10, 5e9], [1.0, 0.0])
     assert not rr.walk(network, x, d, (-1, 1), resolve="never").certain.any()
     paths, interval = rr.walk(network, x, d, (-1, 1)), rr.exact_interval(network, x, d, (-1, 1))
-    assert paths.settled.all() and torch.allclose(paths.outputs_at_x, torch.tensor([[5e9, -5e9]]).double())
+    logit = 5e9 if scale < 1 else math.inf
+    assert paths.settled.all() and torch.allclose(paths.outputs_at_x, torch.tensor([[logit, -logit]]).double())
     assert interval.certain is not None and interval.certain.all() and interval.label.tolist() == [0]
-    assert (interval.lo.item(), interval.hi.item()) == (-1, 1)
+    assert (interval.lo.item(), interval.hi.item()) == (-1, 1) and not interval.tied.any()
