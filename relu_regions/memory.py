@@ -15,9 +15,9 @@ __all__ = ["Growing", "free_memory", "room"]
 
 # To ask a processor costs as much as to walk a segment: what was found counts for so many seconds.
 _SECONDS = 0.5
+_found = (-_SECONDS, 0)
 # From so many bytes on numpy asks for large pages.
 _LARGE = 4 << 20
-_found = (-_SECONDS, 0)
 
 
 def free_memory(device: torch.device) -> int:

@@ -99,12 +99,11 @@ def with_settled(paths: Paths, segments: list[int], settled: list[Settled]) -> P
     flips = [replace(kept, row=place[kept.row])]
     flips += [replace(s.flips, row=s.flips.row + offsets[index]) for index, s in replaced.items()]
     first = [pattern.clone() for pattern in paths.first_patterns]
-    for index, part in replaced.items():
-        for gate, pieces in enumerate(part.first):
-            first[gate][index] = pieces
     outputs_at_x = paths.outputs_at_x.clone()
     for index, part in replaced.items():
         outputs_at_x[index] = part.at_x
+        for gate, pieces in enumerate(part.first):
+            first[gate][index] = pieces
     rounding = torch.finfo(position.dtype).eps
     t_error = [torch.where(s.weight == 0, 0.0, rounding * s.position.abs()) for s in settled]
     return replace(

@@ -206,7 +206,6 @@ def test_what_overflows_to_nan_is_settled(pooled: bool, scale: float) -> None:
         model = nn.Sequential(model[0], nn.Unflatten(1, (1, 2)), nn.MaxPool1d(2), nn.Flatten(), model[2]).eval()
     network = rr.Network.from_module(model, (2,))
     x, d = line([1e10, 5e9], [1.0, 0.0])
-    assert not rr.walk(network, x, d, (-1, 1), resolve="never").certain.any()
     paths, interval = rr.walk(network, x, d, (-1, 1)), rr.exact_interval(network, x, d, (-1, 1))
     logit = 5e9 if scale < 1 else math.inf
     assert paths.settled.all() and torch.allclose(paths.outputs_at_x, torch.tensor([[logit, -logit]]).double())

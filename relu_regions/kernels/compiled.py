@@ -149,7 +149,10 @@ def bend_and_multiply(
 
     def multiply(part: tuple[int, int]) -> None:
         """Fill the rows of a part of the points, and of the intervals between these."""
-        unfolding, before = Unfolding.of(step, min(block, part[1] - part[0])), arrays[-1][0]
+        unfolding, before = (
+            Unfolding.of(step, min(block, part[1] - part[0])),
+            np.empty_like(arrays[-1], shape=result.shape[1]),
+        )
         stop = int(np.searchsorted(arrays[4], part[0]))
         for start in range(*part, block):
             rows_at = slice(start, min(start + block, part[1]))

@@ -179,6 +179,20 @@ def test_exits_are_the_same(backend: Backend, kind: str) -> None:
         assert all(torch.equal(one, other) for one, other in zip(ours, truth))
 
 
+@pytest.mark.parametrize("backend", [pytest.param((reference, "cpu", 0), id="reference"), *BACKENDS])
+def test_numbers_that_overflowed_are_in_doubt(backend: Backend) -> None:
+    """A NaN is neither near nor far, and must not pass for far."""
+    module, device, _ = backend
+    numbers = torch.full((4, 5), 3.0, dtype=torch.float64, device=device)
+    numbers[2, 1] = torch.nan
+    small = torch.full((4,), 0.1, dtype=torch.float64, device=device)
+    assert 2 in module.rows_in_doubt(numbers, small, small, small).tolist()
+    assert module.rows_in_doubt(numbers[:2], small[:2], small[:2], small[:2]).tolist() == []
+    offsets, label = torch.tensor([0, 2, 4], device=device), torch.zeros(2, dtype=torch.int64, device=device)
+    numbers[:, 0] = 9.0
+    assert module.exits(numbers, offsets, label, small)[1].tolist() == [False, True]
+
+
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=str)
 @pytest.mark.parametrize("kind", ["generic", "few values", "rectified"])
 def test_many_windows_with_ties(kind: str, dtype: torch.dtype) -> None:
