@@ -2,23 +2,25 @@
 
     python benchmarks/gpu.py [--quick] [--rounds N] [--out FILE.json]
 
-784-128-128-128-10 with its first weights, t in [-1, 2], float64 and float32, without bounds (resolve="never") and with
-them. Beside each time: the rate of the bare products at the walk's points as a share of the rate at which the device
-multiplies large square matrices, and of the bandwidth at which it copies memory, a lower bound of what the walk moves:
-every value before and after each gate, written and read once. Without a CUDA device it says so, and ends.
+784-128-128-128-10 with its first weights, t in [-1, 2], float64 and float32, without bounds (resolve="never") and, in
+float64, with them: in float32 they leave most of these lines in doubt. Beside each rate: how many lines were settled in
+rational arithmetic, on the processor, and the rate without the time for that; the rate of the bare products at the walk's
+points as a share of the rate at which the device multiplies large square matrices; and, as a share of the bandwidth at
+which it copies memory, a lower bound of what the walk moves: every value before and after each gate, written and read
+once. Without a CUDA device it says so, and ends.
 """
 
 from __future__ import annotations
 
 import sys
 from typing import Any
+from unittest.mock import patch
 
 import torch
 from measuring import (
     RANGE,
     between_uniform_points,
     gemm_rate,
-    in_rounds,
     machine,
     mlp,
     operations,
@@ -29,6 +31,8 @@ from measuring import (
 )
 
 import relu_regions as rr
+from relu_regions import walker
+from relu_regions.settling import Settled
 from relu_regions.steps import AffineStep
 
 BATCHES = (10, 100, 1000, 10_000, 100_000)
@@ -54,10 +58,10 @@ def main(arguments: list[str] | None = None) -> int:
             print(
                 f"\n{report[device]}, {dtype}: {limits['flops'] / 1e9:,.0f} GFLOP/s, copies {limits['copied'] / 1e9:,.0f} GB/s"
             )
-            print("segments  bounds  segments/s  of the product rate  of the copying rate  GiB at peak")
+            print("segments  bounds  segments/s  settled  without it  of product rate  of copying rate  GiB at peak")
             for batch in BATCHES[: 2 if options.quick else None]:
                 if device == "cuda" or batch <= LARGEST_ON_CPU:
-                    for resolve in ("never", "auto"):
+                    for resolve in ("never", "auto") if dtype == torch.float64 else ("never",):
                         row = measured(device, dtype, batch, resolve, options.rounds, limits)
                         report["rows"].append(row)
                         print_row(row)
@@ -75,8 +79,20 @@ def measured(
     x, d = (part.to(device) for part in between_uniform_points(batch, widths[0]))
     network = rr.Network.from_module(model, widths[:1])
 
+    settling, settle = [0.0], walker.settle
+
+    def apart(*given: Any) -> list[Settled]:
+        found: list[Settled] = []
+        settling[0] = timed(lambda: found.extend(settle(*given)), device).wall
+        return found
+
     def walk() -> rr.Paths:
-        return rr.walk(network, x, d, RANGE, dtype=dtype, resolve=resolve, progress=False)
+        with patch.object(walker, "settle", apart):
+            return rr.walk(network, x, d, RANGE, dtype=dtype, resolve=resolve, progress=False)
+
+    def times() -> tuple[float, float]:
+        settling[0] = 0.0
+        return timed(walk, device).wall, settling[0]
 
     paths = walk()
     products = points_of_products(paths)
@@ -85,7 +101,8 @@ def measured(
     del paths
     if device == "cuda":
         torch.cuda.reset_peak_memory_stats()
-    seconds = min(each.wall for each in in_rounds({"walk": walk}, rounds, device)["walk"])
+    seconds, seconds_settling = min(times() for _ in range(rounds))
+    without = seconds - seconds_settling
     return {
         "device": device,
         "dtype": str(dtype),
@@ -94,9 +111,11 @@ def measured(
         "breakpoints": breakpoints,
         "settled": settled,
         "seconds": seconds,
+        "seconds_settling": seconds_settling,
         "segments_per_second": batch / seconds,
-        "share_of_products": operations(products) / seconds / limits["flops"],
-        "share_of_copying": moved / seconds / limits["copied"],
+        "segments_per_second_without_settling": batch / without,
+        "share_of_products": operations(products) / without / limits["flops"],
+        "share_of_copying": moved / without / limits["copied"],
         "peak_bytes": torch.cuda.max_memory_allocated() if device == "cuda" else None,
     }
 
@@ -117,10 +136,11 @@ def copy_rate(device: str) -> float:
 
 def print_row(row: dict[str, Any]) -> None:
     """One batch."""
-    shares = f"{row['share_of_products']:19.1%}  {row['share_of_copying']:19.1%}"
+    shares = f"{row['share_of_products']:15.1%}  {row['share_of_copying']:15.1%}"
+    settled = f"{row['settled']:7}  {row['segments_per_second_without_settling']:10,.0f}"
     peak = "" if row["peak_bytes"] is None else f"{row['peak_bytes'] / 2**30:11.2f}"
     bounds = "no" if row["resolve"] == "never" else "yes"
-    print(f"{row['segments']:8,}  {bounds:>6}  {row['segments_per_second']:10,.0f}  {shares}  {peak}")
+    print(f"{row['segments']:8,}  {bounds:>6}  {row['segments_per_second']:10,.0f}  {settled}  {shares}  {peak}")
 
 
 if __name__ == "__main__":

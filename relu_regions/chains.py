@@ -7,7 +7,9 @@ from functools import cached_property
 from itertools import pairwise
 from typing import Any, NamedTuple
 
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from relu_regions.gates import Knots
 from relu_regions.points import Points
@@ -61,6 +63,13 @@ class Link:
         whole = columns.new_zeros(columns.shape[1]) if bias is None else bias.expand(columns.shape[1]).contiguous()
         matrix = self.step.constants[0].contiguous().numpy()
         return LinkNumbers(knots, slopes, offsets, whole.numpy(), columns.numpy(), matrix)
+
+    @cached_property
+    def sizes(self) -> Tensor:
+        """The norms, the gate's sizes, and half the distance of 1 from the next float, ``(9,)``, where the matrix is."""
+        matrix = self.step.constants[0]
+        numbers = (*self.norms, *self.gate.sizes, torch.finfo(matrix.dtype).eps / 2)
+        return torch.tensor(numbers, dtype=matrix.dtype, device=matrix.device)
 
 
 @dataclass(frozen=True)

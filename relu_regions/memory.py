@@ -24,7 +24,8 @@ def free_memory(device: torch.device) -> int:
     """Bytes that are free on a device; on a processor, that were free half a second ago at most."""
     global _found
     if device.type == "cuda":
-        return int(torch.cuda.mem_get_info(device)[0])
+        kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return int(torch.cuda.mem_get_info(device)[0]) + kept
     now = time.monotonic()
     if now - _found[0] >= _SECONDS:
         _found = now, int(psutil.virtual_memory().available)

@@ -87,11 +87,13 @@ class Sweep:
 
     def threading(self) -> AbstractContextManager[None]:
         """What to iterate in: on a CPU the blocks of a chain are shared out among threads, and torch needs one in each."""
-        return one_thread() if self._starts_with_chain and self.segments.x.device.type == "cpu" else nullcontext()
+        return one_thread() if self._starts_with_blocks else nullcontext()
 
     @property
-    def _starts_with_chain(self) -> bool:
-        return bool(self._chains) and self._chains[0].start == self._first_gate
+    def _starts_with_blocks(self) -> bool:
+        """Whether a chain comes first that cuts its stacks into blocks itself, as it does on a CPU."""
+        on_cpu = self.segments.x.device.type == "cpu"
+        return on_cpu and bool(self._chains) and self._chains[0].start == self._first_gate
 
     def __iter__(self) -> Iterator[Points]:
         start = 0
@@ -112,7 +114,7 @@ class Sweep:
         """How many segments go through the network together."""
         item, device = self.segments.x.element_size(), self.segments.x.device.type
         points = self._expected or 2.0 + self.network.units / 2
-        if self._starts_with_chain:
+        if self._starts_with_blocks:
             # A chain takes what is near to it piece by piece; what it starts from and what it leaves is held.
             numbers = points * (math.prod(self.network.output_shape) + 16)
             numbers += 4 * self.network.gates[0].units + math.prod(self.network.input_shape)

@@ -10,8 +10,9 @@ from torch import Tensor
 from relu_regions.gates import Gate, Knots, rows
 from relu_regions.kernels import cuda_loops, reference
 from relu_regions.kernels.bends import Bends, Changes, changes_at_points
+from relu_regions.kernels.cuda_chained import through
 from relu_regions.kernels.placement import Placement
-from relu_regions.kernels.reference import exits, fading, leads_in_doubt, through, workspace
+from relu_regions.kernels.reference import exits, fading, leads_in_doubt, workspace
 from relu_regions.steps import AffineStep
 
 __all__ = [

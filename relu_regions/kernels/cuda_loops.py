@@ -3,6 +3,8 @@
 import triton
 import triton.language as tl
 
+from relu_regions.kernels.cuda_chain_points import quotient
+
 __all__ = ["count", "insert", "largest", "locate", "rows_in_doubt"]
 
 
@@ -48,8 +50,8 @@ def locate(
                 rising = (there > 0).to(tl.int64)
                 tl.store(rows + at, row + 0 * at, mask=crosses)
                 tl.store(units_found + at, unit.to(tl.int64), mask=crosses)
-                tl.store(left + at, there / (there - here), mask=crosses)
-                tl.store(right + at, here / (here - there), mask=crosses)
+                tl.store(left + at, quotient(there, there - here), mask=crosses)
+                tl.store(right + at, quotient(here, here - there), mask=crosses)
                 tl.store(rise + at, there - here, mask=crosses)
                 tl.store(before + at, knot + 1 - rising, mask=crosses)
                 tl.store(after + at, knot + rising, mask=crosses)

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import fields
-from importlib import import_module
-from importlib.util import find_spec
-from types import ModuleType
 
 import pytest
 import torch
@@ -16,19 +12,9 @@ from torch.nn.functional import linear
 from relu_regions.gates import Gate, Knots, Maximum
 from relu_regions.kernels import kernel_for, reference
 from relu_regions.steps import AffineStep, Matrix, Origin
+from tests.kernels.backends import BACKENDS, Backend
 
 compiled = pytest.importorskip("relu_regions.kernels.compiled")
-BACKENDS = [pytest.param((compiled, "cpu", 20), id="compiled")]
-if find_spec("triton") is None:
-    BACKENDS.append(pytest.param(None, id="cuda", marks=pytest.mark.skip("Triton is not installed")))
-else:
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    if device == "cpu":  # Triton's interpreter runs the same programs, slowly.
-        os.environ["TRITON_INTERPRET"] = "1"
-    seeds = 20 if device == "cuda" else 2
-    BACKENDS.append(pytest.param((import_module("relu_regions.kernels.cuda"), device, seeds), id="cuda"))
-Backend = tuple[ModuleType, str, int]
-
 GATES: dict[str, Gate] = {
     "relu": Knots.of([0], [0, 1], [0, 0]),
     "leaky relu": Knots.of([0], [0.25, 1], [0, 0]),
@@ -179,7 +165,7 @@ def test_exits_are_the_same(backend: Backend, kind: str) -> None:
         assert all(torch.equal(one, other) for one, other in zip(ours, truth))
 
 
-@pytest.mark.parametrize("backend", [pytest.param((reference, "cpu", 0), id="reference"), *BACKENDS])
+@pytest.mark.parametrize("backend", [pytest.param(Backend(reference, "cpu", 0), id="reference"), *BACKENDS])
 def test_numbers_that_overflowed_are_in_doubt(backend: Backend) -> None:
     """A NaN is neither near nor far, and must not pass for far."""
     module, device, _ = backend

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import fields
+from importlib import import_module
 from itertools import pairwise
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 import torch
@@ -16,10 +18,13 @@ from relu_regions.chains import Chain
 from relu_regions.kernels import kernel_for, reference
 from relu_regions.points import Points
 from relu_regions.segments import Segments
+from relu_regions.steps import AffineStep
 from relu_regions.sweep import Sweep
+from tests.kernels.backends import BACKENDS, Backend
 from tests.models import Wrapped
 
 chained = pytest.importorskip("relu_regions.kernels.chained")
+COMPILED = Backend(import_module("relu_regions.kernels.compiled"), "cpu", 20)
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {
     "relu": nn.ReLU,
@@ -44,16 +49,25 @@ def network_with(activation: type[nn.Module], widths: tuple[int, ...], dtype: to
 
 
 def swept(
-    network: rr.Network, x: Tensor, d: Tensor, t_range: tuple[float, float], bounded: bool, one_by_one: bool
+    network: rr.Network,
+    x: Tensor,
+    d: Tensor,
+    t_range: tuple[float, float],
+    bounded: bool,
+    one_by_one: bool,
+    backend: Backend = COMPILED,
 ) -> list[Points]:
     """The stacks that come out of a sweep: several where a chain leaves some segments to its links."""
     low, high = t_range
-    starts = torch.tensor([[low, 0.0, high]], dtype=x.dtype).expand(len(x), -1)
+    x, d, network = x.to(backend.device), d.to(backend.device), network.to(x.dtype, backend.device)
+    starts = torch.tensor([[low, 0.0, high]], dtype=x.dtype, device=x.device).expand(len(x), -1)
     certainty = Certainty(network, x.dtype) if bounded else None
-    sweep = Sweep(network, Segments(x, d, starts), True, certainty=certainty)
-    if one_by_one:
-        sweep._chains = ()
-    return list(sweep)
+    with patch("relu_regions.sweep.kernel_for", lambda device: backend.module):
+        sweep = Sweep(network, Segments(x, d, starts), True, certainty=certainty)
+        assert sweep._chains
+        if one_by_one:
+            sweep._chains = ()
+        return list(sweep)
 
 
 def assert_the_same(stacks: list[Points], one_by_one: list[Points], output: str, dtype: torch.dtype) -> None:
@@ -82,22 +96,24 @@ def assert_equal(ours: Points, truth: Points, dtype: torch.dtype) -> None:
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=str)
 @pytest.mark.parametrize("t_range", RANGES.values(), ids=RANGES)
 @pytest.mark.parametrize("name", ACTIVATIONS)
-def test_a_chain_is_its_links(name: str, t_range: tuple[float, float], dtype: torch.dtype) -> None:
-    network = network_with(ACTIVATIONS[name], (5, 30, 70, 9, 3), dtype)
-    x, d = torch.randn(2, 12, 5, dtype=dtype)
-    ours, truth = (swept(network, x, d, t_range, False, one_by_one) for one_by_one in (False, True))
-    assert len(truth[0]) > 500
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_chain_is_its_links(backend: Backend, name: str, t_range: tuple[float, float], dtype: torch.dtype) -> None:
+    network, segments = network_with(ACTIVATIONS[name], (5, 30, 70, 9, 3), dtype), min(12, backend.seeds)
+    x, d = torch.randn(2, segments, 5, dtype=dtype)
+    ours, truth = (swept(network, x, d, t_range, False, one_by_one, backend) for one_by_one in (False, True))
+    assert len(truth[0]) > 40 * segments
     assert_the_same(ours, truth, network.output_name, dtype)
 
 
 @pytest.mark.parametrize("t_range", RANGES.values(), ids=RANGES)
 @pytest.mark.parametrize("name", ACTIVATIONS)
-def test_bounds_of_a_chain_are_those_of_its_links(name: str, t_range: tuple[float, float]) -> None:
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_bounds_of_a_chain_are_those_of_its_links(backend: Backend, name: str, t_range: tuple[float, float]) -> None:
     """Up to what neighbouring segments in a stack add to one another's bounds where gates are taken one by one."""
     network = network_with(ACTIVATIONS[name], (5, 30, 20, 3), torch.float64)
-    for seed in range(8):
+    for seed in range(min(8, backend.seeds)):
         x, d = torch.randn(2, 1, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
-        ours, truth = (swept(network, x, d, t_range, True, one_by_one) for one_by_one in (False, True))
+        ours, truth = (swept(network, x, d, t_range, True, one_by_one, backend) for one_by_one in (False, True))
         assert_the_same(ours, truth, network.output_name, torch.float64)
         (one,) = (points if points.at_x is not None else points.at_bends(network.output_name) for points in ours)
         other = truth[0].at_bends(network.output_name)
@@ -162,9 +178,70 @@ def test_convolutions_before_a_chain_keep_their_threads(front: list[nn.Module], 
     assert torch.get_num_threads() == 2
 
 
+@pytest.mark.parametrize("name", ["relu", "hardtanh"])
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_units_on_their_knots_and_crossings_at_one_t(backend: Backend, name: str) -> None:
+    """Whole numbers: units that are 0 at x or along whole lines, changes of piece at points, many crossings at once."""
+    network = network_with(ACTIVATIONS[name], (3, 12, 9, 2), torch.float64)
+    for step in network.steps:
+        if isinstance(step, AffineStep):
+            step.constants[0].mul_(3).round_()
+            assert step.bias is not None
+            step.bias.mul_(3).round_()
+    x, d = torch.randn(2, min(8, 2 * backend.seeds), 3, dtype=torch.float64).mul(2).round().abs().add(1)
+    ours, truth = (swept(network, x, d, (-1, 2), True, one_by_one, backend) for one_by_one in (False, True))
+    assert_the_same(ours, truth, network.output_name, torch.float64)
+    for points in ours:
+        assert torch.equal(points.uncertain, truth[0].uncertain[points.segments])
+    assert truth[0].uncertain.any()
+
+
+def test_small_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A gate with more units than a program takes at once, and points and crossings for several programs."""
+    backend = next((p.values[0] for p in BACKENDS if p.id == "cuda"), None)
+    if backend is None:
+        pytest.skip("Triton is not installed")
+    for number in ("_TILE", "_LANES"):
+        monkeypatch.setattr(f"relu_regions.kernels.cuda_chained.{number}", 32)
+    for activation in (nn.ReLU, nn.Hardtanh):
+        network = network_with(activation, (5, 37, 18, 3), torch.float64)
+        x, d = torch.randn(2, 3, 5, dtype=torch.float64)
+        ours, truth = (swept(network, x, d, (-1, 2), True, one_by_one, backend) for one_by_one in (False, True))
+        assert_the_same(ours, truth, network.output_name, torch.float64)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_without_record_and_without_bends(backend: Backend) -> None:
+    network = network_with(nn.ReLU, (5, 12, 9, 3), torch.float64)
+    x, d = (part.to(backend.device) for part in torch.randn(2, 2, 5, dtype=torch.float64))
+    network = network.to(torch.float64, backend.device)
+    starts = torch.tensor([[-1.0, 2.0], [0.0, 1e-9]], dtype=torch.float64, device=backend.device)
+    with patch("relu_regions.sweep.kernel_for", lambda device: backend.module):
+        (points,) = Sweep(network, Segments(x, d, starts), record=False)
+    assert not len(points.flips.row) and not points.first
+    assert points.offsets.diff()[1] == 2 < points.offsets.diff()[0]
+    t = points.position.view(-1, 1)
+    lines = torch.cat([x[:1].expand(int(points.offsets[1]), -1), x[1:].expand(2, -1)])
+    along = torch.cat([d[:1].expand(int(points.offsets[1]), -1), d[1:].expand(2, -1)])
+    assert torch.allclose(points.values[network.output_name], network(lines + t * along), rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_chain_that_needs_more_memory_than_allowed_is_left_alone(backend: Backend) -> None:
+    network = network_with(nn.ReLU, (5, 30, 40, 3), torch.float64)
+    x, d = torch.randn(2, 4, 5, dtype=torch.float64)
+    (chain,) = network.to(torch.float64, backend.device).chains
+    through = backend.module.through
+    points = given(network.to(torch.float64, backend.device), x.to(backend.device), d.to(backend.device))
+    assert through(chain, points, True, False, 1 << 10, None, 1) is None
+    passed = through(chain, points, True, False, 1 << 30, None, 1)
+    assert passed is not None and passed.each > 1000
+    assert len(passed.points) > len(points) and not points.flips.row.numel() and not points.first
+
+
 def given(network: rr.Network, x: Tensor, d: Tensor) -> Points:
-    sweep = Sweep(network, Segments(x, d, torch.tensor([[-1.0, 0.0, 2.0]], dtype=torch.float64).expand(len(x), -1)))
-    return sweep._start(0, len(x))
+    starts = torch.tensor([[-1.0, 0.0, 2.0]], dtype=torch.float64, device=x.device).expand(len(x), -1)
+    return Sweep(network, Segments(x, d, starts))._start(0, len(x))
 
 
 def test_what_a_chain_leaves_to_its_links() -> None:
@@ -172,7 +249,6 @@ def test_what_a_chain_leaves_to_its_links() -> None:
     (chain,) = network.chains
     x, d = torch.randn(2, 4, 5, dtype=torch.float64)
     assert chained.through(chain, given(network, x, d), True, False, 1 << 30, None, 1) is not None
-    assert chained.through(chain, given(network, x, d), True, False, 1 << 10, None, 1) is None  # no memory
     dead = network_with(nn.ReLU, (5, 30, 40, 3), torch.float64)
     dead.steps[0].constants[0][3] = 0.0  # a unit that is 0 on every line
     dead.steps[0].bias[3] = 0.0
