@@ -34,8 +34,12 @@ class Collected:
         self.outputs_at_x = lines.x.new_zeros(len(lines), *lines.network.output_shape)
         self.in_order, self.latest = True, -1
 
-    def add(self, points: Points) -> None:
-        """Take in a finished stack."""
+    def add(self, points: Points, halfway: bool) -> None:
+        """Take in a finished stack.
+
+        Args:
+            halfway: whether more may come of its segments.
+        """
         output = self.lines.network.output_name
         points = points.at_bends(output) if points.at_x is None else points
         assert points.at_x is not None
@@ -43,7 +47,7 @@ class Collected:
         self.outputs_at_x[points.segments[passing]] = outputs
         self.segments.append(points.segments)
         self.counts.append(points.offsets.diff())
-        self._keep_patterns(points)
+        self._keep_patterns(points, halfway)
         done = (self.latest + 1) / len(self.lines)
         self.position.add(points.position, done)
         if points.weight is not None:
@@ -54,7 +58,7 @@ class Collected:
         self._keep(points.flips if self.count == 0 else replace(points.flips, row=points.flips.row + self.count))
         self.count += len(points)
 
-    def _keep_patterns(self, points: Points) -> None:
+    def _keep_patterns(self, points: Points, halfway: bool) -> None:
         """The patterns at the ends of a stack's segments, and what they say of the bends between two stretches."""
         first, last = int(points.segments[0]), int(points.segments[-1])
         self.in_order &= first > self.latest
@@ -65,11 +69,14 @@ class Collected:
         follows = self.begun[segments]
         if follows.any():
             self._join(points, follows)
+        elif len(points.segments) == len(self.lines):
+            self.first = [points.first[gate] for gate in range(len(self.first))]
         else:
             for gate, pieces in points.first.items():
                 self.first[gate][segments] = pieces
-        for gate, pieces in points.last.items():
-            self.last[gate][segments] = pieces.to(torch.int32)
+        if halfway:
+            for gate, pieces in points.last.items():
+                self.last[gate][segments] = pieces.to(torch.int32)
         self.begun[segments] = True
 
     def _join(self, points: Points, follows: Tensor) -> None:

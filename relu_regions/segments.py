@@ -34,9 +34,10 @@ class Starts:
 
     def of(self, value: Tensor) -> Tensor:
         """A value at the points, ``(P, *shape)``, from that of an affine map at x and, without its bias, along d."""
-        at, column = value[self.at], (-1, *[1] * (value.ndim - 1))
-        base = at if self.weight is None else self.weight.view(column) * at
-        return torch.addcmul(base, self.along_d.view(column), value[self.along])
+        base, column = value.index_select(0, self.at), (-1, *[1] * (value.ndim - 1))
+        if self.weight is not None:
+            base = base.mul_(self.weight.view(column))
+        return base.addcmul_(self.along_d.view(column), value.index_select(0, self.along))
 
 
 @dataclass(frozen=True)

@@ -85,6 +85,11 @@ class Sweep:
         """Leave these segments (their numbers) out of the rest of the sweep."""
         self.dropped[segments] = True
 
+    @property
+    def halfway(self) -> bool:
+        """Whether more may come of the segments that came last."""
+        return bool(self._waiting)
+
     def threading(self) -> AbstractContextManager[None]:
         """What to iterate in: on a CPU the blocks of a chain are shared out among threads, and torch needs one in each."""
         return one_thread() if self._starts_with_blocks else nullcontext()

@@ -61,7 +61,7 @@ def walk(
         for points in sweep:
             # What came before is whole.
             bar.reach(int(points.segments[0]))
-            collected.add(points)
+            collected.add(points, sweep.halfway)
         bar.reach(len(lines))
         paths = collected.paths()
         if certainty is None:

@@ -46,6 +46,18 @@ def tolerance(case: Case) -> float:
     return 1e-12 * max(1.0, 1 / max(map(abs, case.d)))
 
 
+def right(paths: rr.Paths, t: float, exact: Fraction | float, allowed: float) -> bool:
+    """Whether a t of the first path is the exact one, but for what is allowed for each unit of it.
+
+    A bend that units cross at a small angle may be off by ten times that, if the walk's own bound says that it may.
+    """
+    if close(t, exact, scaled(allowed, t)):
+        return True
+    assert paths.t_error is not None
+    bound = dict(zip(paths.t.tolist(), paths.t_error.tolist()))[t]
+    return close(t, exact, min(bound, scaled(10 * allowed, t)))
+
+
 @settings(max_examples=150, deadline=None)
 @given(cases(**GENERIC, skips=st.booleans()))
 def test_generic_networks_agree_in_everything(case: Case) -> None:
@@ -54,7 +66,7 @@ def test_generic_networks_agree_in_everything(case: Case) -> None:
     path = paths[0]
     assert len(path.breakpoints) == len(exact.breakpoints)
     for number, (found, point) in enumerate(zip(path.breakpoints.tolist(), exact.breakpoints), 1):
-        assert close(found, point.t, tolerance(case) * max(1.0, abs(point.t)))
+        assert right(paths, found, point.t, tolerance(case))
         mine = path.flips.row == number
         flips = torch.stack([path.flips.gate, path.flips.unit, path.flips.before, path.flips.after], 1)[mine]
         assert flips.tolist() == [list(flip) for flip in point.flips]
@@ -88,7 +100,7 @@ def assert_same_regions(paths: rr.Paths, case: Case, allowed: float, flavour: st
     assert len(found) == len(expected)
     for region, other in zip(found, expected):
         low, high = region.interval
-        assert close(low, other.lo, scaled(allowed, low)) and close(high, other.hi, scaled(allowed, high))
+        assert right(paths, low, other.lo, allowed) and right(paths, high, other.hi, allowed)
         if flavour != "integers":
             assert [gate.tolist() for gate in region.pattern] == [list(gate) for gate in other.pattern]
         if flavour == "tiny and huge":

@@ -32,14 +32,13 @@ def slope_before(products, i, bias, growth, columns, unit, left, kink, begin, st
         turn(slope, columns, unit[n], -(left[n] * kink[n]))
 
 
-# With contraction a compiler may fuse a product and a sum, which rounds once less.
-@njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract"}, _nrt=False, inline="always")
+@njit(cache=True, nogil=True, error_model="numpy", _nrt=False, inline="always")
 def turn(slope, columns, column, change):
     for u in range(len(slope)):
         slope[u] += change * columns[column, u]
 
 
-@njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract"}, _nrt=False, inline="always")
+@njit(cache=True, nogil=True, error_model="numpy", _nrt=False, inline="always")
 def turn_and_step(slope, columns, column, change, step, lines, own, a, b):
     """Turn, and keep the row that lies a step along the slope from ``lines[own, a]``."""
     for u in range(len(slope)):
@@ -80,21 +79,29 @@ def positive(lines, b, out, r):
 
 # With reassociation a compiler may add several parts of a sum at once.
 @njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract", "reassoc"}, _nrt=False)
-def product(opened, r, matrix, to_product, i):
-    """A row of the gate's output times a matrix, ``(outputs, units)``, two outputs at a time for each look at the row."""
-    outputs, zero = len(matrix), opened.dtype.type(0)
-    for o in range(0, outputs - 1, 2):
-        one, other = zero, zero
+def product(opened, matrix, to_product, first, count):
+    """Four rows of the gate's output times a matrix, ``(outputs, units)``, two outputs at a time for each look at the rows.
+
+    Args:
+        to_product: its rows from ``first`` on are filled in, as many as ``count`` says; what the others hold does not matter.
+    """
+    zero = opened.dtype.type(0)
+    for o in range(0, len(matrix), 2):
+        p = min(o + 1, len(matrix) - 1)
+        a, b, c, d, e, f, g, h = zero, zero, zero, zero, zero, zero, zero, zero
         for u in range(matrix.shape[1]):
-            value = opened[r, u]
-            one += value * matrix[o, u]
-            other += value * matrix[o + 1, u]
-        to_product[i, o], to_product[i, o + 1] = one, other
-    if outputs % 2 == 1:
-        one = zero
-        for u in range(matrix.shape[1]):
-            one += opened[r, u] * matrix[outputs - 1, u]
-        to_product[i, outputs - 1] = one
+            one, other = matrix[o, u], matrix[p, u]
+            a += opened[0, u] * one
+            b += opened[1, u] * one
+            c += opened[2, u] * one
+            d += opened[3, u] * one
+            e += opened[0, u] * other
+            f += opened[1, u] * other
+            g += opened[2, u] * other
+            h += opened[3, u] * other
+        for n, here, there in ((0, a, e), (1, b, f), (2, c, g), (3, d, h)):
+            if n < count:
+                to_product[first + n, o], to_product[first + n, p] = here, there
 
 
 @njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
@@ -169,7 +176,7 @@ def rows(
         slope: room for a row's slope, ``(units,)``.
         matrix, to_product: the one that reads the gate's output, if it is narrow, and their product at all points, filled in
             and kept in place of that output; else nothing, ``(0, units)``.
-        out, size, to_added: the next gate's output (a single row if the matrix is narrow), the largest number of its input, and
+        out, size, to_added: the next gate's output (room for four rows if the matrix is narrow), the largest number of its input, and
             how many new points each interval gets, at all points; filled in.
         integers, reals, inside, spots, shares: the next gate's bends and its new points, as in crossings.py; filled in.
 
@@ -214,13 +221,13 @@ def rows(
                         at += 1
                         continue
                 at += 1
-                v, to = weight[r] if weighted else dtype(1), 0 if narrow else r
+                v, to = weight[r] if weighted else dtype(1), r % 4 if narrow else r
                 if is_relu:
                     positive(lines, b, out, to)
                 else:
                     opened(lines, own, b, knots, slopes, gate_offsets, v, out, to)
-                if narrow:
-                    product(out, to, matrix, to_product, r)
+                if narrow and (to == 3 or r + 1 == len(position)):
+                    product(out, matrix, to_product, r - to, to + 1)
                 if own > 0:
                     distances(lines, own, b, knots, v)
                     extent(bits, own, a, b, extreme_bits, own)
@@ -256,29 +263,51 @@ def rows(
 @njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
 def outputs(
     products, bias, columns, offsets, added, row, unit, left, bend_row, kink, count, right,
-    to_offsets, weight, weighted, slope, out,
+    to_offsets, weight, weighted, place, asked, slope, out, answers,
 ):  # fmt: skip
-    """The values at all points, ``(P + G, units)``, where no gate follows; arguments as rows."""
+    """The values where no gate follows, at the points that are kept; arguments as rows.
+
+    Args:
+        place: how many points are kept before each row, ``(P + G + 1,)``. What is not kept is overwritten by what follows it.
+        asked: rows whose values are wanted besides, in order.
+        out, answers: the values at the points that are kept, and at those asked for; filled in.
+    """
     width, dtype = products.shape[1], products.dtype.type
-    m, g = 0, 0
+    m, g, answered = 0, 0, 0
     for s in range(len(offsets) - 1):
         r = to_offsets[s]
         for i in range(offsets[s], offsets[s + 1]):
-            begin, last, place = m, r + added[i], dtype(0)
+            begin, last, at, to = m, r + added[i], dtype(0), place[r]
             while m < count and row[m] == i:
                 m += 1
             w = weight[r] if weighted else dtype(1)
             for u in range(width):
-                out[r, u] = products[i, u] + w * bias[u]
+                out[to, u] = products[i, u] + w * bias[u]
+            answered = answer(asked, answered, r, out, to, answers)
             if added[i] > 0:
                 growth = weight[last + 1] - w if weighted else dtype(0)
                 slope_before(products, i, bias, growth, columns, unit, left, kink, begin, m, slope)
-                turn(slope, columns, unit[m - 1], -(left[m - 1] * kink[m - 1]))
+                turning, change = unit[m - 1], -(left[m - 1] * kink[m - 1])
                 for n in range(begin, m):
                     if r < last and bend_row[n] == r + 1:
-                        step = right[g] - place
+                        before, to, step = to, place[r + 1], right[g] - at
                         for u in range(width):
-                            out[r + 1, u] = out[r, u] + step * slope[u]
-                        place, g, r = right[g], g + 1, r + 1
-                    turn(slope, columns, unit[n], kink[n])
+                            turned = slope[u] + change * columns[turning, u]
+                            slope[u] = turned
+                            out[to, u] = out[before, u] + step * turned
+                        at, g, r = right[g], g + 1, r + 1
+                        answered = answer(asked, answered, r, out, to, answers)
+                    else:
+                        turn(slope, columns, turning, change)
+                    turning, change = unit[n], kink[n]
             r += 1
+
+
+@njit(cache=True, nogil=True, error_model="numpy", _nrt=False, inline="always")
+def answer(asked, answered, r, out, to, answers):
+    """Keep the values of row r, which lie at ``out[to]``, if they are asked for; gives how many answers there are."""
+    if answered < len(asked) and asked[answered] == r:
+        for u in range(out.shape[1]):
+            answers[answered, u] = out[to, u]
+        answered += 1
+    return answered

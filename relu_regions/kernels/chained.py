@@ -64,7 +64,7 @@ def through(
     done += _walked(blocks, allowance, threads)
     if sum(block.segments for block in done) < segments:
         return None
-    return Passed(_joined(start, points, done), max(block.most / block.segments for block in done))
+    return Passed(_joined(start, points, done, threads), max(block.most / block.segments for block in done))
 
 
 def _walked(blocks: list[_Block], allowance: int, threads: int) -> list[_Block]:
@@ -146,19 +146,26 @@ class _Block:
 
     Attributes:
         offsets, position, weight: of the points found so far.
-        value: at these points, behind the last matrix.
+        value: behind the matrix last multiplied by, but for its bias, at the points that there were before the gate before it.
+        passed, bends: what chain_loops.outputs reads of the last gate, and memory that this lies in.
         errors: bounds of the errors of value, shift, position and weight, ``(4, P)``.
         flips: ``(5, F)``: row, gate, unit, pieces before and after.
         ends: for each gate passed, its pieces at the first and the last point of the segments.
         kept: the rows that stay, and that offsets and flips count; all of them if None.
+        place: how many points stay before each row, ``(P + 1,)``.
         ordered: whether flips at one point are in order.
-        at_x: which segments pass x, and the output there.
+        asked, passing, at_x: the rows of x, the segments that pass it, and the output there.
         most: bytes that its values have taken at most.
     """
 
     kept: Array | None = None
     ordered, most = True, 0
-    at_x: tuple[Array, Array]
+    passed: tuple[Any, ...]
+    bends: Crossings
+    place: Array
+    asked: Array
+    passing: Array
+    at_x: Array
 
     def __init__(self, start: _Start, first: int, stop: int) -> None:
         self.start, self.segments = start, stop - first
@@ -177,13 +184,19 @@ class _Block:
 
     @property
     def bytes(self) -> int:
-        """What the block holds once it is done."""
-        return int(self.value.nbytes + self.flips.nbytes + self.position.nbytes + self.errors.nbytes)
+        """What the block holds once it is done, its part of the values behind the last matrix included."""
+        held = (self.value, self.flips, self.position, self.errors, self.place, *self.bends)
+        return int(sum(part.nbytes for part in held) + self.count * self.value[:1].nbytes)
+
+    @property
+    def count(self) -> int:
+        """How many points stay."""
+        return int(self.place[-1])
 
     def walk(self, allowance: int) -> bool:
         """Go through the chain; False where that can't be done, see through."""
-        passed = self._nothing_passed()
-        for link in self.start.chain.links:
+        start, passed = self.start, self._nothing_passed()
+        for link in start.chain.links:
             found = self._at_gate(link, passed)
             if found is None:
                 return False
@@ -191,31 +204,39 @@ class _Block:
             total, behind = len(size) + fresh, link.step.shape[0]
             if 4 * total * (behind + _NARROW) * self.dtype.itemsize > allowance:
                 return False
-            self._held(self.value, opened)
+            self.most = max(self.most, self.value.nbytes + opened.nbytes)
+            self.bends = bends
             # The bias is added row by row, in the loops.
             self.value = product if product.shape[1] else _times(opened, link.step.columns)
             passed = self._behind(link, bends, count, size, added, near, total)
-        out = np.empty((len(self.position), self.value.shape[1]), self.dtype)
-        slope = np.empty(out.shape[1], self.dtype)
-        chain_loops.outputs(self.value, *passed, self.offsets, self.weight, self.weighted, slope, out)
-        self._held(self.value, out)
-        self.value = out
-        if self.start.ends:
+        # What comes out of the last matrix is not made before there is a place for the values of all blocks.
+        self.passed = (*passed, self.offsets, self.weight, self.weighted)
+        if start.ends:
             self._keep_bends()
+        else:
+            self._keep_all()
+        self.most = max(self.most, self.value.nbytes + self.count * self.value[:1].nbytes)
         return True
 
-    def _held(self, *values: Array) -> None:
-        self.most = max(self.most, sum(value.nbytes for value in values))
+    def write(self, out: Array) -> None:
+        """Fill in the values behind the last matrix at the points that stay."""
+        slope = np.empty(out.shape[1], self.dtype)
+        chain_loops.outputs(self.value, *self.passed, self.place, self.asked, slope, out, self.at_x)
+
+    def _keep_all(self) -> None:
+        self.place, self.asked = np.arange(len(self.position) + 1), np.empty(0, np.int64)
+        self.at_x = self.value[:0]
 
     def _keep_bends(self) -> None:
         """Leave out points where nothing bends; see Points.at_bends."""
-        place, rows = np.empty(len(self.position) + 1, np.int64), np.empty(len(self.position), np.int64)
-        kept, self.ordered = chain_points.bent(self.flips, self.offsets, place, rows)
-        at_x = np.flatnonzero(self.position == 0)
-        self.at_x = np.searchsorted(self.offsets, at_x, side="right") - 1, self.value[at_x]
+        self.place, rows = np.empty(len(self.position) + 1, np.int64), np.empty(len(self.position), np.int64)
+        kept, self.ordered = chain_points.bent(self.flips, self.offsets, self.place, rows)
+        self.asked = np.flatnonzero(self.position == 0)
+        self.passing = np.searchsorted(self.offsets, self.asked, side="right") - 1
+        self.at_x = np.empty((len(self.asked), self.value.shape[1]), self.dtype)
         self.kept = rows[:kept]
-        self.flips[0] = place[self.flips[0]]
-        self.offsets = place[self.offsets]
+        self.flips[0] = self.place[self.flips[0]]
+        self.offsets = self.place[self.offsets]
 
     def _nothing_passed(self) -> tuple[Any, ...]:
         """What chain_loops.rows reads of the bends of the gate before, where there is none."""
@@ -240,7 +261,8 @@ class _Block:
         level = (8 * self.unit if sizes.knot > 0 else 0.0, sizes.knot)
         narrow = numbers.matrix if len(numbers.matrix) <= _NARROW else numbers.matrix[:0]
         product = np.empty((count if len(narrow) else 0, len(narrow)), self.dtype)
-        opened, size = np.empty((1 if len(narrow) else count, units), self.dtype), np.empty(count, self.dtype)
+        opened = np.zeros((4, units), self.dtype) if len(narrow) else np.empty((count, units), self.dtype)
+        size = np.empty(count, self.dtype)
         added = np.empty(count, np.int64)
         given = (
             self.value, *passed, self.offsets, self.position, self.weight, self.weighted,
@@ -301,11 +323,14 @@ def _kinks(link: Link, unit: Array, knot: Array, rise: Array) -> Array:
     return change
 
 
-def _joined(start: _Start, points: Points, done: list[_Block]) -> Points:
+def _joined(start: _Start, points: Points, done: list[_Block], threads: int) -> Points:
     """The blocks of a stack as one."""
     chain, record = start.chain, start.record
     name = chain.links[-1].step.output
-    tops = list(accumulate((int(block.offsets[-1]) for block in done), initial=0))
+    tops = list(accumulate((block.count for block in done), initial=0))
+    values = np.empty((tops[-1], done[0].value.shape[1]), start.value.dtype)
+    parts = [(block, values[slice(*bounds)]) for block, bounds in zip(done, pairwise(tops))]
+    each_on_one_thread(lambda part: part[0].write(part[1]), parts, threads if values.nbytes > _WORTH_SHARING else 1)
     for block, top in zip(done[1:], tops[1:]):
         block.flips[0] += top
         block.offsets = block.offsets[1:] + top
@@ -318,8 +343,8 @@ def _joined(start: _Start, points: Points, done: list[_Block]) -> Points:
     flips, at_x = Flips(*torch.from_numpy(_together([block.flips for block in done], 1))), None
     if start.ends:
         firsts = accumulate((block.segments for block in done), initial=0)
-        passing = _together([block.at_x[0] + first for block, first in zip(done, firsts)])
-        at_x = torch.from_numpy(passing), torch.from_numpy(_together([block.at_x[1] for block in done]))
+        passing = _together([block.passing + first for block, first in zip(done, firsts)])
+        at_x = torch.from_numpy(passing), torch.from_numpy(_together([block.at_x for block in done]))
         flips = flips if all(block.ordered for block in done) else flips.ordered()
     ends = zip(*(block.ends for block in done))
     pieces = {
@@ -330,7 +355,7 @@ def _joined(start: _Start, points: Points, done: list[_Block]) -> Points:
         offsets=torch.from_numpy(_together([block.offsets for block in done])),
         position=_whole([block.position for block in done], done),
         weight=None if points.weight is None else _whole([block.weight for block in done], done),
-        values={name: _whole([block.value for block in done], done)},
+        values={name: torch.from_numpy(values)},
         step=chain.start + 2 * len(chain.links),
         flips=flips,
         uncertain=points.uncertain | torch.from_numpy(_together([block.uncertain for block in done])),
