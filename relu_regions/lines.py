@@ -83,7 +83,7 @@ class LineBatch:
             points = _as_points(x, dtype)
             directions = _as_directions(d, points)
             low, high = (_bound(name, bound, points) for name, bound in zip(("lower", "upper"), _two_ends(t_range)))
-            _check_range(low, high)
+            _check_range(low, high, dtype)
         network = as_network(model, points.shape[1:]).to(dtype, points.device)
         return cls(network, points, directions, low, high)
 
@@ -158,8 +158,11 @@ def _bound(name: str, bound: float | Sequence[float] | Array, points: Tensor) ->
         ) from None
 
 
-def _check_range(low: Tensor, high: Tensor) -> None:
+def _check_range(low: Tensor, high: Tensor, dtype: torch.dtype) -> None:
     if ((low <= 0) & (high >= 0) & (low < high)).all():
+        if dtype != torch.float64:
+            _refuse_ends_that_are_lost("lower", low, dtype)
+            _refuse_ends_that_are_lost("upper", high, dtype)
         return
     if torch.isnan(low).any() or torch.isnan(high).any():
         raise ValueError("t_range contains NaN.")
@@ -175,4 +178,16 @@ def _check_range(low: Tensor, high: Tensor) -> None:
         raise ValueError(
             f"t_range ({low[row].item()}, {high[row].item()}) leaves out t = 0, the point x itself; "
             "move x along d so that it is inside."
+        )
+
+
+def _refuse_ends_that_are_lost(name: str, ends: Tensor, dtype: torch.dtype) -> None:
+    """Refuse what rounds to 0 or to infinity: it would be another range."""
+    rounded = ends.to(dtype).double()
+    lost = ((rounded == 0) & (ends != 0)) | (torch.isinf(rounded) & ~torch.isinf(ends))
+    if lost.any():
+        row = int(lost.nonzero()[0])
+        raise ValueError(
+            f"The {name} end of t_range, {ends[row].item()}, is {rounded[row].item()} in {dtype}; "
+            "give one that is not, or use dtype=torch.float64."
         )

@@ -13,7 +13,7 @@ from torch import Tensor
 from relu_regions.certainty import Certainty, Shifts
 from relu_regions.chains import Chain
 from relu_regions.gates import rows
-from relu_regions.kernels import Placement, edge_pieces, kernel_for
+from relu_regions.kernels import Placement, carry_over, edge_pieces, kernel_for
 from relu_regions.memory import free_memory
 from relu_regions.network import Network
 from relu_regions.points import Flips, Points
@@ -90,8 +90,16 @@ class Sweep:
         """Whether more may come of the segments that came last."""
         return bool(self._waiting)
 
-    def threading(self) -> AbstractContextManager[None]:
-        """What to iterate in: on a CPU the blocks of a chain are shared out among threads, and torch needs one in each."""
+    def surroundings(self) -> AbstractContextManager[None]:
+        """What to iterate in.
+
+        On a CPU the blocks of a chain are shared out among threads, and torch needs one in each; CUDA programs start on the
+        device that is the current one.
+        """
+        device = self.segments.x.device
+        if device.type == "cuda":
+            current: AbstractContextManager[None] = torch.cuda.device(device)
+            return current
         return one_thread() if self._starts_with_blocks else nullcontext()
 
     @property
@@ -301,8 +309,10 @@ class Sweep:
         segment = torch.bucketize(bends.row, points.offsets[1:], right=True)
         at_first = placed.bend_row == old_rows[first][segment]
         at_last = placed.bend_row == old_rows[last][segment]
-        first_pieces[segment[at_first], bends.unit[at_first]] = bends.after[at_first]
-        last_pieces[segment[at_last], bends.unit[at_last]] = bends.before[at_last]
+        crossings = (segment, bends.unit, bends.before, bends.after)
+        carry_over(step.gate, first_pieces, *(part[at_first] for part in crossings))
+        segment, unit, before, after = (part[at_last] for part in crossings)
+        carry_over(step.gate, last_pieces, segment, unit, after, before)
         points.first[number], points.last[number] = first_pieces, last_pieces
         ends = torch.zeros(len(placed), dtype=torch.bool, device=inputs.device)
         ends[old_rows[first]], ends[old_rows[last]] = True, True

@@ -57,7 +57,7 @@ def walk(
     starts = torch.stack([lines.low, lines.low.clamp(0, 0), lines.high], 1).to(dtype)
     sweep = Sweep(lines.network, Segments(lines.x, lines.d, starts), True, memory_budget, certainty=certainty)
     collected = Collected(lines)
-    with torch.no_grad(), sweep.threading(), Progress(len(lines), "walk", progress) as bar:
+    with torch.no_grad(), sweep.surroundings(), Progress(len(lines), "walk", progress) as bar:
         for points in sweep:
             # What came before is whole.
             bar.reach(int(points.segments[0]))

@@ -13,12 +13,12 @@ from torch import Tensor
 from relu_regions.chains import Chain, Passed
 from relu_regions.gates import Gate, Maximum
 from relu_regions.kernels import reference
-from relu_regions.kernels.bends import edge_pieces
+from relu_regions.kernels.bends import carry_over, edge_pieces
 from relu_regions.kernels.placement import Placement
 from relu_regions.points import Points
 from relu_regions.steps import AffineStep
 
-__all__ = ["Kernel", "Placement", "edge_pieces", "kernel_for"]
+__all__ = ["Kernel", "Placement", "carry_over", "edge_pieces", "kernel_for"]
 
 
 class Kernel(Protocol):

@@ -12,6 +12,7 @@ from relu_regions.gates import Gate, Knots, Maximum
 __all__ = [
     "Bends",
     "Changes",
+    "carry_over",
     "changes_at_points",
     "edge_pieces",
     "envelope_bends",
@@ -114,6 +115,23 @@ def edge_pieces(gate: Gate, values: Tensor, weight: Tensor | None, edge: Tensor,
         beyond = beyond - gate.knots.unsqueeze(1) * weight[neighbour]
     above = (at > 0) | ((at == 0) & (beyond > 0))
     return above[0].long() if len(above) == 1 else above.sum(0)
+
+
+def carry_over(gate: Gate, pieces: Tensor, segment: Tensor, unit: Tensor, passed: Tensor, reached: Tensor) -> None:
+    """Change the pieces at the ends of segments by crossings that round to there.
+
+    Args:
+        pieces: what edge_pieces gives, changed in place.
+        segment, unit: of each crossing, ``(K,)`` int64.
+        passed, reached: the unit's piece on the crossing's side of the end, and on the segment's, ``(K,)`` int64.
+    """
+    if not isinstance(gate, Knots):
+        pieces[segment, unit] = reached
+        return
+    # A unit may cross several knots there; these come in the order of the knots, whichever way it goes.
+    at, flat, up = segment * pieces.shape[1] + unit, pieces.view(-1), reached > passed
+    flat.scatter_reduce_(0, at[up], reached[up], "amax")
+    flat.scatter_reduce_(0, at[~up], reached[~up], "amin")
 
 
 # ---------------------------------------------------------------- knots

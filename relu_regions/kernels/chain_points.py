@@ -56,10 +56,13 @@ def record(gate, flips, moved, count, unit, knot, rise, bend_row, offsets, first
             s += 1
         rising = 1 if rise[m] > 0 else 0
         before, after = knot[m] + 1 - rising, knot[m] + rising
+        # Several knots that a unit crosses there come in the order of the knots, whichever way it goes.
         if row == offsets[s]:
-            first[s, unit[m]] = after
+            piece = first[s, unit[m]]
+            first[s, unit[m]] = max(piece, after) if rising else min(piece, after)
         elif row == offsets[s + 1] - 1:
-            last[s, unit[m]] = before
+            piece = last[s, unit[m]]
+            last[s, unit[m]] = min(piece, before) if rising else max(piece, before)
         else:
             to_flips[0, total], to_flips[1, total], to_flips[2, total] = row, gate, unit[m]
             to_flips[3, total], to_flips[4, total] = before, after

@@ -54,7 +54,7 @@ def look(
 
     Args:
         near: what nearness gives, if ``BOUNDED``.
-        sizes: of the link, as chains.Link has them.
+        sizes: as in cuda_chain_points.
         counts, size, uncertain, on_knot: filled in: crossings and the largest number of each row, ``(rows,)``; segments; one.
     """
     row = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)
@@ -130,6 +130,7 @@ def opened(
     there = row < rows
     old = tl.load(source + row, mask=there, other=0)
     one, other = tl.load(left + row, mask=there, other=0.0), tl.load(right + row, mask=there, other=0.0)
+    # What opens a new point lies strictly inside of its interval, so that no end of it has a weight of 0.
     new, w = there & (other != 0), tl.zeros_like(one) + 1.0
     if WEIGHTED:
         w = tl.load(weight + row, mask=there, other=1.0)

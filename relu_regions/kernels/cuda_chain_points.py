@@ -1,4 +1,9 @@
-"""What Triton compiles for the points of a chain on a CUDA device: a point or a crossing for each lane; as cuda_chain_loops."""
+"""What Triton compiles for the points of a chain on a CUDA device: a point or a crossing for each lane; as cuda_chain_loops.
+
+``sizes`` are those of a chain's Link: gain, bias, rounding and floor of the matrix; slope, turn, knot and offset of the gate;
+and half the distance of 1 from the next float, in this order from 0 to 8. ``near`` holds for each row the bound of its values,
+and by which share of their change over the interval before it, and after it, a shift moves them.
+"""
 
 import triton
 import triton.language as tl
@@ -142,7 +147,7 @@ def record(gate, bend_row, unit, knot, rise, segment, offsets, first, last, flip
     """The flips of a gate at all crossings, ``(5, count)``.
 
     A crossing that rounds to the end of a segment changes the pattern there, with no region before it: in its place stands
-    a flip from a piece to itself.
+    a flip from a piece to itself, which is left out at the chain's end.
 
     Args:
         segment, offsets: of all points.
@@ -156,8 +161,12 @@ def record(gate, bend_row, unit, knot, rise, segment, offsets, first, last, flip
     before, after, own = k + 1 - rising, k + rising, tl.load(segment + r, mask=known, other=0)
     begins = known & (r == tl.load(offsets + own, mask=known, other=0))
     ends = known & (r + 1 == tl.load(offsets + own + 1, mask=known, other=0))
-    tl.store(first + own * units + u, after, mask=begins)
-    tl.store(last + own * units + u, before, mask=ends)
+    # A unit may cross several knots there, in any order.
+    at = own * units + u
+    tl.atomic_max(first + at, after, mask=begins & (rising > 0))
+    tl.atomic_min(first + at, after, mask=begins & (rising == 0))
+    tl.atomic_min(last + at, before, mask=ends & (rising > 0))
+    tl.atomic_max(last + at, before, mask=ends & (rising == 0))
     tl.store(flips + m, r, mask=known)
     tl.store(flips + count + m, tl.zeros_like(r) + gate, mask=known)
     tl.store(flips + 2 * count + m, u, mask=known)
@@ -202,7 +211,7 @@ def bounds(
     j = r + inner.to(tl.int64)
     gain, bias, rounding, floor = tl.load(sizes), tl.load(sizes + 1), tl.load(sizes + 2), tl.load(sizes + 3)
     slope, turn, knot, offset = tl.load(sizes + 4), tl.load(sizes + 5), tl.load(sizes + 6), tl.load(sizes + 7)
-    rounded = tl.load(sizes + 8)
+    roundoff = tl.load(sizes + 8)
     begin = tl.load(starts + r, mask=there, other=0)
     count = tl.load(starts + r + 1, mask=there, other=0) - begin
     size_here, size_there = tl.load(size + r, mask=there, other=0.0), tl.load(size + j, mask=there, other=0.0)
@@ -219,28 +228,28 @@ def bounds(
     heavy_here = tl.load(heavy + r, mask=there, other=0.0)
     tl.store(to_errors + 3 * total + n, heavy_here, mask=there)
     reach = 2 * product + gain * 2 * turn * (largest + knot)
-    made += (6 * count + 48).to(made.dtype) * rounded * reach
+    made += (6 * count + 48).to(made.dtype) * roundoff * reach
     beside = tl.maximum(value, value_there)
-    beside += 32 * rounded * tl.maximum(size_here + value, size_there + value_there)
+    beside += 32 * roundoff * tl.maximum(size_here + value, size_there + value_there)
     place, place_there = tl.load(position + r, mask=there, other=0.0), tl.load(position + j, mask=there, other=0.0)
     kept = tl.maximum(stored_here, stored_there)
-    kept += 32 * rounded * tl.maximum(tl.abs(place) + stored_here, tl.abs(place_there) + stored_there)
+    kept += 32 * roundoff * tl.maximum(tl.abs(place) + stored_here, tl.abs(place_there) + stored_there)
     heavier = tl.zeros_like(kept)
     if WEIGHTED:
         heavy_there = tl.load(heavy + j, mask=there, other=0.0)
         w, v = tl.load(weight + r, mask=there, other=0.0), tl.load(weight + j, mask=there, other=0.0)
         heavier = tl.maximum(heavy_here, heavy_there)
-        heavier += 32 * rounded * tl.maximum(w + heavy_here, v + heavy_there)
+        heavier += 32 * roundoff * tl.maximum(w + heavy_here, v + heavy_there)
     limit, limit_there = tl.load(near + r, mask=there, other=0.0), tl.load(near + j, mask=there, other=0.0)
     if LEVEL:
-        limit += 8 * rounded * (size_here + knot)
-        limit_there += 8 * rounded * (size_there + knot)
+        limit += 8 * roundoff * (size_here + knot)
+        limit_there += 8 * roundoff * (size_there + knot)
     limit, length = tl.maximum(limit, limit_there), tl.abs(place_there - place)
     doubt, earlier, shift, before = tl.zeros_like(r), tl.zeros_like(kept), tl.zeros_like(kept), tl.zeros_like(r) - 1
     place_before = tl.zeros_like(kept)
     for number in range(tl.max(count, 0)):
         m, known = begin + number, number < count
-        relative = quotient(limit, tl.abs(tl.load(rise + m, mask=known, other=1.0))) + 16 * rounded
+        relative = quotient(limit, tl.abs(tl.load(rise + m, mask=known, other=1.0))) + 16 * roundoff
         to, share = tl.load(bend_row + m, mask=known, other=-1), tl.load(right + m, mask=known, other=0.0)
         inside, same = known & (to >= 0), (number > 0) & (to == before)
         new, away = inside & (same == 0), relative * length

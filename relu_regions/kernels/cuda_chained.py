@@ -23,6 +23,8 @@ __all__ = ["through"]
 _OPTIONS: dict[str, Any] = {"enable_fp_fusion": False}
 # How many numbers a program takes at once: of a tile of rows and units, and of points or crossings.
 _TILE, _LANES = 2048, 128
+# What a point and a crossing take on their way besides values: integers of 8 bytes, and numbers.
+_POINT, _CROSSING = (8, 20), (13, 10)
 
 
 def through(
@@ -72,18 +74,31 @@ class _Stack:
         self.uncertain = points.uncertain.to(torch.int8)
 
     def pass_link(self, link: Link, allowance: int) -> bool:
-        """Go through a gate and the matrix behind it; False, with nothing done, where there is not enough memory."""
+        """Go through a gate and the matrix behind it; False where there is not enough memory, and then no further."""
         crossings = _Crossings(self, link)
         total = len(self.position) + crossings.fresh
-        # What comes out of the gate needs what goes in, and the product needs that.
-        numbers = link.units * total + max(self.value.numel(), link.step.shape[0] * total)
-        needed = (numbers + 32 * total) * self.position.element_size()
+        needed = self._needed(link, total, crossings.count)
         if needed > allowance:
             return False
         self.most = max(self.most, needed)
-        opened = crossings.put_in_place(self, total)
-        self.value = reference.multiplied(opened, self.weight if self.weighted else None, link.step)
+        self.value = crossings.put_in_place(self, total)
+        del crossings
+        self.value = reference.multiplied(self.value, self.weight if self.weighted else None, link.step)
         return True
+
+    def _needed(self, link: Link, total: int, crossings: int) -> int:
+        """Bytes at the peak of a link, with what is held for the end."""
+        size, outputs = self.position.element_size(), link.step.shape[0] * total
+        # What comes out of the gate needs what goes in; the product needs that, and its bias, where weighted, a copy.
+        values = link.units * total + max(self.value.numel(), (2 if self.weighted else 1) * outputs)
+        numbers = values + _POINT[1] * total + _CROSSING[1] * crossings
+        integers = _POINT[0] * total + _CROSSING[0] * crossings
+        if self.record:
+            # Flips are put together and chosen from at the end.
+            integers += 3 * sum(flips.numel() for flips in self.flips) + 10 * crossings
+            ends = [*self.first.values(), *self.last.values()]
+            integers += sum(pieces.numel() for pieces in ends) + 2 * link.units * len(self.uncertain)
+        return size * numbers + 8 * integers
 
     def finished(self, points: Points) -> Points:
         """The points behind the chain."""
@@ -156,12 +171,11 @@ class _Crossings:
     def _located(self, stack: _Stack) -> None:
         """Find the crossings, and order them."""
         count, like, lanes = len(stack.position), stack.position, _lanes(self.count)
-        self.row, unit, knot = self.starts.new_empty(3, self.count)
-        self.unit, self.knot = self.starts.new_empty(2, self.count)
-        self.at, self.left, self.right, self.rise = like.new_empty(4, self.count)
+        self.row, unit, knot, self.unit, self.knot = _several(self.starts, 5, self.count)
+        self.at, self.left, self.right, self.rise = _several(like, 4, self.count)
         if not self.count:
             return
-        distances, unordered = like.new_empty(2, self.count), like.new_empty(4, self.count)
+        distances, unordered = _several(like, 2, self.count), _several(like, 4, self.count)
         loops.locate[_grid(count, self.tile)](
             *self.numbers, self.starts, self.row, unit, knot, *distances,
             count, *self.shape, WEIGHTED=stack.weighted, **self.tile, **_OPTIONS,
@@ -181,7 +195,7 @@ class _Crossings:
         bend_row = torch.empty_like(self.row)
         stack.segment, stack.position = old[0].new_empty(total), old[1].new_empty(total)
         stack.weight = old[1].new_empty(total) if weighted else stack.position
-        source, shares = old[0].new_empty(total), old[1].new_empty(2, total)
+        source, shares = old[0].new_empty(total), _several(old[1], 2, total)
         new = (stack.segment, stack.position, stack.weight, source, *shares)
         of_points.move[_lanes(count + 1)](
             self.starts, self.ordinal, *old, moved, *new, count, WEIGHTED=weighted, BLOCK=_LANES, **_OPTIONS
@@ -204,7 +218,11 @@ class _Crossings:
         return self._opened(stack, source, shares, bend_row)
 
     def _record(self, stack: _Stack, before: Tensor, weight: Tensor | None, moved: Tensor, bend_row: Tensor) -> None:
-        """Keep the gate's pieces at the segments' ends, and its changes of piece at all points."""
+        """Keep the gate's pieces at the segments' ends, and its changes of piece at all points.
+
+        Args:
+            before, weight: offsets and weights of the points there were, at which the stack's value still is.
+        """
         gate, number, column = self.link.gate, self.link.number, None if weight is None else weight[:, None]
         first, last = before[:-1], before[1:] - 1
         ends = [edge_pieces(gate, stack.value, column, *pair) for pair in ((first, first + 1), (last, last - 1))]
@@ -223,7 +241,7 @@ class _Crossings:
             stack.flips.append(flips)
         stack.first[number], stack.last[number] = ends
 
-    def _opened(self, stack: _Stack, source: Tensor, shares: Tensor, bend_row: Tensor) -> Tensor:
+    def _opened(self, stack: _Stack, source: Tensor, shares: list[Tensor], bend_row: Tensor) -> Tensor:
         total, gate, kind = len(source), (self.knots, self.slopes, self.offsets), self.link.gate.is_relu
         result = stack.value.new_empty(total, self.link.units)
         options = {"WEIGHTED": stack.weighted, "RELU": kind, **_OPTIONS}
@@ -234,6 +252,11 @@ class _Crossings:
             given = (bend_row, self.unit, self.knot, stack.weight, *gate, result)
             loops.settle[_lanes(self.count)](*given, self.count, self.link.units, BLOCK=_LANES, **options)
         return result
+
+
+def _several(like: Tensor, number: int, count: int) -> list[Tensor]:
+    """Room for several lists of numbers, each of its own: rows of one tensor would start at other alignments for other counts."""
+    return [like.new_empty(count) for _ in range(number)]
 
 
 def _tile(units: int) -> dict[str, int]:

@@ -173,7 +173,7 @@ def test_convolutions_before_a_chain_keep_their_threads(front: list[nn.Module], 
     network = rr.Network.from_module(model, inputs)
     assert network.chains
     x, d = torch.randn(2, 3, *inputs, dtype=torch.float64)
-    with Sweep(network, Segments(x, d, torch.tensor([[-1.0, 0.0, 2.0]]).expand(3, -1))).threading():
+    with Sweep(network, Segments(x, d, torch.tensor([[-1.0, 0.0, 2.0]]).expand(3, -1))).surroundings():
         assert torch.get_num_threads() == threads
     assert torch.get_num_threads() == 2
 
@@ -194,6 +194,30 @@ def test_units_on_their_knots_and_crossings_at_one_t(backend: Backend, name: str
     for points in ours:
         assert torch.equal(points.uncertain, truth[0].uncertain[points.segments])
     assert truth[0].uncertain.any()
+
+
+@pytest.mark.parametrize(("inputs", "first", "last"), [
+    ((-1e-20, 1.0), 2, 2), ((1e-20, -1.0), 0, 0), ((-1.0, 1e-20), 0, 0), ((1.0, -1e-20), 2, 2),
+])  # fmt: skip
+@pytest.mark.parametrize("one_by_one", [False, True])
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_several_knots_of_a_unit_that_round_to_one_end(
+    backend: Backend, one_by_one: bool, inputs: tuple[float, float], first: int, last: int
+) -> None:
+    """A unit that goes through both knots of a gate nearer to an end than a float can say has no region there."""
+    model = nn.Sequential(nn.Linear(1, 1), nn.Hardtanh(-5e-21, 5e-21), nn.Linear(1, 1)).double().eval()
+    network = rr.Network.from_module(model, (1,)).to(torch.float64, backend.device)
+    x, d = (torch.full((1, 1), number, dtype=torch.float64, device=backend.device) for number in (0.0, 1.0))
+    ends = torch.tensor([[1.0, 2.0]], dtype=torch.float64, device=backend.device)
+    with patch("relu_regions.sweep.kernel_for", lambda device: backend.module):
+        sweep = Sweep(network, Segments(x, d, ends))
+        if one_by_one:
+            sweep._chains = ()
+        points = sweep._start(0, 1)
+        points.values = {name: torch.tensor(inputs).to(x).view(2, 1) for name in points.values}
+        points = sweep._finish(points)
+    flips = points.flips.before != points.flips.after
+    assert not flips.any() and points.first[0].item() == first and points.last[0].item() == last
 
 
 def test_small_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
