@@ -115,23 +115,26 @@ class Certainty:
 
     def start(
         self,
-        values: dict[str, Tensor],
+        at_x: dict[str, Tensor],
         errors: dict[str, Tensor],
-        at: Tensor,
-        along: Tensor,
+        along: dict[str, Tensor],
+        errors_along: dict[str, Tensor],
+        line: Tensor,
         position: Tensor,
         weighted: bool,
     ) -> dict[str, Tensor]:
         """The bounds at the starts ``weight * x + position * d``, from those of the values at x and along d.
 
         Args:
-            values, errors: at the x and d of all lines, ``(2 L, *shape)`` and ``(2 L,)`` each.
-            at, along: the rows of each start's x and d among these, ``(P,)`` int64.
+            at_x, errors: values at the x of all lines and their bounds, ``(L, *shape)`` and ``(L,)`` each.
+            along, errors_along: the same for their d.
+            line: of each start, among these, ``(P,)`` int64.
         """
         reach, bounds = position.abs(), {}
         for name, error in errors.items():
-            both = torch.stack([error, largest(values[name]) + error])
-            error, size = both[:, at] + reach * both[:, along]
+            here = torch.stack([error, largest(at_x[name]) + error])
+            there = torch.stack([errors_along[name], largest(along[name]) + errors_along[name]])
+            error, size = here[:, line] + reach * there[:, line]
             bounds[name] = error + 8 * self.unit * size + 4 * self.tiny
         exact = ("shift", "position", "weight") if weighted else ("shift", "position")
         return bounds | {name: torch.zeros_like(position) for name in exact}

@@ -16,28 +16,28 @@ class Starts:
     """The points that some segments start from, at ``weight * x + position * d`` of their line.
 
     Attributes:
-        ends: the x and then the d of all their lines, ``(2 L, *input_shape)``, memory of its own.
-        at, along: the rows of each point's x and d among these, ``(P,)`` int64.
+        x, d: of all their lines, ``(L, *input_shape)``.
+        line: of each point, among these, ``(P,)`` int64.
         position: ``(P,)``, in the direction of the segment.
         along_d: the same in the direction of d.
         weight: ``(P,)``, or None where all are 1.
         offsets: of the segments among the points, ``(S + 1,)`` int64.
     """
 
-    ends: Tensor
-    at: Tensor
-    along: Tensor
+    x: Tensor
+    d: Tensor
+    line: Tensor
     position: Tensor
     along_d: Tensor
     weight: Tensor | None
     offsets: Tensor
 
-    def of(self, value: Tensor) -> Tensor:
+    def of(self, at_x: Tensor, along: Tensor) -> Tensor:
         """A value at the points, ``(P, *shape)``, from that of an affine map at x and, without its bias, along d."""
-        base, column = value.index_select(0, self.at), (-1, *[1] * (value.ndim - 1))
+        base, column = at_x.index_select(0, self.line), (-1, *[1] * (at_x.ndim - 1))
         if self.weight is not None:
             base = base.mul_(self.weight.view(column))
-        return base.addcmul_(self.along_d.view(column), value.index_select(0, self.along))
+        return base.addcmul_(self.along_d.view(column), along.index_select(0, self.line))
 
 
 @dataclass(frozen=True)
@@ -76,12 +76,11 @@ class Segments:
         if self.both_ways:
             lines, number = slice(first // 2, (stop + 1) // 2), segment + first
             line, along_d = number // 2 - first // 2, torch.where(number % 2 == 0, position, -position)
-        x, d = self.x[lines], self.d[lines]
         counts = distinct.sum(1)
         return Starts(
-            ends=torch.cat([x, d]),
-            at=line,
-            along=line + len(x),
+            x=self.x[lines],
+            d=self.d[lines],
+            line=line,
             position=position,
             along_d=along_d,
             weight=weight,

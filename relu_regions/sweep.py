@@ -19,7 +19,7 @@ from relu_regions.network import Network
 from relu_regions.points import Flips, Points
 from relu_regions.segments import Segments
 from relu_regions.steps import AffineStep, GateStep
-from relu_regions.threads import one_thread
+from relu_regions.threads import each_on_one_thread, one_thread
 
 __all__ = ["Sweep"]
 
@@ -27,6 +27,8 @@ __all__ = ["Sweep"]
 _BLOCK_BYTES = {"cpu": 8 << 20}
 # A chain cuts its stacks into blocks itself; these are to be enough for all threads.
 _CHAIN_BYTES = {"cpu": 24 << 20}
+# The first layers of more inputs than take so many bytes are shared out.
+_WORTH_SHARING = 512 << 10
 # After so many segments that a chain can't take, it is not tried any more.
 _LEFT_TO_LINKS = 4
 # From so many windows on it pays to look at the first one alone.
@@ -151,27 +153,35 @@ class Sweep:
         coordinates are exact, and every start follows from these.
         """
         starts, device = self.segments.starts_of(first, stop), self.segments.x.device
-        biased = starts.ends.new_zeros(len(starts.ends))
-        biased[: len(biased) // 2] = 1
-        values = {self.network.input_name: starts.ends}
-        errors = {} if self.certainty is None else {self.network.input_name: torch.zeros_like(biased)}
-        for index in range(self._first_gate):
-            self._affine(index, values, errors, biased)
+        # Without its bias an affine map is linear: where all weights are 0.
+        parts = ((starts.x, None), (starts.d, starts.d.new_zeros(len(starts.d))))
+        shared = self._starts_with_blocks and starts.x.numel() * starts.x.element_size() > _WORTH_SHARING
+        at_x, along = each_on_one_thread(lambda part: self._to_first_gate(*part), parts, self._threads if shared else 1)
+        errors: dict[str, Tensor] = {}
         if self.certainty is not None:
             weighted = starts.weight is not None
-            errors = self.certainty.start(values, errors, starts.at, starts.along, starts.position, weighted)
+            errors = self.certainty.start(*at_x, *along, starts.line, starts.position, weighted)
         return Points(
             segments=torch.arange(first, stop, device=device),
             offsets=starts.offsets,
             position=starts.position,
             weight=starts.weight,
-            values={name: starts.of(value) for name, value in values.items()},
+            values={name: starts.of(value, along[0][name]) for name, value in at_x[0].items()},
             step=self._first_gate,
             flips=Flips.none(device),
             opened=torch.zeros(stop - first, dtype=torch.int64, device=device),
             uncertain=torch.zeros(stop - first, dtype=torch.bool, device=device),
             errors=errors,
         )
+
+    def _to_first_gate(self, inputs: Tensor, weight: Tensor | None) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """The values that are needed from the first gate on, and bounds of their errors, for a stack of inputs."""
+        values, errors = {self.network.input_name: inputs}, {}
+        if self.certainty is not None:
+            errors = {self.network.input_name: inputs.new_zeros(len(inputs))}
+        for index in range(self._first_gate):
+            self._affine(index, values, errors, weight)
+        return values, errors
 
     # ------------------------------------------------------------ through the steps
 
@@ -231,7 +241,8 @@ class Sweep:
             self.certainty.affine(step, values, errors)
         released = {name: values.pop(name) for name in self.network.releases[index]}
         inputs = [released[name] if name in released else values[name] for name in step.inputs]
-        if step.elementwise and step.inputs[0] in released and _alone(inputs[0], values):
+        own = step.inputs[0] in released and step.inputs[0] != self.network.input_name
+        if step.elementwise and own and _alone(inputs[0], values):
             values[step.output] = step.overwrite(inputs[0], weight)
         else:
             values[step.output] = step(*inputs, weight=weight)

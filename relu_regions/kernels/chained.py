@@ -30,7 +30,7 @@ _BLOCK_BYTES = 4 << 20
 _WORTH_SHARING = 1 << 20
 _SHARES = 2
 # Of more segments than go in one block, the first by this go before the others.
-_FIRST = 8
+_FIRST = 32
 # A matrix with so few outputs is multiplied row by row, in the loops: libraries multiply by such matrices slowly.
 _NARROW = 16
 
