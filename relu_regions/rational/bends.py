@@ -106,11 +106,13 @@ def _follow_unit(
     """Follow one unit from stretch to stretch of its input; on each the input is affine."""
     intercept, slope = line
     slopes = table.slopes
-    piece = _piece_after(table, intercept, slope, low)
+    piece = _piece_beside(table, line, low, intercept * low.denominator + slope * low.numerator, 1)
     bent.start(unit, piece, slopes[piece] * intercept + table.offsets[piece], slopes[piece] * slope)
     for k, jump in [*bends, (len(ends) - 1, 0)]:
         point = ends[k]
-        goal = _piece_before(table, intercept, slope, point)
+        # The same on both sides of the point.
+        value = intercept * point.denominator + slope * point.numerator
+        goal = _piece_beside(table, (intercept, slope), point, value, -1)
         while piece != goal:
             following = piece + 1 if goal > piece else piece - 1
             crossing = Point(table.knots[min(piece, following)] - intercept, slope)
@@ -122,7 +124,7 @@ def _follow_unit(
         before = slope
         intercept -= jump * point.numerator
         slope += jump * point.denominator
-        following = _piece_after(table, intercept, slope, point)
+        following = _piece_beside(table, (intercept, slope), point, value, 1)
         bends_by = slopes[piece] * jump
         if following != piece:
             bends_by = (slopes[following] * slope - slopes[piece] * before) // point.denominator
@@ -130,26 +132,22 @@ def _follow_unit(
         piece = following
 
 
-def _piece_after(table: Piecewise, intercept: int, slope: int, point: Point) -> int:
-    """The piece just right of a point: the number of knots that the input is above there."""
-    value = intercept * point.denominator + slope * point.numerator
+def _piece_beside(table: Piecewise, line: tuple[int, int], point: Point, value: int, side: int) -> int:
+    """The piece just left (side -1) or right (side 1) of a point: the number of knots that the input is above there.
+
+    Args:
+        line: intercept and slope of the input on that side.
+        value: of the input at the point, times the point's denominator.
+    """
     piece = 0
     for knot in table.knots:
-        above = value - knot * point.denominator
-        # At the knot itself the slope decides, and at -infinity where the slope is 0 the constant.
-        if above > 0 or (above == 0 and (slope > 0 or (slope == 0 and intercept > knot))):
+        level = knot * point.denominator
+        if value > level:
             piece += 1
-    return piece
-
-
-def _piece_before(table: Piecewise, intercept: int, slope: int, point: Point) -> int:
-    """The piece just left of a point."""
-    value = intercept * point.denominator + slope * point.numerator
-    piece = 0
-    for knot in table.knots:
-        above = value - knot * point.denominator
-        if above > 0 or (above == 0 and (slope < 0 or (slope == 0 and intercept > knot))):
-            piece += 1
+        elif value == level:
+            # At the knot itself the slope decides, and at infinity where the slope is 0 the constant.
+            rise = side * line[1]
+            piece += rise > 0 or (rise == 0 and line[0] > knot)
     return piece
 
 
