@@ -7,11 +7,12 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import cache
+from itertools import pairwise
 from typing import TypeVar
 
 import torch
 
-__all__ = ["each_on_one_thread", "one_thread"]
+__all__ = ["each_on_one_thread", "one_thread", "parts_of"]
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -46,6 +47,12 @@ def each_on_one_thread(function: Callable[[T], R], items: Sequence[T], threads: 
     finally:
         # What the workers have set is what threads that start later would take.
         torch.set_num_threads(before)
+
+
+def parts_of(count: int, least: int) -> list[tuple[int, int]]:
+    """So many rows in parts of like size, first and last row of each: one for each of torch's threads, of ``least`` rows at least."""
+    parts = max(1, min(torch.get_num_threads(), count // least))
+    return list(pairwise(count * number // parts for number in range(parts + 1)))
 
 
 @cache

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
-from itertools import pairwise
 from math import prod
 
 import numpy as np
@@ -13,11 +13,12 @@ from torch import Tensor
 from relu_regions.gates import Gate, Knots, Maximum, rows
 from relu_regions.kernels import loops, maximum_loops, reference
 from relu_regions.kernels.bends import Bends, Changes, changes_at_points, envelope_bends
-from relu_regions.kernels.chained import Crossings, through
+from relu_regions.kernels.chained import through
+from relu_regions.kernels.locating import close_to_knots, crossings_of_knots, leads_that_are_open, overtakings
 from relu_regions.kernels.placement import Placement
 from relu_regions.kernels.unfolding import Unfolding
 from relu_regions.steps import AffineStep
-from relu_regions.threads import each_on_one_thread
+from relu_regions.threads import each_on_one_thread, parts_of
 
 __all__ = [
     "bend",
@@ -35,52 +36,42 @@ __all__ = [
 
 # What a core's own cache holds while a block of rows goes from a gate's input to its product.
 _BLOCK_BYTES = 1 << 19
+# Rows that take less are not shared out.
+_WORTH_SHARING = 1 << 20
 
 
 def place(
     gate: Gate, inputs: Tensor, position: Tensor, weight: Tensor | None, starts_interval: Tensor, record: bool
 ) -> Placement:
     """As reference.place."""
+    z, extremes = inputs.contiguous(), inputs.new_empty(3, len(inputs))
     if isinstance(gate, Maximum):
-        z, outputs = inputs.contiguous(), inputs.new_empty(len(inputs), len(gate.windows))
-        extremes = inputs.new_empty(3, len(inputs))
-        found = maximum_loops.winners(
-            z.numpy(), _bits(z), gate.windows.numpy(), _places(gate), starts_interval.numpy(), record, outputs.numpy(),
-            _bits(extremes),
+        outputs = inputs.new_empty(len(inputs), len(gate.windows))
+        found = overtakings(
+            z.numpy(), gate.windows.numpy(), _places(gate), starts_interval.numpy(), record, outputs.numpy(),
+            extremes.numpy(),
         )  # fmt: skip
         between, at_points = (_tensors(*columns) for columns in found)
         bends = envelope_bends(gate, inputs, *between)
         placement = reference.placed(bends, Changes(*at_points), position, weight)
         return replace(placement, extremes=extremes, outputs=outputs)
-    z, extremes = inputs.contiguous()[None], inputs.new_empty(3, len(inputs))
     w = torch.ones_like(position) if weight is None else weight
     t = position if weight is None else position / weight
     knots, ends = gate.knots.expand(-1, inputs.shape[1]).contiguous(), torch.stack([position, w, t], 1)
-    added, distance = np.empty(len(inputs), np.int64), z.new_empty(1, 2, inputs.shape[1])
-    given = (
-        z.numpy(), _bits(z), ends.numpy(), knots.numpy(), gate.sizes.knot == 0, weight is not None,
-        starts_interval.numpy(), _bits(extremes), distance.numpy(), _bits(distance),
+    located = crossings_of_knots(
+        z.numpy(), ends.numpy(), knots.numpy(), gate.sizes.knot == 0, weight is not None, starts_interval.numpy(),
+        extremes.numpy(),
     )  # fmt: skip
-    found, room = -1, 2 * (len(inputs) + len(knots) * inputs.shape[1])
-    while found < 0:
-        crossings = Crossings.of(room, z.numpy().dtype)
-        found, fresh = loops.locate(*given, *crossings, added)
-        room *= 4
     changes = Changes.none(inputs.device)
     if record and (gate.sizes.knot > 0 or not extremes[1].all()):
         changes = changes_at_points(gate, inputs, None if weight is None else weight[:, None], starts_interval)
-    row, unit, knot, bend_row = torch.from_numpy(crossings.integers[:, :found])
-    _, left, right, rise = torch.from_numpy(crossings.reals[:, :found])
+    row, unit, knot, bend_row = torch.from_numpy(located.integers)
+    _, left, right, rise = torch.from_numpy(located.reals)
     rising = (rise > 0).long()
     bends = Bends(row, unit, left, right, rise, knot + 1 - rising, knot + rising)
-    new = _tensors(crossings.spots[0, :fresh], *crossings.shares[:, :fresh])
-    counted, within = _tensors(added, crossings.inside[0, :found])
+    new = _tensors(located.spots, *located.shares)
+    counted, within = _tensors(located.added, located.inside)
     return Placement(new[0], new[1], new[2], counted, bends, bend_row, within, changes, extremes)
-
-
-def _bits(numbers: Tensor) -> np.ndarray:
-    """Floats as integers of the same width."""
-    return numbers.numpy().view(np.int64 if numbers.element_size() == 8 else np.int32)
 
 
 def workspace(gate: Gate, units: int, inputs: int) -> int:
@@ -101,9 +92,20 @@ def insert(values: Tensor, placement: Placement) -> Tensor:
     """As reference.insert."""
     flat = rows(values)
     result = flat.new_empty(len(placement), flat.shape[1])
-    arrays = (placement.added, placement.left, placement.right)
-    loops.insert(flat.contiguous().numpy(), *(a.numpy() for a in arrays), placement.first_new.numpy(), result.numpy())
+    _inserted(loops.insert, flat, placement, result)
     return result.view(len(placement), *values.shape[1:])
+
+
+def _inserted(loop: Callable[..., None], values: Tensor, placement: Placement, result: Tensor) -> None:
+    """Fill in the rows of all points by a loop over those there were, shared out among threads."""
+    old, out, left, right = (part.numpy() for part in (values.contiguous(), result, placement.left, placement.right))
+    added, first_new = placement.added.numpy(), placement.first_new.numpy()
+
+    def of_part(part: tuple[int, int]) -> None:
+        loop(old[part[0] :], added[slice(*part)], left, right, first_new[slice(*part)], out[part[0] :])
+
+    parts = parts_of(len(old), max(1, _WORTH_SHARING // max(1, out.itemsize * out.shape[1])))
+    each_on_one_thread(of_part, parts, torch.get_num_threads())
 
 
 def bend(gate: Gate, inputs: Tensor, weight: Tensor | None, placement: Placement) -> Tensor:
@@ -123,10 +125,7 @@ def bend(gate: Gate, inputs: Tensor, weight: Tensor | None, placement: Placement
         )
         return outputs
     outputs = inputs.new_empty(len(placement), inputs.shape[1])
-    arrays = (placement.added, placement.left, placement.right)
-    loops.insert_relu(
-        inputs.contiguous().numpy(), *(a.numpy() for a in arrays), placement.first_new.numpy(), outputs.numpy()
-    )
+    _inserted(loops.insert_relu, inputs, placement, outputs)
     loops.zero(placement.bend_row.numpy(), placement.bends.unit.numpy(), placement.inside.numpy(), outputs.numpy())
     return outputs
 
@@ -166,7 +165,7 @@ def bend_and_multiply(
             stop = loops.multiply(products, before, start, stop, columns, geometry, *arrays)
             before = products[-1]
 
-    parts = _parts(len(inputs), block)
+    parts = parts_of(len(inputs), block)
     each_on_one_thread(multiply, parts, torch.get_num_threads())
     for start, _ in parts[1:]:
         # The interval between two parts.
@@ -174,13 +173,6 @@ def bend_and_multiply(
         stop = int(np.searchsorted(arrays[4], start - 1))
         loops.multiply(here[None].copy(), before, start, stop, columns, geometry, *arrays)
     return result.view(len(placement), *step.shape)
-
-
-def _parts(count: int, block: int) -> list[tuple[int, int]]:
-    """Rows shared out among torch's threads, a block to each at least."""
-    parts = max(1, min(torch.get_num_threads(), count // block))
-    bounds = [count * number // parts for number in range(parts + 1)]
-    return list(pairwise(bounds))
 
 
 def _rows_of_block(inputs: Tensor, outputs: Tensor) -> int:
@@ -230,9 +222,8 @@ def rows_in_doubt(
     """As reference.rows_in_doubt."""
     if zeros is not None:
         return reference.rows_in_doubt(distance, bound, before, after, zeros, asked)
-    doubt = np.zeros(len(distance), np.bool_)
-    parts = (bound, before, after, torch.ones_like(bound, dtype=torch.bool) if asked is None else asked)
-    loops.rows_in_doubt(distance.contiguous().numpy(), *(part.numpy() for part in parts), doubt)
+    asked = torch.ones_like(bound, dtype=torch.bool) if asked is None else asked
+    doubt = close_to_knots(*(part.numpy() for part in (distance.contiguous(), bound, before, after, asked)))
     return torch.from_numpy(np.flatnonzero(doubt))
 
 
@@ -247,10 +238,8 @@ def leads_in_doubt(
     starts_interval: Tensor,
 ) -> Tensor:
     """As reference.leads_in_doubt."""
-    doubt = np.zeros(len(values), np.bool_)
     parts = (part.numpy() for part in (alike, zeros, bound, before, after, starts_interval))
-    values = values.contiguous()
-    maximum_loops.leads_in_doubt(values.numpy(), _bits(values), gate.windows.numpy(), _places(gate), *parts, doubt)
+    doubt = leads_that_are_open(values.contiguous().numpy(), gate.windows.numpy(), _places(gate), *parts)
     return torch.from_numpy(np.flatnonzero(doubt))
 
 

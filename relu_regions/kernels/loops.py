@@ -87,7 +87,7 @@ def locate(
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def insert(values, added, left, right, first_new, result):
-    for i in range(values.shape[0]):
+    for i in range(len(added)):
         at, g = i + first_new[i], first_new[i]
         result[at] = values[i]
         for _ in range(added[i]):
@@ -99,7 +99,7 @@ def insert(values, added, left, right, first_new, result):
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def insert_relu(values, added, left, right, first_new, result):
-    for i in range(values.shape[0]):
+    for i in range(len(added)):
         at, g = i + first_new[i], first_new[i]
         for u in range(values.shape[1]):
             value = values[i, u]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import fields
 
 import pytest
@@ -67,6 +68,39 @@ def test_the_same_bit_for_bit(backend: Backend, name: str, kind: str, dtype: tor
         assert torch.equal(module.insert(inputs, ours), reference.insert(inputs, truth))
         inserted = None if weight is None else reference.insert(weight, truth)
         assert torch.equal(module.bend(gate, inputs, inserted, ours), reference.bend(gate, inputs, inserted, truth))
+
+
+@pytest.mark.usefixtures("two_threads")
+@pytest.mark.parametrize("kind", ["generic", "coincident", "rays"])
+@pytest.mark.parametrize("name", GATES)
+def test_threads_share_points_out_and_change_nothing(monkeypatch: pytest.MonkeyPatch, name: str, kind: str) -> None:
+    monkeypatch.setattr("relu_regions.kernels.locating._NUMBERS", 1)
+    monkeypatch.setattr(compiled, "_WORTH_SHARING", 1)
+    gate, doubts = GATES[name], 0
+    for threads, seed in itertools.product((2, 5, 9), range(12)):
+        torch.set_num_threads(threads)
+        inputs, position, weight, starts = stack(seed, kind, torch.float64)
+        ours, truth = (k.place(gate, inputs, position, weight, starts, True) for k in (compiled, reference))
+        for part in ("row", "left", "right", "added", "bend_row", "inside"):
+            assert torch.equal(getattr(ours, part), getattr(truth, part)), part
+        for part in ("bends", "changes"):
+            one, other = getattr(ours, part), getattr(truth, part)
+            assert all(torch.equal(getattr(one, f.name), getattr(other, f.name)) for f in fields(other)), part
+        assert ours.extremes is not None and torch.equal(ours.extremes[0], inputs.abs().amax(1))
+        assert torch.equal(compiled.insert(inputs, ours), reference.insert(inputs, truth))
+        inserted = None if weight is None else reference.insert(weight, truth)
+        assert torch.equal(compiled.bend(gate, inputs, inserted, ours), reference.bend(gate, inputs, inserted, truth))
+        generator = torch.Generator().manual_seed(seed)
+        bound, before, after = 0.1 * torch.rand(3, len(inputs), generator=generator, dtype=torch.float64)
+        near = compiled.rows_in_doubt(inputs, bound, before, after)
+        assert torch.equal(near, reference.rows_in_doubt(inputs, bound, before, after))
+        if isinstance(gate, Maximum):
+            alike, zeros = torch.arange(7), torch.rand(7, generator=generator) < 0.8
+            parts = (gate, inputs.clamp_min(0), alike, zeros, bound, before, after, starts)
+            near = compiled.leads_in_doubt(*parts)
+            assert torch.equal(near, reference.leads_in_doubt(*parts))
+        doubts += len(near)
+    assert 0 < doubts < 36 * len(inputs)
 
 
 @pytest.mark.parametrize("rounded", [False, True])

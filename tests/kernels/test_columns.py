@@ -18,6 +18,7 @@ from relu_regions.kernels.placement import Placement
 from relu_regions.segments import Segments
 from relu_regions.steps import AffineStep, Convolution, GateStep
 from relu_regions.sweep import Sweep
+from relu_regions.threads import parts_of
 from tests.kernels.test_backends import stack
 
 compiled = pytest.importorskip("relu_regions.kernels.compiled")
@@ -135,7 +136,7 @@ def test_threads_share_the_points_out(name: str, kind: str, monkeypatch: pytest.
         monkeypatch.setattr(compiled, "_rows_of_block", lambda *_, rows=rows: rows)
         for threads in (2, 9):
             torch.set_num_threads(threads)
-            lengths += [stop - start for start, stop in compiled._parts(len(inputs), rows)]
+            lengths += [stop - start for start, stop in parts_of(len(inputs), rows)]
             ours = compiled.bend_and_multiply(gate, inputs, inserted, placed, step)
             assert (ours - truth).abs().max() <= 1e-13 * truth.abs().max()
             assert torch.get_num_threads() == threads
