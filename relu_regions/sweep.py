@@ -180,7 +180,7 @@ class Sweep:
         if self.certainty is not None:
             errors = {self.network.input_name: inputs.new_zeros(len(inputs))}
         for index in range(self._first_gate):
-            self._affine(index, values, errors, weight)
+            self._affine(index, values, errors, weight, inputs)
         return values, errors
 
     # ------------------------------------------------------------ through the steps
@@ -234,15 +234,23 @@ class Sweep:
         self._each[chain.start] = passed.each
         return self._windowed(passed.points) if windowed else passed.points
 
-    def _affine(self, index: int, values: dict[str, Tensor], errors: dict[str, Tensor], weight: Tensor | None) -> None:
+    def _affine(
+        self,
+        index: int,
+        values: dict[str, Tensor],
+        errors: dict[str, Tensor],
+        weight: Tensor | None,
+        given: Tensor | None = None,
+    ) -> None:
+        """Take values through an affine step, in their own memory where that can be; but not in what was given."""
         step = self.network.steps[index]
         assert isinstance(step, AffineStep)
         if self.certainty is not None:
             self.certainty.affine(step, values, errors)
         released = {name: values.pop(name) for name in self.network.releases[index]}
         inputs = [released[name] if name in released else values[name] for name in step.inputs]
-        own = step.inputs[0] in released and step.inputs[0] != self.network.input_name
-        if step.elementwise and own and _alone(inputs[0], values):
+        others = list(values.values()) if given is None else [*values.values(), given]
+        if step.elementwise and step.inputs[0] in released and _alone(inputs[0], others):
             values[step.output] = step.overwrite(inputs[0], weight)
         else:
             values[step.output] = step(*inputs, weight=weight)
@@ -401,7 +409,7 @@ def _between_bends(points: Points, placed: Placement) -> Placement | None:
     return Placement.without_bends(row, left, right, len(points)) if inside else None
 
 
-def _alone(value: Tensor, others: dict[str, Tensor]) -> bool:
+def _alone(value: Tensor, others: list[Tensor]) -> bool:
     """Whether a value's memory holds nothing but its own numbers, each once."""
     memory = value.untyped_storage().data_ptr()
-    return value.is_contiguous() and all(other.untyped_storage().data_ptr() != memory for other in others.values())
+    return value.is_contiguous() and all(other.untyped_storage().data_ptr() != memory for other in others)
