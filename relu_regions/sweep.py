@@ -23,6 +23,8 @@ from relu_regions.threads import each_on_one_thread, one_thread
 
 __all__ = ["Sweep"]
 
+Values = dict[str, Tensor]
+
 # Rows of a float64 matrix that a processor keeps near while it works on them; larger stacks are cut by segments.
 _BLOCK_BYTES = {"cpu": 8 << 20}
 # A chain cuts its stacks into blocks itself; these are to be enough for all threads.
@@ -157,7 +159,7 @@ class Sweep:
         parts = ((starts.x, None), (starts.d, starts.d.new_zeros(len(starts.d))))
         shared = self._starts_with_blocks and starts.x.numel() * starts.x.element_size() > _WORTH_SHARING
         at_x, along = each_on_one_thread(lambda part: self._to_first_gate(*part), parts, self._threads if shared else 1)
-        errors: dict[str, Tensor] = {}
+        errors: Values = {}
         if self.certainty is not None:
             weighted = starts.weight is not None
             errors = self.certainty.start(*at_x, *along, starts.line, starts.position, weighted)
@@ -174,7 +176,7 @@ class Sweep:
             errors=errors,
         )
 
-    def _to_first_gate(self, inputs: Tensor, weight: Tensor | None) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    def _to_first_gate(self, inputs: Tensor, weight: Tensor | None) -> tuple[Values, Values]:
         """The values that are needed from the first gate on, and bounds of their errors, for a stack of inputs."""
         values, errors = {self.network.input_name: inputs}, {}
         if self.certainty is not None:
@@ -235,12 +237,7 @@ class Sweep:
         return self._windowed(passed.points) if windowed else passed.points
 
     def _affine(
-        self,
-        index: int,
-        values: dict[str, Tensor],
-        errors: dict[str, Tensor],
-        weight: Tensor | None,
-        given: Tensor | None = None,
+        self, index: int, values: Values, errors: Values, weight: Tensor | None, given: Tensor | None = None
     ) -> None:
         """Take values through an affine step, in their own memory where that can be; but not in what was given."""
         step = self.network.steps[index]
@@ -272,7 +269,7 @@ class Sweep:
                 return self._parted(points, between)
         if self.record:
             self._record(number, step, points, inputs, placed)
-        errors: dict[str, Tensor] = {}
+        errors: Values = {}
         shifts: Shifts | None = None
         if self.certainty is not None:
             shifts = self.certainty.gate(gate, points, name, inputs, placed)

@@ -123,7 +123,8 @@ def wide(low: float, high: float, allowed: float) -> bool:
 @given(cases(**DEGENERATE, skips=st.booleans()))
 def test_degenerate_networks_agree_but_for_slivers(case: Case) -> None:
     paths, _ = run(case)
-    assert (paths.t.diff() > 0).all()
+    # Two true breakpoints of a settled line may round to one float.
+    assert (paths.t.diff() >= 0).all() and ((paths.t.diff() > 0).all() or paths.settled.all())
     assert_same_regions(paths, case, tolerance(case))
 
 
