@@ -58,7 +58,9 @@ def outward(
     end = torch.stack([lines.high, -lines.low], 1).flatten()
     none = torch.zeros(len(end), dtype=torch.int64, device=end.device)
     found = HalfLine(end.clone(), torch.zeros_like(end), none, none - 1, none.bool(), none.bool(), none.clone())
-    starts = torch.stack([torch.zeros_like(end), end.clamp_min(torch.finfo(lines.x.dtype).tiny)], 1).to(lines.x.dtype)
+    # Where there is nothing to walk, a segment that is as good as none.
+    reach = torch.where(end == 0, torch.finfo(lines.x.dtype).tiny, end)
+    starts = torch.stack([torch.zeros_like(end), reach], 1).to(lines.x.dtype)
     reached = torch.zeros_like(found.tied)
     segments = Segments(lines.x, lines.d, starts, both_ways=True)
     sweep = Sweep(lines.network, segments, False, memory_budget, window=64, certainty=certainty)

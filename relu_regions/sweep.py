@@ -137,7 +137,8 @@ class Sweep:
             numbers += 4 * self.network.gates[0].units + math.prod(self.network.input_shape)
             most = _CHAIN_BYTES
         else:
-            numbers = points * max(math.prod(step.shape) for step in self.network.steps)
+            shapes = [step.shape for step in self.network.steps]
+            numbers = points * max(math.prod(shape) for shape in [self.network.input_shape, *shapes])
             most = _BLOCK_BYTES
         limit = min(most.get(device, self.budget // 8), self.budget // 8)
         return max(1, int(limit / (item * numbers)))
@@ -327,7 +328,7 @@ class Sweep:
         at_last = placed.bend_row == old_rows[last][segment]
         crossings = (segment, bends.unit, bends.before, bends.after)
         carry_over(step.gate, first_pieces, *(part[at_first] for part in crossings))
-        segment, unit, before, after = (part[at_last] for part in crossings)
+        segment, unit, before, after = (part[at_last].flip(0) for part in crossings)
         carry_over(step.gate, last_pieces, segment, unit, after, before)
         points.first[number], points.last[number] = first_pieces, last_pieces
         ends = torch.zeros(len(placed), dtype=torch.bool, device=inputs.device)

@@ -211,3 +211,19 @@ def test_what_overflows_to_nan_is_settled(pooled: bool, scale: float) -> None:
     assert paths.settled.all() and torch.allclose(paths.outputs_at_x, torch.tensor([[logit, -logit]]).double())
     assert interval.certain is not None and interval.certain.all() and interval.label.tolist() == [0]
     assert (interval.lo.item(), interval.hi.item()) == (-1, 1) and not interval.tied.any()
+
+
+def test_a_network_without_steps() -> None:
+    x, d = torch.randn(2, 3, 4, dtype=torch.float64)
+    paths = rr.walk(nn.Identity().eval(), x, d)
+    assert paths.certain.all() and torch.equal(paths.t, torch.tensor([-1.0, 2.0]).double().repeat(3))
+    assert torch.equal(paths.values, torch.stack([x - d, x + 2 * d], 1).view(6, 4))
+
+
+def test_ends_nearer_to_x_than_the_smallest_normal_float() -> None:
+    model = nn.Sequential(nn.Linear(2, 2)).double().eval()
+    x, d = torch.randn(2, 1, 2, dtype=torch.float64)
+    interval = rr.exact_interval(model, x, d, (-1e-40, 2e-40), dtype=torch.float32)
+    assert interval.lo.item() == pytest.approx(-1e-40, rel=1e-5) and interval.hi.item() == pytest.approx(
+        2e-40, rel=1e-5
+    )

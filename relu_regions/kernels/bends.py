@@ -122,11 +122,12 @@ def carry_over(gate: Gate, pieces: Tensor, segment: Tensor, unit: Tensor, passed
 
     Args:
         pieces: what edge_pieces gives, changed in place.
-        segment, unit: of each crossing, ``(K,)`` int64.
+        segment, unit: of each crossing, ``(K,)`` int64; that nearest to the inside of its segment comes last.
         passed, reached: the unit's piece on the crossing's side of the end, and on the segment's, ``(K,)`` int64.
     """
     if not isinstance(gate, Knots):
-        pieces[segment, unit] = reached
+        for crossing in zip(segment.tolist(), unit.tolist(), reached.tolist()):
+            pieces[crossing[:2]] = crossing[2]
         return
     # A unit may cross several knots there; these come in the order of the knots, whichever way it goes.
     at, flat, up = segment * pieces.shape[1] + unit, pieces.view(-1), reached > passed

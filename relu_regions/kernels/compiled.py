@@ -75,8 +75,8 @@ def place(
 
 
 def workspace(gate: Gate, units: int, inputs: int) -> int:
-    """As reference.workspace: for a maximum all inputs at all points, and the outputs."""
-    return inputs + units if isinstance(gate, Maximum) else reference.workspace(gate, units, inputs)
+    """As reference.workspace: for a maximum all inputs at all points, and the outputs, which each thread makes for itself first."""
+    return inputs + 2 * units if isinstance(gate, Maximum) else reference.workspace(gate, units, inputs)
 
 
 def _places(gate: Maximum) -> np.ndarray:

@@ -82,18 +82,14 @@ def overtakings(
 
     def of_part(part: tuple[int, int]) -> tuple[Array, Array]:
         (start, stop), own = part, _with_neighbours(part, 1, len(values))
-        most = np.empty((3, own.stop - own.start), values.dtype)
+        # Rows of its own: the loop goes on from what it writes there, and no other part may change that meanwhile.
+        largest = np.empty((own.stop - own.start, len(windows)), values.dtype)
+        rows, most = values[own], np.empty((3, len(largest)), values.dtype)
         found: tuple[Array, Array] = maximum_loops.winners(
-            values[own],
-            bits_of(values[own]),
-            windows,
-            places,
-            starts_interval[own],
-            record,
-            outputs[own],
-            bits_of(most),
+            rows, bits_of(rows), windows, places, starts_interval[own], record, largest, bits_of(most)
         )
-        extremes[:, start:stop] = most[:, start - own.start : stop - own.start]
+        here = slice(start - own.start, stop - own.start)
+        outputs[start:stop], extremes[:, start:stop] = largest[here], most[:, here]
         for columns in found:
             columns[0] += own.start
         bends, changes = (columns[:, (columns[0] >= start) & (columns[0] < stop)] for columns in found)

@@ -103,6 +103,24 @@ def test_threads_share_points_out_and_change_nothing(monkeypatch: pytest.MonkeyP
     assert 0 < doubts < 36 * len(inputs)
 
 
+@pytest.mark.usefixtures("two_threads")
+def test_threads_do_not_meet_in_the_rows_between_their_parts() -> None:
+    """Few rows of many windows, which all threads look at for the whole time."""
+    units = 400_000
+    inputs = torch.randn(3, 4 * units, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    gate, position = Maximum(torch.arange(4 * units).view(units, 4)), torch.tensor([-1.0, 0.0, 2.0]).double()
+    starts = torch.tensor([True, True, False])
+    largest = inputs.view(3, units, 4)
+    # On two intervals between random points half of all windows have another winner at their other end, and more.
+    leaders = largest.argmax(2)
+    overtaken = int((leaders[1:] != leaders[:-1]).sum())
+    for _ in range(4):
+        ours = compiled.place(gate, inputs, position, None, starts, True)
+        assert ours.outputs is not None and torch.equal(ours.outputs, largest.amax(2))
+        assert len(torch.unique(ours.bends.row * units + ours.bends.unit)) == overtaken
+        assert not len(ours.changes.row)
+
+
 @pytest.mark.parametrize("rounded", [False, True])
 @pytest.mark.parametrize("name", ["relu", "hardtanh"])
 def test_crowds_of_crossings_are_in_the_same_order(name: str, rounded: bool) -> None:

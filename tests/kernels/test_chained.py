@@ -220,6 +220,26 @@ def test_several_knots_of_a_unit_that_round_to_one_end(
     assert not flips.any() and points.first[0].item() == first and points.last[0].item() == last
 
 
+@pytest.mark.parametrize(("inputs", "first", "last"), [
+    (((1.0, 0.0, -10.0), (0.0, 1e-20, 3e-20)), 0, 0), (((0.0, 1e-20, 3e-20), (1.0, 0.0, -10.0)), 0, 0),
+])  # fmt: skip
+@pytest.mark.parametrize("backend", [reference, COMPILED.module], ids=["reference", "compiled"])
+def test_a_maximum_overtaken_twice_where_a_segment_ends(
+    backend: Any, inputs: tuple[tuple[float, ...], ...], first: int, last: int
+) -> None:
+    """What leads on the segment is what leads before, or behind, all that rounds to its end."""
+    model = nn.Sequential(nn.Linear(1, 3), nn.Unflatten(1, (1, 3)), nn.MaxPool1d(3), nn.Flatten(), nn.Linear(1, 1))
+    network = rr.Network.from_module(model.double().eval(), (1,))
+    x, d = (torch.full((1, 1), number, dtype=torch.float64) for number in (0.0, 1.0))
+    with patch("relu_regions.sweep.kernel_for", lambda device: backend):
+        sweep = Sweep(network, Segments(x, d, torch.tensor([[1.0, 2.0]], dtype=torch.float64)))
+        points = sweep._start(0, 1)
+        given = torch.tensor(inputs, dtype=torch.float64)
+        points.values = {name: given.view(2, *value.shape[1:]) for name, value in points.values.items()}
+        points = sweep._finish(points)
+    assert points.first[0].item() == first and points.last[0].item() == last and not len(points.flips.row)
+
+
 def test_small_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
     """A gate with more units than a program takes at once, and points and crossings for several programs."""
     backend = next((p.values[0] for p in BACKENDS if p.id == "cuda"), None)
