@@ -53,7 +53,7 @@ def place(
         )  # fmt: skip
         between, at_points = (_tensors(*columns) for columns in found)
         bends = envelope_bends(gate, inputs, *between)
-        placement = reference.placed(bends, Changes(*at_points), position, weight)
+        placement = reference.placed(bends, Changes(*at_points), position, weight, True)
         return replace(placement, extremes=extremes, outputs=outputs)
     w = torch.ones_like(position) if weight is None else weight
     t = position if weight is None else position / weight

@@ -45,7 +45,7 @@ def place(
     column = None if weight is None else weight[:, None]
     bends = find_bends(gate, inputs, column, starts_interval)
     changes = changes_at_points(gate, inputs, column, starts_interval) if record else Changes.none(inputs.device)
-    return placed(bends, changes, position, weight)
+    return placed(bends, changes, position, weight, isinstance(gate, Maximum))
 
 
 def workspace(gate: Gate, units: int, inputs: int) -> int:
@@ -57,14 +57,20 @@ def workspace(gate: Gate, units: int, inputs: int) -> int:
     return gate.workspace(units)
 
 
-def placed(bends: Bends, changes: Changes, position: Tensor, weight: Tensor | None) -> Placement:
-    """Where crossings come to lie, given in the order in which equal ones stay."""
+def placed(bends: Bends, changes: Changes, position: Tensor, weight: Tensor | None, in_turn: bool = False) -> Placement:
+    """Where crossings come to lie, given in the order in which equal ones stay.
+
+    Args:
+        in_turn: whether those of one unit in one interval are given in the order of t, which rounding must not undo.
+    """
     t = position if weight is None else position / weight
     at = bends.left * position[bends.row] + bends.right * position[bends.row + 1]
     if weight is not None:
         at = at / (bends.left * weight[bends.row] + bends.right * weight[bends.row + 1])
     here, there = t[bends.row], t[bends.row + 1]
     at = torch.minimum(torch.maximum(at, here), there)
+    if in_turn:
+        at = _never_before_the_last(bends, at)
     order = torch.argsort(at, stable=True)
     order = order[torch.argsort(bends.row[order], stable=True)]
     bends, at, here, there = bends[order], at[order], here[order], there[order]
@@ -76,6 +82,18 @@ def placed(bends: Bends, changes: Changes, position: Tensor, weight: Tensor | No
     bend_row = before[bends.row + (~inside & (at != here)).long()]
     bend_row = torch.where(inside, bends.row + opens.cumsum(0), bend_row)
     return Placement(bends.row[opens], bends.left[opens], bends.right[opens], added, bends, bend_row, inside, changes)
+
+
+def _never_before_the_last(bends: Bends, at: Tensor) -> Tensor:
+    """The t of each crossing, or that of an earlier one of its unit and interval that rounding put behind it."""
+    if not len(at):
+        return at
+    unit = bends.row * (bends.unit.max() + 1) + bends.unit
+    order = torch.argsort(unit, stable=True)
+    follows, later = unit[order].diff() == 0, at[order]
+    while (undone := follows & (later[1:] < later[:-1])).any():
+        later[1:] = torch.where(undone, later[:-1], later[1:])
+    return torch.empty_like(at).index_copy_(0, order, later)
 
 
 def insert(values: Tensor, placement: Placement) -> Tensor:

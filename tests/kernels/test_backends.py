@@ -12,6 +12,7 @@ from torch.nn.functional import linear
 
 from relu_regions.gates import Gate, Knots, Maximum
 from relu_regions.kernels import kernel_for, reference
+from relu_regions.kernels.bends import Bends, Changes
 from relu_regions.steps import AffineStep, Matrix, Origin
 from tests.kernels.backends import BACKENDS, Backend
 
@@ -261,6 +262,19 @@ def test_many_windows_with_ties(kind: str, dtype: torch.dtype) -> None:
             assert torch.equal(doubts, reference.leads_in_doubt(*parts))
             found += len(doubts)
     assert 100 < found < 25 * 21 * 22 - 1000
+
+
+def test_a_unit_bends_in_turn_whatever_rounding_makes_of_it() -> None:
+    """The second of a maximum's bends, whose weights rounding left as good as the first one's, comes out a float before it."""
+    left = torch.tensor([0.3, 0.3 - 2**-54, 0.25], dtype=torch.float64)
+    right = torch.tensor([0.7, 0.7, 0.75], dtype=torch.float64)
+    unit, pieces = torch.tensor([4, 4, 7]), torch.tensor([1, 0, 2])
+    bends = Bends(unit * 0, unit, left, right, left, pieces, pieces[[1, 2, 0]])
+    position = torch.tensor([0.5, 0.75], dtype=torch.float64)
+    assert left[1] * 0.5 + right[1] * 0.75 < left[0] * 0.5 + right[0] * 0.75
+    undone, kept = (reference.placed(bends, Changes.none(unit.device), position, None, turn) for turn in (False, True))
+    assert undone.bends.before.tolist() == [0, 1, 2] and undone.bend_row.tolist() == [1, 2, 3]
+    assert kept.bends.before.tolist() == [1, 0, 2] and kept.bend_row.tolist() == [1, 1, 2]
 
 
 def test_crossings_of_a_segment_increase_and_lie_inside() -> None:
