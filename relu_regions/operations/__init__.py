@@ -1,11 +1,15 @@
 """What every ATen operation is to the reader: affine, a gate, or refused. A file for each family."""
 
 from relu_regions.operations import arithmetic, knots, maximum, rearrangement, weights
+from relu_regions.operations.constants import PURE
 from relu_regions.operations.refused import REFUSED
 from relu_regions.operations.registry import (
     BATCH,
+    FROM_BATCH,
     OPERATIONS,
+    Batch,
     Call,
+    FromBatch,
     UnsupportedOperation,
     Value,
     supported_operations,
@@ -14,4 +18,16 @@ from relu_regions.operations.registry import (
 # Importing a family registers its operations.
 _FAMILIES = (weights, arithmetic, rearrangement, knots, maximum)
 
-__all__ = ["BATCH", "OPERATIONS", "REFUSED", "Call", "UnsupportedOperation", "Value", "supported_operations"]
+__all__ = [
+    "BATCH",
+    "FROM_BATCH",
+    "OPERATIONS",
+    "PURE",
+    "REFUSED",
+    "Batch",
+    "Call",
+    "FromBatch",
+    "UnsupportedOperation",
+    "Value",
+    "supported_operations",
+]

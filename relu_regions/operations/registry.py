@@ -14,8 +14,11 @@ from relu_regions.steps import AffineStep, GateStep, Origin, Step
 
 __all__ = [
     "BATCH",
+    "FROM_BATCH",
     "OPERATIONS",
+    "Batch",
     "Call",
+    "FromBatch",
     "Handler",
     "UnsupportedOperation",
     "Value",
@@ -34,14 +37,21 @@ class UnsupportedOperation(ValueError):
     """The model does something that is not continuous and piecewise linear, or that this library cannot read."""
 
 
-class _Batch:
+class Batch:
     """Stands for the number of points wherever a traced model asks for its batch size."""
 
     def __repr__(self) -> str:
         return "BATCH"
 
 
-BATCH = _Batch()
+class FromBatch:
+    """Stands for a number that the model computes from its batch size."""
+
+    def __repr__(self) -> str:
+        return "FROM_BATCH"
+
+
+BATCH, FROM_BATCH = Batch(), FromBatch()
 
 
 @dataclass(frozen=True)
@@ -127,8 +137,8 @@ def per_dimension(given: Any, rank: int) -> tuple[int, ...]:
 
 
 def as_constant(operand: Any) -> Tensor:
-    """A constant operand as a float64 tensor."""
-    return operand if isinstance(operand, Tensor) else torch.tensor(float(operand), dtype=torch.float64)
+    """A constant operand as a float64 tensor; integers as the nearest float64."""
+    return torch.as_tensor(operand, dtype=torch.float64)
 
 
 def check_broadcast(call: Call, value: Value, constant: Tensor) -> None:
