@@ -2,19 +2,43 @@
 
 from __future__ import annotations
 
+import math
 import operator
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.export import ExportedProgram
+from torch.export.graph_signature import ExportGraphSignature
+from torch.utils._pytree import tree_leaves, tree_map_only
 
-from relu_regions.operations import BATCH, OPERATIONS, REFUSED, Call, UnsupportedOperation, Value
-from relu_regions.steps import Origin, Step
+from relu_regions.operations import (
+    BATCH,
+    FROM_BATCH,
+    OPERATIONS,
+    REFUSED,
+    Batch,
+    Call,
+    FromBatch,
+    UnsupportedOperation,
+    Value,
+)
+from relu_regions.operations.constants import ELEMENTWISE, as_float64, fold, operation_name
+from relu_regions.operations.registry import replay, values_in
+from relu_regions.steps import AffineStep, Origin, Step
 
-__all__ = ["Bound", "bind"]
+__all__ = ["Allowance", "Bound", "Graph", "bind", "output_position"]
+
+
+@dataclass(frozen=True)
+class Allowance:
+    """What a program that a stranger wrote may make: bytes of constants, and numbers of one value."""
+
+    constants: int
+    numbers: int
 
 
 @dataclass(frozen=True)
@@ -27,94 +51,257 @@ class Bound:
     dtype: torch.dtype
 
 
+@dataclass(frozen=True)
+class Graph:
+    """A traced model without its weights.
+
+    Attributes:
+        module: the graph of ATen operations, its parameters, buffers and constants among its inputs.
+        signature: which of its inputs are what.
+        keys: of the model's outputs, where it returns a dict.
+        constants: tensors that are neither parameters nor buffers, by name.
+    """
+
+    module: torch.fx.GraphModule
+    signature: ExportGraphSignature
+    keys: tuple[str, ...]
+    constants: Mapping[str, Tensor]
+
+    @classmethod
+    def of(cls, program: ExportedProgram) -> Graph:
+        """The graph of a program, without operations in place, which a reader would have to follow through every alias.
+
+        Raises:
+            ValueError: the batch size is fixed.
+            UnsupportedOperation: there are several inputs, the input holds no floats, or a buffer is written to.
+        """
+        _check_input(cls.as_traced(program).input)
+        if any(map(_mutates, program.graph.nodes)):
+            program = program.run_decompositions({})
+        for name in program.graph_signature.buffers_to_mutate.values():
+            raise UnsupportedOperation(
+                f"The forward pass writes to the buffer {name!r}: an answer could depend on the calls before it. "
+                "Remove that line, or make it depend on self.training."
+            )
+        return cls.as_traced(program)
+
+    @classmethod
+    def as_traced(cls, program: ExportedProgram) -> Graph:
+        """The graph of a program as it is."""
+        spec = program.call_spec.out_spec
+        keys = tuple(str(key) for key in (spec.context or [])) if spec is not None and spec.type is dict else ()
+        constants = {name: value for name, value in program.constants.items() if isinstance(value, Tensor)}
+        return cls(program.graph_module, program.graph_signature, keys, constants)
+
+    def run(self, x: Tensor, tensors: Mapping[str, Tensor]) -> tuple[Any, ...]:
+        """The model's outputs for rows ``(N, *input_shape)``, in the dtype of its tensors, given by name.
+
+        Nodes that nothing reads, such as checks of shapes, are left out.
+        """
+        placeholders = [node for node in self.nodes if node.op == "placeholder"]
+        given = [x if node is self.input else self.tensor(node, tensors) for node in placeholders]
+        outputs = tuple(_Run(self.module).run(*given))
+        return outputs[len(outputs) - len(self.signature.user_outputs) :]
+
+    @property
+    def nodes(self) -> list[torch.fx.Node]:
+        """The nodes, each after those it reads from."""
+        return list(self.module.graph.nodes)
+
+    @cached_property
+    def input(self) -> torch.fx.Node:
+        """The node that stands for x.
+
+        Raises:
+            UnsupportedOperation: the model takes several inputs.
+        """
+        users = [n for n in self.nodes if n.op == "placeholder" and n.name in self.signature.user_inputs]
+        if len(users) != 1:
+            raise UnsupportedOperation(f"The model takes {len(users)} inputs; relu_regions walks models of one input.")
+        return users[0]
+
+    def tensor(self, placeholder: torch.fx.Node, tensors: Mapping[str, Tensor]) -> Tensor:
+        """The parameter, buffer or constant that an input of the graph stands for.
+
+        Args:
+            placeholder: one of the graph's inputs.
+            tensors: parameters and buffers by name.
+        """
+        signature = self.signature
+        named = {**signature.inputs_to_parameters, **signature.inputs_to_buffers}
+        if named.get(placeholder.name) in tensors:
+            return tensors[named[placeholder.name]]
+        constants = {**named, **signature.inputs_to_lifted_tensor_constants}
+        if constants.get(placeholder.name) in self.constants:
+            return self.constants[constants[placeholder.name]]
+        raise UnsupportedOperation(f"The program's input {placeholder.name!r} is no tensor that the model holds.")
+
+
+class _Run(torch.fx.Interpreter):
+    def run_node(self, n: torch.fx.Node) -> Any:
+        needless = n.op == "call_function" and not n.users and not _mutates(n)
+        return None if needless else super().run_node(n)
+
+
+def _mutates(node: torch.fx.Node) -> bool:
+    """Whether a node changes what it is given in place."""
+    schema = getattr(node.target, "_schema", None)
+    return schema is not None and bool(schema.is_mutable)
+
+
+def _check_input(node: torch.fx.Node) -> None:
+    meta = node.meta["val"]
+    if not isinstance(meta, Tensor) or not meta.dtype.is_floating_point:
+        raise UnsupportedOperation("The model's input is no floating-point tensor.")
+    if meta.ndim < 2 or not isinstance(meta.shape[0], torch.SymInt):
+        raise ValueError(
+            "The exported program has a fixed batch size; export it with a dynamic first dimension: "
+            "torch.export.export(model, (x,), dynamic_shapes=({0: torch.export.Dim('N')},))."
+        )
+
+
 def bind(
-    program: ExportedProgram, parameters: dict[str, Any], buffers: dict[str, Any], output: int | str | None
+    graph: Graph,
+    tensors: Mapping[str, Tensor],
+    output: int | str | None,
+    allowance: Allowance | None = None,
 ) -> Bound:
     """The steps of an exported program with the weights given, in float64.
+
+    Args:
+        graph: of the program.
+        tensors: its parameters and buffers by name.
+        output: which output to read, by position or key, where there are several.
+        allowance: what the program may make, where a stranger wrote it.
 
     Raises:
         ValueError: weights are not finite, or output names none of the program's outputs.
         UnsupportedOperation: the program is not continuous and piecewise linear, or cannot be read.
     """
     with torch.no_grad():
-        return _Binder(program, parameters, buffers).bound(output)
+        return _Binder(graph, tensors, allowance).bound(output)
 
 
 class _Binder:
     """Goes through the graph once, folding constants and turning every other node into steps."""
 
-    def __init__(self, program: ExportedProgram, parameters: dict[str, Any], buffers: dict[str, Any]) -> None:
-        self.program = program
-        self.parameters, self.buffers = parameters, buffers
+    def __init__(self, graph: Graph, tensors: Mapping[str, Tensor], allowance: Allowance | None) -> None:
+        self.graph = graph
+        self.tensors = tensors
+        self.allowance = allowance
+        self.left = None if allowance is None else allowance.constants
         self.environment: dict[str, Any] = {}
-        self.shapes: dict[str, tuple[int, ...]] = {}
         self.steps: list[Step] = []
+        self.input = graph.input
+        self.batch = str(self.input.meta["val"].shape[0])
 
     def bound(self, output: int | str | None) -> Bound:
-        for node in self.program.graph.nodes:
+        for node in self.graph.nodes:
             if node.op == "placeholder":
                 self.environment[node.name] = self._placeholder(node)
             elif node.op == "call_function" and node.users:
-                self.environment[node.name] = self._call(node)
+                self.environment[node.name] = self._attempt(node)
             elif node.op == "output":
                 chosen = self._output(node, output)
-        inputs = self.program.graph_signature.user_inputs[0]
-        given = self.environment[str(inputs)]
-        meta = next(node.meta["val"] for node in self.program.graph.nodes if node.name == inputs)
-        return Bound(tuple(_needed(self.steps, chosen.name)), given, chosen, meta.dtype)
+        return Bound(
+            tuple(_needed(self.steps, chosen.name)),
+            self.environment[self.input.name],
+            chosen,
+            self.input.meta["val"].dtype,
+        )
 
     def _placeholder(self, node: Any) -> Any:
-        signature = self.program.graph_signature
-        if node.name in signature.inputs_to_parameters:
-            name = signature.inputs_to_parameters[node.name]
-            return _as_float64(self.parameters.get(name, self.program.state_dict.get(name)))
-        if node.name in signature.inputs_to_buffers:
-            name = signature.inputs_to_buffers[node.name]
-            constants = self.program.constants.get(name)
-            return _as_float64(self.buffers.get(name, self.program.state_dict.get(name, constants)))
-        if node.name in signature.inputs_to_lifted_tensor_constants:
-            return _as_float64(self.program.constants[signature.inputs_to_lifted_tensor_constants[node.name]])
-        return Value(node.name, tuple(map(int, node.meta["val"].shape[1:])))
+        if node is self.input:
+            return Value(node.name, tuple(map(int, node.meta["val"].shape[1:])))
+        return as_float64(self.graph.tensor(node, self.tensors))
+
+    def _attempt(self, node: Any) -> Any:
+        """What a node makes, or why it cannot be read: that matters only where the output depends on it."""
+        try:
+            return self._call(node)
+        except UnsupportedOperation as error:
+            return error
 
     def _call(self, node: Any) -> Any:
         arguments = self._resolve(node.args)
         keywords = {keyword: self._resolve(argument) for keyword, argument in node.kwargs.items()}
-        depends = _contains_value(arguments) or _contains_value(list(keywords.values()))
-        if not depends:
-            return self._fold(node, arguments, keywords)
+        operands = [arguments, list(keywords.values())]
+        if operation_name(node.target) == "sym_size":
+            return self._size(node, arguments)
+        if not isinstance(node.meta.get("val"), Tensor | tuple | list) and _holds(operands, (Batch, FromBatch)):
+            return self._number(node)
+        if not _holds(operands, (Value, Call)):
+            batched = [n for n in node.all_input_nodes if self._is_batched(n)]
+            if not batched or operation_name(node.target) in _ROW_BY_ROW:
+                return self._fold(node, arguments, keywords)
+            # What is the same for each member of a batch goes on as a value, so that nothing mixes the members.
+            self.environment.update((n.name, self._constant_value(n)) for n in batched)
+            return self._call(node)
         if node.target is operator.getitem:
             return self._item(node, arguments)
-        if "sym_size" in str(node.target):
-            return self._size(arguments)
         call = self._describe(node, arguments, keywords)
+        _check_batch_size(call)
         if isinstance(node.meta.get("val"), (tuple, list)):
             return call  # several outputs: each getitem makes its own step
         return self._emit(call, node.meta["val"])
 
     def _resolve(self, argument: Any) -> Any:
         if isinstance(argument, torch.fx.Node):
-            return self.environment[argument.name]
+            found = self.environment[argument.name]
+            if isinstance(found, UnsupportedOperation):
+                raise found
+            return found
         if isinstance(argument, (list, tuple)):
             return [self._resolve(item) for item in argument]
         return argument
 
     def _fold(self, node: Any, arguments: Any, keywords: dict[str, Any]) -> Any:
         """A node that does not depend on the input is computed once, in float64 and for a batch of one."""
-        if _contains_batch(arguments) or _contains_batch(list(keywords.values())):
-            if "val" in node.meta and not isinstance(node.meta["val"], Tensor):
-                return BATCH if node.target is not operator.eq else True
-            arguments, keywords = (
-                _without_batch(arguments),
-                {k: _without_batch(v) for k, v in keywords.items()},
-            )
-        if isinstance(keywords.get("dtype"), torch.dtype) and keywords["dtype"].is_floating_point:
-            keywords["dtype"] = torch.float64
-        result = node.target(*arguments, **keywords)
-        return _as_float64(result) if isinstance(result, Tensor) else result
+        call = self._describe(node, arguments, keywords)
+        _check_batch_size(call)
+        keywords = {name: _for_one(argument) for name, argument in keywords.items()}
+        try:
+            result = fold(node.target, _for_one(arguments), keywords, self.left)
+        except UnsupportedOperation as error:
+            raise call.refuse(str(error)) from None
+        if self.left is not None:
+            self.left -= sum(t.numel() * t.element_size() for t in tree_leaves(result) if isinstance(t, Tensor))
+        return result
 
-    def _size(self, arguments: list[Any]) -> Any:
+    def _is_batched(self, node: Any) -> bool:
+        """Whether a constant has a row for each member of the batch."""
+        meta = node.meta.get("val")
+        constant = isinstance(self.environment[node.name], Tensor)
+        return constant and isinstance(meta, Tensor) and any(isinstance(size, torch.SymInt) for size in meta.shape)
+
+    def _constant_value(self, node: Any) -> Value:
+        constant = self.environment[node.name]
+        call = self._describe(node, [], {})
+        call.shape = _point_shape(call, node.meta["val"], self.batch)
+        value, shape = self.environment[self.input.name], call.shape
+        step = AffineStep(
+            call.name,
+            (value.name,),
+            shape,
+            call.origin,
+            lambda points: points.new_zeros(len(points), *shape),
+            bias=constant,
+        )
+        self.steps.append(step)
+        return Value(call.name, shape)
+
+    def _size(self, node: Any, arguments: list[Any]) -> Any:
         value, dimension = arguments[:2]
+        if not isinstance(value, Value):
+            return self._number(node)
         return BATCH if dimension == 0 else value.shape[dimension - 1 if dimension > 0 else dimension]
+
+    def _number(self, node: Any) -> Any:
+        """A number that is computed from sizes: plain, the size of the batch, or something that follows from it."""
+        meta = node.meta.get("val")
+        if isinstance(meta, (int, float, bool)):
+            return meta
+        return BATCH if str(meta) == self.batch else FROM_BATCH
 
     def _item(self, node: Any, arguments: list[Any]) -> Any:
         call, index = arguments[:2]
@@ -130,12 +317,7 @@ class _Binder:
         return self._emit(replace(call, name=node.name), node.meta["val"])
 
     def _describe(self, node: Any, arguments: list[Any], keywords: dict[str, Any]) -> Call:
-        operation = getattr(node.target, "_schema", None)
-        name = (
-            operation.name.split("::")[-1]
-            if operation is not None
-            else getattr(node.target, "__name__", str(node.target))
-        )
+        name = operation_name(node.target)
         stack = list((node.meta.get("nn_module_stack") or {}).values())
         module, kind = stack[-1] if stack else ("", "")
         kind = getattr(kind, "__name__", str(kind)).rpartition(".")[2]
@@ -147,32 +329,37 @@ class _Binder:
         if handler is None:
             raise call.refuse("the operation is not known to be affine or piecewise linear")
         if handler not in REFUSED.values():
-            call.shape = _point_shape(call, meta)
+            _check_dtype(call, meta)
+            call.shape = _point_shape(call, meta, self.batch)
+            if self.allowance is not None:
+                _check_claimed_shape(call, self.allowance.numbers)
         self.steps.extend(handler(call))
         return Value(call.name, call.shape)
 
     def _output(self, node: Any, output: int | str | None) -> Value:
         outputs = self._resolve(node.args[0])
-        specs = self.program.graph_signature.user_outputs
-        outputs = outputs[len(outputs) - len(specs) :]
-        if len(outputs) > 1 or output is not None:
-            outputs = [outputs[self._position(output, len(outputs))]]
-        chosen = outputs[0]
+        outputs = outputs[len(outputs) - len(self.graph.signature.user_outputs) :]
+        chosen = outputs[output_position(self.graph, output)]
         if not isinstance(chosen, Value):
             raise UnsupportedOperation("The model's output does not depend on its input.")
         return chosen
 
-    def _position(self, output: int | str | None, count: int) -> int:
-        spec = self.program.call_spec.out_spec
-        keys = [str(key) for key in (spec.context or [])] if spec is not None and spec.type is dict else []
-        if isinstance(output, str) and output in keys:
-            return keys.index(output)
-        if isinstance(output, int) and -count <= output < count:
-            return output
-        names = f"keys {keys}" if keys else f"positions 0 to {count - 1}"
-        raise ValueError(
-            f"The model returns {count} outputs ({names}), and output={output!r} does not name one of them."
-        )
+
+def output_position(graph: Graph, output: int | str | None) -> int:
+    """Which of the model's outputs is meant.
+
+    Raises:
+        ValueError: there are several and none is named, or the name is not among them.
+    """
+    count, keys = len(graph.signature.user_outputs), list(graph.keys)
+    if output is None and count == 1:
+        return 0
+    if isinstance(output, str) and output in keys:
+        return keys.index(output)
+    if isinstance(output, int) and -count <= output < count:
+        return output
+    names = f"keys {keys}" if keys else f"positions 0 to {count - 1}"
+    raise ValueError(f"The model returns {count} outputs ({names}), and output={output!r} does not name one of them.")
 
 
 def _needed(steps: list[Step], output: str) -> Iterator[Step]:
@@ -185,43 +372,78 @@ def _needed(steps: list[Step], output: str) -> Iterator[Step]:
     return reversed(kept)
 
 
-def _point_shape(call: Call, meta: Tensor) -> tuple[int, ...]:
-    batch, *rest = meta.shape if meta.ndim else [None]
-    if not isinstance(batch, torch.SymInt) or not all(isinstance(size, int) for size in rest):
+_FLOATS = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
+
+
+def _check_dtype(call: Call, meta: Tensor) -> None:
+    """Refuse what rounds: a cast to integers or truth values, or to floats so narrow that they are a quantisation."""
+    if meta.dtype not in _FLOATS:
+        raise call.refuse(f"it makes numbers of type {meta.dtype}, which rounds; that is not continuous in the input")
+
+
+def _point_shape(call: Call, meta: Tensor, batch: str) -> tuple[int, ...]:
+    first, *rest = meta.shape if meta.ndim else [None]
+    if not isinstance(first, torch.SymInt) or not all(isinstance(size, int) for size in rest):
         raise call.refuse(f"its output of shape {tuple(meta.shape)} does not keep the batch dimension in front")
-    if str(batch) != str(_input_batch(call, batch)):
-        raise call.refuse(f"it folds other dimensions into the batch ({batch} rows)")
+    if str(first) != batch:
+        raise call.refuse(f"it folds other dimensions into the batch ({first} rows)")
     return tuple(rest)
 
 
-def _input_batch(call: Call, batch: torch.SymInt) -> torch.SymInt | str:
-    symbols = batch.node.expr.free_symbols
-    return next(iter(symbols)) if len(symbols) == 1 else batch
+def _check_claimed_shape(call: Call, most: int) -> None:
+    """A stranger's program says what shapes it makes; compute them without the numbers before anyone relies on them."""
+    if math.prod(call.shape) > most:
+        raise call.refuse(
+            f"it makes {math.prod(call.shape):,} numbers for a point, more than limits.tensor_elements allows"
+        )
+    values = values_in(call.args) + values_in(list(call.kwargs.values()))
+    points = [torch.empty(3, *value.shape, device="meta") for value in values]
+    plain = replace(call, args=tuple(tree_map_only(Tensor, _to_meta, list(call.args))))
+    try:
+        made = replay(plain, values)(*points)
+    except (NotImplementedError, RuntimeError, TypeError) as error:
+        raise call.refuse(f"its shape cannot be computed ({str(error).strip().splitlines()[0]})") from None
+    if tuple(made.shape) != (3, *call.shape):
+        raise call.refuse(f"the file says that it makes {call.shape} of a point, but it makes {tuple(made.shape[1:])}")
 
 
-def _contains_value(argument: Any) -> bool:
+def _to_meta(tensor: Tensor) -> Tensor:
+    return tensor.to("meta", torch.float32) if tensor.dtype.is_floating_point else tensor
+
+
+# What takes the size of the batch as the size of a dimension: a number of its own, or in a list of sizes.
+_SIZED = {"slice", "narrow"}
+_RESHAPES = {"view", "reshape", "_unsafe_view", "unflatten", "expand", "broadcast_to"}
+# What acts on each number of a constant alone, and so on each row of one that has a row for each member of the batch.
+_ROW_BY_ROW = ELEMENTWISE | {
+    "expand",
+    "clone",
+    "contiguous",
+    "to",
+    "_to_copy",
+    "type_as",
+    "detach",
+    "alias",
+    "lift_fresh_copy",
+}
+
+
+def _check_batch_size(call: Call) -> None:
+    """Refuse arithmetic with the size of the batch: the answer for a point would depend on how many others there are."""
+    operation = call.origin.operation
+    plain = [*call.args, *call.kwargs.values()]
+    alone = any(isinstance(argument, (Batch, FromBatch)) for argument in plain) and operation not in _SIZED | _RESHAPES
+    derived = _holds(plain, FromBatch) and operation not in _RESHAPES
+    if alone or derived:
+        raise call.refuse("it computes with the size of the batch, so that a point's answer depends on the others")
+
+
+def _holds(argument: Any, kinds: Any) -> bool:
+    return any(isinstance(leaf, kinds) for leaf in tree_leaves(argument))
+
+
+def _for_one(argument: Any) -> Any:
+    """Sizes for a batch of one."""
     if isinstance(argument, (list, tuple)):
-        return any(_contains_value(item) for item in argument)
-    return isinstance(argument, (Value, Call))
-
-
-def _contains_batch(argument: Any) -> bool:
-    if isinstance(argument, (list, tuple)):
-        return any(_contains_batch(item) for item in argument)
-    return argument is BATCH
-
-
-def _without_batch(argument: Any) -> Any:
-    if isinstance(argument, (list, tuple)):
-        return [_without_batch(item) for item in argument]
+        return [_for_one(item) for item in argument]
     return 1 if argument is BATCH else argument
-
-
-def _as_float64(tensor: Tensor) -> Tensor:
-    """A constant in the precision of the walk: exact for every narrower float, and detached from the model."""
-    tensor = tensor.detach()
-    if not tensor.dtype.is_floating_point:
-        return tensor
-    if not torch.isfinite(tensor).all():
-        raise ValueError("The model's weights contain NaN or infinity; nothing can be computed from them.")
-    return tensor.to(torch.float64, copy=True)

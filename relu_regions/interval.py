@@ -150,6 +150,7 @@ def exact_interval(
     with torch.no_grad():
         up, down = outward(lines, classes, memory_budget, certainty)
     found = Interval(-down.end, up.end, up.label, down.beyond, up.beyond, up.tied)
+    lines.compare(*_ends_and_insides(found))
     doubt = up.doubt | down.doubt
     found = replace(found, certain=~doubt if bounded else torch.zeros_like(doubt), settled=torch.zeros_like(doubt))
     if not bounded:
@@ -161,6 +162,14 @@ def exact_interval(
     doubtful = worth_settling(doubt, points, resolve, lines.network)
     found = _with_settled(found, lines, doubtful, classes) if doubtful else found
     return _certified(found, lines, points) if certify else found
+
+
+def _ends_and_insides(found: Interval) -> tuple[Tensor, Tensor]:
+    """Some points of the answer: numbers of lines, and t; where a line has no end, a finite t stands for it."""
+    ends = torch.stack([found.lo, found.hi], 1).nan_to_num(posinf=10.0, neginf=-10.0)
+    t = torch.cat([ends, ends / 2], 1)
+    lines = torch.arange(len(t), device=t.device).unsqueeze(1).expand_as(t)
+    return lines.reshape(-1), t.reshape(-1)
 
 
 def _with_settled(found: Interval, lines: LineBatch, numbers: list[int], classes: Tensor) -> Interval:

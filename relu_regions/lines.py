@@ -10,10 +10,11 @@ import torch
 from torch import Tensor, nn
 from torch.export import ExportedProgram
 
-from relu_regions.network import Network, as_network
+from relu_regions.comparison import Original
+from relu_regions.network import Network, read
 from relu_regions.threads import one_thread
 
-__all__ = ["Array", "LineBatch", "Model", "PointBatch", "Range"]
+__all__ = ["Array", "LineBatch", "Model", "PointBatch", "Range", "spread"]
 
 Array = Tensor | np.ndarray
 Model = nn.Module | Network | ExportedProgram
@@ -46,7 +47,12 @@ class PointBatch:
             UnsupportedOperation: as :meth:`Network.from_module`.
         """
         points = _as_points(x, dtype)
-        return cls(as_network(model, points.shape[1:]).to(dtype, points.device), points)
+        network, original = read(
+            model, points.shape[1:], points[:2].expand(2, *points.shape[1:]) if len(points) else None
+        )
+        if original is not None:
+            original.check(spread(points, original.most_rows))
+        return cls(network.to(dtype, points.device), points)
 
 
 @dataclass(frozen=True)
@@ -57,6 +63,7 @@ class LineBatch:
         network: in the dtype of the walk, on x's device.
         x, d: ``(N, *input_shape)``, in the dtype of the walk.
         low, high: ``(N,)`` float64, ``low <= 0 <= high`` and ``low < high``.
+        original: the model that the network was read from; None where a network was given.
     """
 
     network: Network
@@ -64,6 +71,7 @@ class LineBatch:
     d: Tensor
     low: Tensor
     high: Tensor
+    original: Original | None = None
 
     def __len__(self) -> int:
         return self.x.shape[0]
@@ -84,8 +92,32 @@ class LineBatch:
             directions = _as_directions(d, points)
             low, high = (_bound(name, bound, points) for name, bound in zip(("lower", "upper"), _two_ends(t_range)))
             _check_range(low, high, dtype)
-        network = as_network(model, points.shape[1:]).to(dtype, points.device)
-        return cls(network, points, directions, low, high)
+        ends = torch.cat([points[:1], points[:1] + directions[:1]]) if len(points) else None
+        network, original = read(model, points.shape[1:], ends)
+        return cls(network.to(dtype, points.device), points, directions, low, high, original)
+
+    def compare(self, lines: Tensor, t: Tensor) -> None:
+        """Compare the network with the model that it was read from, at points of an answer.
+
+        Args:
+            lines: numbers of lines, ``(K,)`` int64.
+            t: where on them, ``(K,)``; what is not finite is left out.
+
+        Raises:
+            UnsupportedOperation: they differ by more than the model's rounding explains; the text names the point.
+        """
+        if self.original is None:
+            return
+        finite = torch.isfinite(t)
+        lines, t = (spread(part[finite], self.original.most_rows) for part in (lines, t))
+        self.original.check(self.x[lines] + t.to(self.x).view(-1, *[1] * (self.x.ndim - 1)) * self.d[lines])
+
+
+def spread(rows: Tensor, most: int) -> Tensor:
+    """At most so many rows, from the whole length."""
+    if len(rows) <= most:
+        return rows
+    return rows[torch.linspace(0, len(rows) - 1, most, device=rows.device).round().long()]
 
 
 def _as_points(x: Array, dtype: torch.dtype) -> Tensor:

@@ -4,26 +4,26 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from importlib.util import find_spec
-from typing import Any, TypeVar, cast
+from typing import Any, NamedTuple, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
 from torch.export import ExportedProgram
 
 from relu_regions.archive import load_program
-from relu_regions.binding import bind
+from relu_regions.binding import Allowance, Graph, bind, output_position
 from relu_regions.chains import Chain, chains_of, products_of
+from relu_regions.comparison import Original
 from relu_regions.folding import folded
 from relu_regions.gates import rows
-from relu_regions.operations import UnsupportedOperation
 from relu_regions.steps import AffineStep, GateStep, Step
-from relu_regions.tracing import Trace, traced
+from relu_regions.tracing import example_of, outputs_of, tensors_of, traced
 
-__all__ = ["Network", "as_network"]
+__all__ = ["Network", "Reading", "read", "read_module", "read_program"]
 
 T = TypeVar("T")
 
@@ -52,8 +52,9 @@ class Network:
     def from_module(cls, model: nn.Module, input_shape: Sequence[int], output: int | str | None = None) -> Network:
         """Read a torch module.
 
-        The module is traced by torch.export once for each input shape and kept until the module is gone; its
-        weights are read anew at each call. The reading is compared with the module's own forward pass.
+        The module is traced by torch.export. A trace is kept and used again for as long as running the module calls the
+        same operations with the same numbers; weights are read anew at each call. The reading is compared with the
+        module's own forward pass.
 
         Args:
             model: in eval mode; not modified.
@@ -65,23 +66,7 @@ class Network:
             ValueError: the model is in training mode, or does not accept a batch of this shape.
             UnsupportedOperation: the model is not continuous and piecewise linear, or cannot be read.
         """
-        _check_module(model)
-        shape = tuple(int(size) for size in input_shape)
-        for fresh in (False, True):
-            trace = traced(model, shape, fresh)
-            network = cls._bound(
-                trace.program,
-                dict(model.named_parameters(remove_duplicate=False)),
-                dict(model.named_buffers(remove_duplicate=False)),
-                output,
-            )
-            difference = _difference_from(network, model, trace.example, output)
-            if difference is None:
-                return network
-        raise UnsupportedOperation(
-            f"The network as read differs from the model's own forward pass by {difference:.3g} on random inputs. "
-            "Its forward pass may depend on the batch, on global state or on chance; relu_regions cannot walk it."
-        )
+        return read_module(model, input_shape, output).network
 
     @classmethod
     def from_exported(
@@ -100,15 +85,7 @@ class Network:
         """
         if not isinstance(program, ExportedProgram):
             program = load_program(program)
-        weights = {**program.state_dict}
-        return cls._bound(Trace.of(program).program, weights, weights, output)
-
-    @classmethod
-    def _bound(
-        cls, program: ExportedProgram, parameters: dict[str, Any], buffers: dict[str, Any], output: int | str | None
-    ) -> Network:
-        found = bind(program, parameters, buffers, output)
-        return cls(found.steps, found.input.name, found.output.name, found.input.shape, found.output.shape, found.dtype)
+        return read_program(program, output).network
 
     @classmethod
     def from_onnx(cls, path: str | os.PathLike[str], output: str | None = None) -> Network:
@@ -232,22 +209,84 @@ class Network:
         return "\n".join([f"{inputs} -> {outputs}, {self.units:,} units that bend in {len(self.gates)} gates", *lines])
 
 
-def as_network(model: nn.Module | Network | ExportedProgram, input_shape: Sequence[int]) -> Network:
+# ---------------------------------------------------------------- reading
+
+
+class Reading(NamedTuple):
+    """A network, and the model that it was read from; None where a network was given."""
+
+    network: Network
+    original: Original | None
+
+
+def read(
+    model: nn.Module | Network | ExportedProgram, input_shape: Sequence[int], rows: Tensor | None = None
+) -> Reading:
     """The network that a public function was given, in whichever form.
+
+    Args:
+        model: as given.
+        input_shape: shape of one input, without the batch dimension.
+        rows: two points that the caller asks about, ``(2, *input_shape)``, at which a module is run and compared.
 
     Raises:
         TypeError, ValueError, UnsupportedOperation: as :meth:`Network.from_module`.
     """
-    if isinstance(model, ExportedProgram):
-        model = Network.from_exported(model)
-    if isinstance(model, Network):
-        if tuple(input_shape) != model.input_shape:
-            raise ValueError(
-                f"x has inputs of shape {tuple(input_shape)}, but the network was read for {model.input_shape}; "
-                "give x as (N, *input_shape), or read the model for this shape."
-            )
-        return model
-    return Network.from_module(model, input_shape)
+    if not isinstance(model, (Network, ExportedProgram)):
+        return read_module(model, input_shape, None, rows)
+    reading = Reading(model, None) if isinstance(model, Network) else read_program(model, None)
+    if tuple(input_shape) != reading.network.input_shape:
+        raise ValueError(
+            f"x has inputs of shape {tuple(input_shape)}, but the network was read for {reading.network.input_shape}; "
+            "give x as (N, *input_shape), or read the model for this shape."
+        )
+    return reading
+
+
+def read_module(
+    model: nn.Module, input_shape: Sequence[int], output: int | str | None = None, rows: Tensor | None = None
+) -> Reading:
+    """A module's network, compared with the module; errors as :meth:`Network.from_module`."""
+    _check_module(model)
+    example = example_of(model, tuple(int(size) for size in input_shape))
+    own = None if rows is None else rows.to(example)
+    trace = traced(model, own if own is not None and torch.isfinite(own).all() else example[:2])
+    network = _bound(trace.graph, tensors_of(model), output, None)
+
+    def forward(x: Tensor) -> Tensor:
+        return _chosen(outputs_of(model, x), output)
+
+    original = Original(network, forward, example.dtype, example.device)
+    original.compare(trace.rows, _chosen(trace.recording.outputs, output))
+    if trace.fresh:
+        original.check(example, alone=True)
+    return Reading(network, original)
+
+
+def read_program(
+    program: ExportedProgram, output: int | str | None = None, allowance: Allowance | None = None
+) -> Reading:
+    """A program's network, compared with the program; errors as :meth:`Network.from_exported`."""
+    graph = Graph.of(program)
+    network = _bound(graph, program.state_dict, output, allowance)
+    position = output_position(graph, output)
+
+    def forward(x: Tensor) -> Tensor:
+        with torch.no_grad():
+            chosen: Tensor = graph.run(x, program.state_dict)[position]
+        return chosen
+
+    device = next((tensor.device for tensor in program.state_dict.values()), torch.device("cpu"))
+    original = Original(network, forward, network.input_dtype, device)
+    original.check(torch.randn(3, *network.input_shape, generator=torch.Generator().manual_seed(0)), alone=True)
+    return Reading(network, original)
+
+
+def _bound(
+    graph: Graph, tensors: Mapping[str, Tensor], output: int | str | None, allowance: Allowance | None
+) -> Network:
+    found = bind(graph, tensors, output, allowance)
+    return Network(found.steps, found.input.name, found.output.name, found.input.shape, found.output.shape, found.dtype)
 
 
 def _evaluate(step: Step, values: list[Tensor]) -> Tensor:
@@ -272,30 +311,6 @@ def _check_module(model: object) -> None:
     if training:
         more = f" and {len(training) - 1} more modules" if len(training) > 1 else ""
         raise ValueError(f"The model is in training mode ({training[0]}{more}); call model.eval() first.")
-
-
-# ---------------------------------------------------------------- checking the reading
-
-
-def _difference_from(network: Network, model: nn.Module, example: Tensor, output: int | str | None) -> float | None:
-    """How far the reading is from the model's own forward pass; None where they agree to the model's rounding.
-
-    Each row goes through the reading alone, so that a model whose answer for a row depends on the rest of its
-    batch is found out too.
-    """
-    with torch.no_grad():
-        theirs = _chosen(model(example), output).to(torch.float64)
-        network = network.to(torch.float64, example.device)
-        ours = torch.cat([network(row[None].to(torch.float64)) for row in example])
-    if theirs.shape != ours.shape:
-        return math.inf
-    allowed = _FORWARD_ROUNDING[example.dtype] * max(1.0, float(theirs.abs().max()), float(ours.abs().max()))
-    difference = float((theirs - ours).abs().max())
-    return None if difference <= allowed else difference
-
-
-# How far the rounding of a deep model's own forward pass can be from the real network, relative to its outputs.
-_FORWARD_ROUNDING = {torch.float64: 1e-6, torch.float32: 1e-2, torch.float16: 0.5, torch.bfloat16: 0.5}
 
 
 def _chosen(outputs: Any, output: int | str | None) -> Tensor:

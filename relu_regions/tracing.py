@@ -1,78 +1,162 @@
-"""Tracing a torch module with torch.export, once for each shape of its input."""
+"""Traces of torch modules: made by torch.export, kept, and used again only where they are the model as it is now."""
 
 from __future__ import annotations
 
-import weakref
+import signal
+import threading
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from traceback import walk_tb
+from types import FrameType
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
+from relu_regions.binding import Graph
 from relu_regions.operations import UnsupportedOperation
+from relu_regions.recording import Recording, record
 
-__all__ = ["Trace", "traced"]
+__all__ = ["Trace", "example_of", "outputs_of", "tensors_of", "traced"]
 
 
 @dataclass(frozen=True)
 class Trace:
-    """A traced model: its graph, and the example it was traced with."""
+    """A traced module.
 
-    program: ExportedProgram
-    example: Tensor
+    Attributes:
+        graph: what it computes.
+        recording: what it called on two rows.
+        rows: these rows.
+        fresh: whether it was traced just now.
+    """
 
-    @classmethod
-    def of(cls, program: ExportedProgram) -> Trace:
-        placeholders = [node for node in program.graph.nodes if node.op == "placeholder"]
-        users = [node for node in placeholders if node.name in program.graph_signature.user_inputs]
-        if len(users) != 1:
-            raise UnsupportedOperation(f"The model takes {len(users)} inputs; relu_regions walks models of one input.")
-        meta = users[0].meta["val"]
-        if not isinstance(meta, Tensor) or not meta.dtype.is_floating_point:
-            raise UnsupportedOperation("The model's input is no floating-point tensor.")
-        if meta.ndim < 2 or not isinstance(meta.shape[0], torch.SymInt):
-            raise ValueError(
-                "The exported program has a fixed batch size; export it with a dynamic first dimension: "
-                "torch.export.export(model, (x,), dynamic_shapes=({0: torch.export.Dim('N')},))."
+    graph: Graph
+    recording: Recording
+    rows: Tensor
+    fresh: bool
+
+
+# What a module calls, on rows of what kind, and its submodules' names, which messages give.
+Key = tuple[Recording, str, tuple[int, ...], torch.dtype, str, tuple[tuple[str, str], ...]]
+_KEPT: OrderedDict[Key, Graph] = OrderedDict()
+_MOST_KEPT = 64
+
+# torch.export swaps the parameters of the module that it traces, and keeps its state in globals.
+_LOCK = threading.RLock()
+
+
+def traced(model: nn.Module, rows: Tensor) -> Trace:
+    """The trace of a module as it is now.
+
+    The module runs on two rows, and what it calls is recorded. A kept trace is used if the module called the same when
+    that trace was made; otherwise the module is traced anew. The new trace is kept if running its graph calls the same
+    as running the module.
+
+    Args:
+        model: in eval mode.
+        rows: ``(2, *input_shape)``, in the model's dtype, on its device.
+
+    Raises:
+        ValueError: the module does not take such rows.
+        UnsupportedOperation: its control flow depends on data, or its answer on chance or on the calls before.
+    """
+    tensors = tensors_of(model)
+    with _LOCK, torch.autocast(rows.device.type, enabled=False):
+        recording = _recorded(model, rows, tensors)
+        key = _key(model, rows, recording)
+        if key in _KEPT:
+            _KEPT.move_to_end(key)
+            return Trace(_KEPT[key], recording, rows, fresh=False)
+        with _interrupts_held_back():
+            program = _export(model, rows)
+        if _recorded(model, rows, tensors) != recording:
+            raise UnsupportedOperation(
+                "Two calls of the model on the same rows did different things: its answer depends on chance or on the calls "
+                "before; relu_regions walks networks that are functions of x alone."
             )
-        example = torch.randn(3, *map(int, meta.shape[1:]), generator=torch.Generator().manual_seed(0))
-        if any(_mutates(node) for node in program.graph.nodes):
-            # Rewritten without operations in place, which the reader would have to follow through every alias.
-            program = program.run_decompositions({})
-        return cls(program, example.to(meta.dtype))
+        graph = Graph.of(program)
+        traced_graph = Graph.as_traced(program)
+        if record(lambda x: traced_graph.run(x, tensors), rows.clone(), tensors) == recording:
+            _KEPT[key] = graph
+            while len(_KEPT) > _MOST_KEPT:
+                _KEPT.popitem(last=False)
+        return Trace(graph, recording, rows, fresh=True)
 
 
-def _mutates(node: torch.fx.Node) -> bool:
-    schema = getattr(node.target, "_schema", None)
-    return schema is not None and bool(schema.is_mutable)
+def _key(model: nn.Module, rows: Tensor, recording: Recording) -> Key:
+    names = tuple((name, type(module).__qualname__) for name, module in model.named_modules())
+    plain = replace(recording, outputs=None)
+    return plain, recording.structure, tuple(rows.shape[1:]), rows.dtype, str(rows.device), names
 
 
-_KEPT: weakref.WeakKeyDictionary[nn.Module, dict[Any, Trace]] = weakref.WeakKeyDictionary()
+def outputs_of(model: nn.Module, x: Tensor) -> Any:
+    """What a module returns for rows, as it is; no other thread's reading changes it meanwhile."""
+    with _LOCK, torch.no_grad(), torch.autocast(x.device.type, enabled=False):
+        return model(x)
 
 
-def traced(model: nn.Module, shape: tuple[int, ...], fresh: bool) -> Trace:
-    """The trace of a model, kept until the module is gone or its structure changes."""
+def tensors_of(model: nn.Module) -> dict[str, Tensor]:
+    """The parameters and buffers of a module by name, tied ones under each of their names."""
+    return dict(model.named_parameters(remove_duplicate=False)) | dict(model.named_buffers(remove_duplicate=False))
+
+
+def example_of(model: nn.Module, shape: tuple[int, ...], count: int = 3) -> Tensor:
+    """Rows of random numbers as a module takes them: the same for every module of the shape."""
     first = next(model.parameters(), next(model.buffers(), torch.zeros(())))
     dtype = first.dtype if first.dtype.is_floating_point else torch.get_default_dtype()
-    key = (shape, dtype, str(first.device), repr(model))
-    kept = _KEPT.setdefault(model, {})
-    if fresh or key not in kept:
-        kept[key] = _trace(model, shape, dtype, first.device)
-    return kept[key]
+    return torch.randn(count, *shape, generator=torch.Generator().manual_seed(0)).to(first.device, dtype)
 
 
-def _trace(model: nn.Module, shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> Trace:
-    example = torch.randn(3, *shape, generator=torch.Generator().manual_seed(0)).to(device, dtype)
+# ---------------------------------------------------------------- one run, one export
+
+
+def _recorded(model: nn.Module, rows: Tensor, tensors: Mapping[str, Tensor]) -> Recording:
+    try:
+        return record(model, rows.clone(), tensors)
+    except UnsupportedOperation as error:
+        raise UnsupportedOperation(f"Cannot read {_where(error, model)}. {error}") from None
+    except Exception as error:
+        raise _explained(error, model, tuple(rows.shape[1:])) from error
+
+
+def _export(model: nn.Module, rows: Tensor) -> ExportedProgram:
+    example = torch.randn(3, *rows.shape[1:], generator=torch.Generator().manual_seed(0)).to(rows.device, rows.dtype)
     try:
         with torch.no_grad():
-            program = torch.export.export(model, (example,), dynamic_shapes=({0: Dim("N")},))
+            return torch.export.export(model, (example,), dynamic_shapes=({0: Dim("N")},))
     except UnsupportedOperation:
         raise
     except Exception as error:
-        raise _explained(error, model, shape) from error
-    return replace(Trace.of(program), example=example)
+        raise _explained(error, model, tuple(rows.shape[1:])) from error
+
+
+@contextmanager
+def _interrupts_held_back() -> Iterator[None]:
+    """Ctrl-C waits until the module has its parameters back; a second one is not held back.
+
+    Interrupted halfway, torch.export can leave its own state, or a module's, as it was in between.
+    """
+    main = threading.current_thread() is threading.main_thread()
+    if not main or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        yield
+        return
+    interrupted: list[int] = []
+
+    def remember(number: int, frame: FrameType | None) -> None:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        interrupted.append(number)
+
+    signal.signal(signal.SIGINT, remember)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    if interrupted:
+        raise KeyboardInterrupt
 
 
 def _explained(error: Exception, model: nn.Module, shape: tuple[int, ...]) -> Exception:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from relu_regions.certainty import Certainty
 from relu_regions.collecting import Collected
-from relu_regions.lines import Array, LineBatch, Model, Range
+from relu_regions.lines import Array, LineBatch, Model, Range, spread
 from relu_regions.memory import room
 from relu_regions.paths import Paths
 from relu_regions.points import Flips
@@ -64,10 +64,20 @@ def walk(
             collected.add(points, sweep.halfway)
         bar.reach(len(lines))
         paths = collected.paths()
+        lines.compare(*_inside_regions(paths))
         if certainty is None:
             return paths
         doubtful = worth_settling(~paths.certain, paths.region_counts, resolve, lines.network)
         return with_settled(paths, doubtful, settle(lines, doubtful)) if doubtful else paths
+
+
+def _inside_regions(paths: Paths) -> tuple[Tensor, Tensor]:
+    """Some points of the answer, most of them inside of regions: numbers of segments, and t."""
+    rows = spread(paths.region_rows, 32)
+    weight = paths.weight if paths.weight is not None else torch.ones_like(paths.position)
+    # In homogeneous coordinates what lies between an end at infinity and its neighbour is a finite t.
+    position, weight = (part[rows] + part[rows + 1] for part in (paths.position, weight))
+    return torch.bucketize(rows, paths.offsets[1:], right=True), position / weight
 
 
 def with_settled(paths: Paths, segments: list[int], settled: list[Settled]) -> Paths:

@@ -77,7 +77,7 @@ NAMED = {
     "gather": "argmax",
     "where": "gt",
     "attention": "MultiheadAttention",
-    "index": "argmax",
+    "index": "arange",
     "embedding": "gt",
     "swish": "sigmoid",
 }

@@ -12,7 +12,6 @@ from torch import Tensor, nn
 from relu_regions.bounds import linear_network_norm, logit_bounds, product_bound
 from relu_regions.experiments.data import Dataset
 from relu_regions.experiments.networks import Setup, networks
-from relu_regions.experiments.reading import read
 from relu_regions.experiments.results import Run
 from relu_regions.network import Network
 
@@ -42,7 +41,7 @@ class State:
     @cached_property
     def network(self) -> Network:
         """As steps, in float64."""
-        return read(self.model, self.data.x_train.shape[1:])
+        return Network.from_module(self.model, self.data.x_train.shape[1:])
 
     @cached_property
     def linear(self) -> float:

@@ -25,9 +25,9 @@ from relu_regions.experiments.densities import pairs_of
 from relu_regions.experiments.intervals import subset
 from relu_regions.experiments.networks import LABELS, TITLES, Setup, networks
 from relu_regions.experiments.pictures import new_figure
-from relu_regions.experiments.reading import read
 from relu_regions.experiments.results import Run, write_figure, write_json
 from relu_regions.experiments.statistics import Numbers, estimate
+from relu_regions.network import Network
 from relu_regions.walker import walk
 
 __all__ = ["angle", "he_network", "reproduce"]
@@ -101,7 +101,9 @@ def angle(start: Tensor, end: Tensor) -> Tensor:
 def _breakpoints(model: nn.Module, lines: Lines) -> float:
     """The mean number of breakpoints between two samples, t from 0 to 1."""
     # An average over hundreds of lines: what rounding may decide in one of them is not worth settling.
-    paths = walk(read(model, lines.x.shape[1:]), lines.x, lines.d, (0, 1), resolve="never", memory_budget=1 << 29)
+    paths = walk(
+        Network.from_module(model, lines.x.shape[1:]), lines.x, lines.d, (0, 1), resolve="never", memory_budget=1 << 29
+    )
     return float(paths.breakpoint_counts.double().mean())
 
 

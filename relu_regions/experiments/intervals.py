@@ -17,7 +17,6 @@ from tqdm import tqdm
 
 from relu_regions.directions import Lines
 from relu_regions.experiments.data import save_npz
-from relu_regions.experiments.reading import read
 from relu_regions.experiments.results import Run
 from relu_regions.interval import exact_interval
 from relu_regions.network import Network
@@ -69,7 +68,7 @@ def intervals(
         for place, (model, of_model) in enumerate(zip(models, lines))
         for start in range(0, len(of_model), _CHUNK)
     ]
-    networks = [read(model, of_model.points.shape[1:]) for model, of_model in zip(models, lines)]
+    networks = [Network.from_module(model, of_model.points.shape[1:]) for model, of_model in zip(models, lines)]
     parts: list[list[Columns]] = [[] for _ in models]
     pool = ThreadPoolExecutor(run.workers)
     disable = None if run.progress is None else not run.progress

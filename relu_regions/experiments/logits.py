@@ -21,7 +21,6 @@ from relu_regions.directions import (
 from relu_regions.experiments.intervals import subset
 from relu_regions.experiments.networks import Labels, Member, Setup, networks
 from relu_regions.experiments.pictures import logit_panels
-from relu_regions.experiments.reading import read
 from relu_regions.experiments.results import Run, write_figure, write_json
 from relu_regions.experiments.statistics import Numbers, estimate
 from relu_regions.interval import exact_interval
@@ -92,7 +91,7 @@ def changes(member: Member, lines: Lines, label: Tensor) -> Numbers:
         of lines where the network says that class at t = 0; ``same_region`` and ``weight_change``: the two parts of
         equation 10 from t = 0 to 1, for that logit: |W_x0 d| and |f(x0 + d) - f(x0) - W_x0 d|.
     """
-    network = read(member.trained.model(), lines.x.shape[1:])
+    network = Network.from_module(member.trained.model(), lines.x.shape[1:])
     paths = walk(network, lines.x, lines.d, lines.t_range, memory_budget=_MEMORY)
     found = exact_interval(network, lines.x, lines.d, lines.t_range, memory_budget=_MEMORY)
     parts = torch.split(_own_logit(paths, label), paths.offsets.diff().tolist())
@@ -177,7 +176,9 @@ def _families(run: Run, members: Sequence[Member], kind: str) -> Iterator[tuple[
         numbers = {key: estimate([seed[key] for seed in seeds]) for key in seeds[0]}
         ratio = estimate([seed["variation"] / of_first["variation"] for seed, of_first in zip(seeds, first)])
         shown = lines[0][family][0]
-        path = walk(read(members[0].trained.model(), shown.x.shape[1:]), shown.x, shown.d, shown.t_range)[0]
+        path = walk(
+            Network.from_module(members[0].trained.model(), shown.x.shape[1:]), shown.x, shown.d, shown.t_range
+        )[0]
         yield (
             {"family": family, "lines": len(right[0]), **numbers, "variation_ratio": ratio, "by_seed": seeds},
             (family, path, int(right[0][0])),

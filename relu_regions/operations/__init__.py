@@ -1,6 +1,6 @@
 """What every ATen operation is to the reader: affine, a gate, or refused. A file for each family."""
 
-from relu_regions.operations import arithmetic, knots, maximum, rearrangement, weights
+from relu_regions.operations import arithmetic, batch_norm, knots, maximum, rearrangement, weights
 from relu_regions.operations.constants import PURE
 from relu_regions.operations.refused import REFUSED
 from relu_regions.operations.registry import (
@@ -16,7 +16,7 @@ from relu_regions.operations.registry import (
 )
 
 # Importing a family registers its operations.
-_FAMILIES = (weights, arithmetic, rearrangement, knots, maximum)
+_FAMILIES = (weights, arithmetic, batch_norm, rearrangement, knots, maximum)
 
 __all__ = [
     "BATCH",

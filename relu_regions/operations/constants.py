@@ -160,7 +160,7 @@ def _mapped(function: Callable[[Tensor], Any], argument: Any) -> Any:
 
 
 def _widened(argument: Any) -> Any:
-    return torch.float64 if argument in _FLOATS and isinstance(argument, torch.dtype) else argument
+    return torch.float64 if isinstance(argument, torch.dtype) and argument in _FLOATS else argument
 
 
 def _holds_floats(argument: Any) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -65,9 +65,6 @@ def _unchanged(call: Call) -> list[Step]:
     value = call.args[0]
     if "dropout" in call.origin.operation and call.args[2]:
         raise call.refuse("dropout in training mode is random; call model.eval()")
-    dtype = call.kwargs.get("dtype")
-    if dtype is not None and not dtype.is_floating_point:
-        raise call.refuse(f"it rounds to {dtype}, which is not continuous")
     return [call.affine([value], lambda points: points)]
 
 
@@ -80,7 +77,24 @@ def _unchanged(call: Call) -> list[Step]:
 )  # fmt: skip
 def _rearrangement(call: Call) -> list[Step]:
     value = only_first_is_value(call)
-    return [call.affine([value], replay(call, [value]))]
+    move = replay(call, [value])
+    _check_rows(call, value, move)
+    return [call.affine([value], move)]
+
+
+def _check_rows(call: Call, value: Value, move: Callable[[Tensor], Tensor]) -> None:
+    """Refuse what moves numbers between the members of a batch: told by where numbered inputs end up."""
+    dimensions = call.argument(2 if call.origin.operation == "roll" else 1, "dims", [])
+    if call.origin.operation in ("flip", "roll") and (
+        not dimensions or 0 in [d % (len(value.shape) + 1) for d in dimensions]
+    ):
+        raise call.refuse("it moves numbers between the members of a batch")
+    count = math.prod(value.shape)
+    numbers = torch.arange(1, 3 * count + 1, dtype=torch.float64).view(3, *value.shape)
+    alone, together = move(numbers[:1]), move(numbers)
+    offsets = (count * torch.arange(3, dtype=torch.float64)).view(3, *[1] * (together.ndim - 1))
+    if len(together) != 3 or not torch.equal(together, torch.where(alone == 0, 0.0, alone + offsets)):
+        raise call.refuse("it moves numbers between the members of a batch, or treats them differently")
 
 
 @register("cat", "stack", "concat")

@@ -1,4 +1,4 @@
-"""Affine operations with weights: linear maps, convolutions, batch norm."""
+"""Affine operations with weights: linear maps and convolutions."""
 
 from __future__ import annotations
 
@@ -112,22 +112,3 @@ def _in_blocks(convolve: Callable[..., Tensor], shape: tuple[int, ...], columns:
         return result
 
     return blockwise
-
-
-@register("batch_norm", "_native_batch_norm_legit_no_training", "native_batch_norm")
-def _batch_norm(call: Call) -> list[Step]:
-    value, weight, bias, mean, variance = call.args[:5]
-    if call.origin.operation != "_native_batch_norm_legit_no_training" and call.args[5]:
-        raise call.refuse("batch normalisation in training mode depends on the whole batch; call model.eval()")
-    if mean is None or variance is None:
-        raise call.refuse("batch normalisation without running statistics depends on the whole batch")
-    epsilon = call.args[6] if call.origin.operation == "_native_batch_norm_legit_no_training" else call.args[7]
-    scale = 1 / torch.sqrt(variance + epsilon) if weight is None else weight / torch.sqrt(variance + epsilon)
-    shift = -mean * scale if bias is None else bias - mean * scale
-    channels = (-1, *[1] * (len(value.shape) - 1))
-    details = {"constants": (scale.view(channels),), "bias": shift.view(channels), "elementwise": True}
-    return [call.affine([value], torch.mul, **details, fused=_scaled_and_shifted)]
-
-
-def _scaled_and_shifted(points: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
-    return torch.addcmul(shift, points, scale)

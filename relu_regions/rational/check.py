@@ -16,7 +16,7 @@ from typing import NoReturn
 import numpy as np
 
 from relu_regions.lines import Model
-from relu_regions.network import as_network
+from relu_regions.network import read
 from relu_regions.rational.arithmetic import SparseVector, dyadic
 from relu_regions.rational.certificate import Certificate, CertificateError, Endpoint, Number, question_digest
 from relu_regions.rational.coefficients import ExactAffine, ExactKnots, ExactMaximum, ExactNetwork, Piecewise
@@ -36,7 +36,7 @@ def check(certificate: Certificate, model: Model | ExactNetwork) -> None:
         TypeError, ValueError, UnsupportedOperation: the model cannot be read.
     """
     _check_question(certificate)
-    network = model if isinstance(model, ExactNetwork) else ExactNetwork(as_network(model, certificate.input_shape))
+    network = model if isinstance(model, ExactNetwork) else ExactNetwork(read(model, certificate.input_shape).network)
     if network.network.input_shape != certificate.input_shape or network.digest != certificate.network:
         _reject("it speaks of another network")
     _Check(certificate, network).run()

@@ -1,0 +1,171 @@
+"""Recording a run of a model: every ATen operation that it calls, with its numbers, and which tensors it calls it on.
+
+Two models whose runs have equal recordings compute the same function by the same operations on the parameters and
+buffers of the same names, however their Python state came about. So a kept trace is asked for nothing else than this.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Hashable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_flatten
+
+from relu_regions.operations import UnsupportedOperation
+
+__all__ = ["Recording", "record"]
+
+
+@dataclass(frozen=True)
+class Recording:
+    """What a run called; equal where operations, numbers, constants and the names and shapes of tensors are.
+
+    Attributes:
+        calls: for each operation its name, and what it was given: numbers, names of parameters and buffers, digests of
+            other tensors, and which call made what it reads.
+        returned: where each tensor that the run returned comes from.
+        structure: how they were returned.
+        outputs: what the run returned.
+    """
+
+    calls: tuple[Hashable, ...]
+    returned: Hashable
+    structure: str = field(compare=False)
+    outputs: Any = field(compare=False)
+
+
+def record(run: Callable[[Tensor], Any], x: Tensor, tensors: Mapping[str, Tensor]) -> Recording:
+    """Run a model on rows and record what it calls; no gradients.
+
+    Args:
+        run: the model's forward pass.
+        x: rows that it may change in place, ``(N, *input_shape)``.
+        tensors: its parameters and buffers by name; a tied one under each of its names.
+
+    Raises:
+        UnsupportedOperation: the run draws random numbers, or writes to a tensor that outlives it.
+    """
+    recorder = _Recorder(x, _named(tensors), {tensor.untyped_storage().data_ptr() for tensor in tensors.values()})
+    with torch.no_grad(), recorder:
+        outputs = run(x)
+    leaves, structure = tree_flatten(outputs)
+    return Recording(tuple(recorder.calls), recorder.token(leaves), str(structure), outputs)
+
+
+class _Named(tuple[Hashable, ...]):
+    """A parameter or buffer: its names, and all about it but its numbers."""
+
+
+def _named(tensors: Mapping[str, Tensor]) -> dict[int, _Named]:
+    names: dict[int, list[str]] = {}
+    for name, tensor in tensors.items():
+        names.setdefault(id(tensor), []).append(name)
+    of = {id(tensor): tensor for tensor in tensors.values()}
+    return {
+        key: _Named((*several, str(of[key].dtype), tuple(of[key].shape), of[key].stride(), str(of[key].device)))
+        for key, several in names.items()
+    }
+
+
+class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    def __init__(self, x: Tensor, names: dict[int, _Named], storages: set[int]) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.calls: list[Hashable] = []
+        self._tokens: dict[int, Hashable] = {id(x): "input", **names}
+        self._storages = storages - {0}
+        # An id names a tensor for as long as the tensor lives.
+        self._held: list[Tensor] = []
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        keywords = kwargs or {}
+        if func in _SAME_TENSOR:
+            token, result = self.token(args[0]), func(*args, **keywords)
+            self._tokens[id(result)] = token
+            self._held.append(result)
+            return result
+        _refuse_chance(func, args, keywords)
+        for tensor in _written(func, args, keywords):
+            self._refuse_state(func, tensor)
+        given = (self.token(args), tuple((name, self.token(keywords[name])) for name in sorted(keywords)))
+        result = func(*args, **keywords)
+        for position, tensor in enumerate(_tensors(result)):
+            self._tokens[id(tensor)] = (len(self.calls), position)
+            self._held.append(tensor)
+        self.calls.append((str(func), given))
+        return result
+
+    def token(self, argument: Any) -> Hashable:
+        """What stands for an argument in a recording."""
+        if isinstance(argument, Tensor):
+            if id(argument) not in self._tokens:
+                self._tokens[id(argument)] = _digest(argument)
+                self._held.append(argument)
+            return self._tokens[id(argument)]
+        if isinstance(argument, (list, tuple)):
+            return tuple(self.token(item) for item in argument)
+        if isinstance(argument, float):
+            return argument.hex()
+        if argument is None or isinstance(argument, (bool, int, str)):
+            return (type(argument).__name__, argument)
+        return str(argument)
+
+    def _refuse_state(self, func: Any, tensor: Tensor) -> None:
+        token = self._tokens.get(id(tensor))
+        kept = tensor.untyped_storage().data_ptr() in self._storages
+        if kept or token is None or isinstance(token, _Digest):
+            what = str(token[0]) if isinstance(token, _Named) else "a tensor that outlives it"
+            raise UnsupportedOperation(
+                f"The forward pass writes to {what} ({func}): an answer could "
+                "depend on the calls before it. Remove that line, or make it depend on self.training."
+            )
+
+
+# torch.export adds and removes these: their result is the tensor that they were given.
+_SAME_TENSOR = {
+    torch.ops.aten.detach.default, torch.ops.aten.detach_.default, torch.ops.aten.alias.default,
+    torch.ops.aten.lift_fresh.default, torch.ops.aten.lift_fresh_copy.default,
+}  # fmt: skip
+
+
+class _Digest(str):
+    """The content of a tensor that is neither named nor made in the run."""
+
+
+def _digest(tensor: Tensor) -> _Digest:
+    plain = tensor.detach().resolve_conj().resolve_neg().cpu().contiguous().reshape(-1)
+    content = hashlib.blake2b(plain.view(torch.uint8).numpy().tobytes() if plain.numel() else b"").hexdigest()
+    return _Digest(f"{tensor.dtype}{tuple(tensor.shape)}{tuple(tensor.stride())}{tensor.device}:{content}")
+
+
+def _tensors(result: Any) -> Iterable[Tensor]:
+    if isinstance(result, Tensor):
+        return [result]
+    return [t for part in result for t in _tensors(part)] if isinstance(result, (list, tuple)) else []
+
+
+def _written(func: Any, args: tuple[Any, ...], keywords: dict[str, Any]) -> Iterable[Tensor]:
+    if not func._schema.is_mutable:
+        return []
+    arguments = func._schema.arguments
+    given = {a.name: value for a, value in zip(arguments, args)} | keywords
+    changed = [given.get(a.name) for a in arguments if a.alias_info is not None and a.alias_info.is_write]
+    return [tensor for one in changed for tensor in _tensors(one)]
+
+
+def _refuse_chance(func: Any, args: tuple[Any, ...], keywords: dict[str, Any]) -> None:
+    if torch.Tag.nondeterministic_seeded not in func.tags:
+        return
+    given = {a.name: a.default_value for a in func._schema.arguments if a.has_default_value()}
+    given |= dict(zip((argument.name for argument in func._schema.arguments), args)) | keywords
+    if given.get("train", given.get("training", True)) and given.get("dropout_p") != 0:
+        raise UnsupportedOperation(
+            f"The forward pass draws random numbers ({func}): two calls of the model give two answers. "
+            "Fix the number that it draws, or make it depend on self.training."
+        )
