@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from relu_regions.decision import Decision
 from relu_regions.gates import Maximum, rows
 from relu_regions.lines import Array, Model, PointBatch
 from relu_regions.maps import Replay, block_size, blocks, device_of, dtype_of
@@ -181,8 +182,8 @@ def margins(model: Model, x: Array, labels: Labels) -> Tensor:
     Raises:
         TypeError, ValueError, UnsupportedOperation: what was given cannot be read; the text says why.
     """
-    logits, own = _logits(PointBatch.of(model, x), labels)
-    return _ahead(logits, own).amin(1)
+    decision, outputs, own = _decided(PointBatch.of(model, x), labels)
+    return decision.margins(outputs, own)
 
 
 def training_range(model: Model, x: Array, labels: Labels) -> float:
@@ -216,8 +217,8 @@ def guaranteed_radius(
         TypeError, ValueError, UnsupportedOperation: what was given cannot be read; the text says why.
     """
     points = PointBatch.of(model, x)
-    logits, own = _logits(points, labels)
-    constants = torch.as_tensor(product_bound(points.network) if lipschitz is None else lipschitz).to(logits)
+    decision, outputs, own = _decided(points, labels)
+    constants = torch.as_tensor(product_bound(points.network) if lipschitz is None else lipschitz).to(outputs)
     if not (constants >= 0).all():
         raise ValueError(f"lipschitz must not be negative or NaN, got {lipschitz!r}.")
     try:
@@ -226,36 +227,24 @@ def guaranteed_radius(
         raise ValueError(
             f"lipschitz has shape {tuple(constants.shape)}, but the network's output {points.network.output_shape}."
         ) from None
-    if len(constants) == 1:
-        constants = torch.cat([torch.zeros_like(constants), constants])
-    ahead = _ahead(logits, own)
+    constants, ahead = decision.logits(constants[None])[0], decision.leads(outputs, own)
     radius = torch.where(ahead > 0, ahead / (constants + constants[own, None]), 0)
     return torch.where(torch.isinf(ahead), math.inf, radius).amin(1)
 
 
-def _logits(points: PointBatch, labels: Labels | None) -> tuple[Tensor, Tensor]:
-    """The logits ``(N, C)``, a single one beside a 0, and each point's class ``(N,)``."""
-    shape = points.network.output_shape
-    if len(shape) != 1:
-        raise ValueError(f"The model's output for one input has shape {shape}; a class needs a vector of logits.")
+def _decided(points: PointBatch, labels: Labels | None) -> tuple[Decision, Tensor, Tensor]:
+    """The decision between all classes, the outputs ``(N, outputs)``, and each point's class ``(N,)``."""
+    decision = Decision.of(points.network.output_shape)
     with torch.no_grad():
-        logits = points.network(points.x)
-    if shape[0] == 1:
-        logits = torch.cat([torch.zeros_like(logits), logits], 1)
+        outputs = points.network(points.x)
     if labels is None:
-        return logits, logits.argmax(1)
+        return decision, outputs, decision.labels(outputs)
     own = torch.from_numpy(labels) if isinstance(labels, np.ndarray) else torch.as_tensor(labels)
     if own.dtype == torch.bool or own.dtype.is_floating_point or tuple(own.shape) not in ((), (len(points),)):
         raise ValueError(f"labels must be one integer, or {len(points)} of them, one for each point; not {labels!r}.")
-    if ((own < 0) | (own >= logits.shape[1])).any():
-        raise ValueError(f"labels must be classes from 0 to {logits.shape[1] - 1}, not {labels!r}.")
-    return logits, own.to(logits.device).long().expand(len(points))
-
-
-def _ahead(logits: Tensor, own: Tensor) -> Tensor:
-    """How far each point's own logit is ahead of every logit: ``(N, C)``, inf for itself."""
-    ahead = logits.gather(1, own[:, None]) - logits
-    return ahead.scatter_(1, own[:, None], math.inf)
+    if ((own < 0) | (own >= decision.count)).any():
+        raise ValueError(f"labels must be classes from 0 to {decision.count - 1}, not {labels!r}.")
+    return decision, outputs, own.to(outputs.device).long().expand(len(points))
 
 
 # ---------------------------------------------------------------- along segments

@@ -12,9 +12,10 @@ import torch
 from torch import Tensor
 
 from relu_regions.certainty import Certainty
+from relu_regions.decision import Decision
 from relu_regions.enclosing import Ends, enclose
 from relu_regions.lines import Array, LineBatch, Model, Range
-from relu_regions.outward import competing_classes, outward
+from relu_regions.outward import outward
 from relu_regions.settling import Resolve, may_settle, nearest, settle_intervals, worth_settling
 
 __all__ = ["Interval", "exact_interval"]
@@ -127,8 +128,7 @@ def exact_interval(
         x: points, ``(N, *input_shape)``, tensor or array of floats.
         d: directions, broadcastable to x, none of them zero.
         t_range: lower and upper end of t, numbers or ``(N,)`` each, around 0.
-        decision: the logits that compete, two or more different positions; all of them by default. Labels remain
-            positions among all the logits.
+        decision: the classes that compete, two or more different ones; all by default.
         dtype: of the computation, float64 or float32.
         resolve: what to do about lines on which rounding may have decided something; see :func:`relu_regions.walk`.
         certify: prove every answer and enclose every end by a few neighbouring floats: lines in doubt are settled however
@@ -144,11 +144,11 @@ def exact_interval(
     if certify and resolve == "never":
         raise ValueError('certify settles what is in doubt; resolve must not be "never".')
     lines = LineBatch.of(model, x, d, t_range, dtype)
-    classes = competing_classes(lines, decision)
+    between = Decision.of(lines.network.output_shape, decision)
     bounded = may_settle(resolve)
     certainty = Certainty.of(lines.network, dtype) if bounded else None
     with torch.no_grad():
-        up, down = outward(lines, classes, memory_budget, certainty)
+        up, down = outward(lines, between, memory_budget, certainty)
     found = Interval(-down.end, up.end, up.label, down.beyond, up.beyond, up.tied)
     doubt = up.doubt | down.doubt
     found = replace(found, certain=~doubt if bounded else torch.zeros_like(doubt), settled=torch.zeros_like(doubt))
@@ -159,13 +159,13 @@ def exact_interval(
     if certify:
         resolve, doubt = "always", doubt | torch.isinf(up.error) | torch.isinf(down.error)
     doubtful = worth_settling(doubt, points, resolve, lines.network)
-    found = _with_settled(found, lines, doubtful, classes) if doubtful else found
+    found = _with_settled(found, lines, doubtful, between) if doubtful else found
     return _certified(found, lines, points) if certify else found
 
 
-def _with_settled(found: Interval, lines: LineBatch, numbers: list[int], classes: Tensor) -> Interval:
+def _with_settled(found: Interval, lines: LineBatch, numbers: list[int], decision: Decision) -> Interval:
     """The intervals with some of them replaced by what rational arithmetic says of them."""
-    exact = settle_intervals(lines, numbers, classes)
+    exact = settle_intervals(lines, numbers, decision)
     chosen = torch.tensor(numbers, device=found.lo.device)
     held = {field.name: getattr(found, field.name) for field in fields(found)}
     parts = {name: part.clone() for name, part in held.items() if part is not None}

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from relu_regions.decision import Decision
 from relu_regions.lines import Array
 from relu_regions.maps import affine_maps_of
 from relu_regions.network import Network
@@ -314,9 +315,15 @@ class Region:
 
     @property
     def label(self) -> int:
-        """The class with the largest logit in the middle of the region; other classes may win nearer to its ends."""
-        return int(self.path.outputs_at(torch.tensor([self.interior]))[0].argmax())
+        """The class in the middle of the region; other classes may win nearer to its ends.
+
+        Raises:
+            ValueError: the network's output is no vector of logits.
+        """
+        decision = Decision.of(self.path.paths.network.output_shape)
+        return int(decision.labels(self.path.outputs_at(torch.tensor([self.interior], dtype=torch.float64))))
 
     def __repr__(self) -> str:
         low, high = self.interval
-        return f"Region(t in [{low:.6g}, {high:.6g}], class {self.label})"
+        label = f", class {self.label}" if len(self.path.paths.network.output_shape) == 1 else ""
+        return f"Region(t in [{low:.6g}, {high:.6g}]{label})"

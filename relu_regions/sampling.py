@@ -8,11 +8,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from relu_regions.decision import Decision
 from relu_regions.interval import Interval
 from relu_regions.lines import Array, LineBatch, Model, Range
 from relu_regions.memory import free_memory
 from relu_regions.network import Network
-from relu_regions.outward import competing_classes, competing_logits
 from relu_regions.progress import Progress
 from relu_regions.steps import AffineStep
 
@@ -64,7 +64,7 @@ def sampled_interval(
     _check_num(num)
     lines = LineBatch.of(model, x, d, t_range, dtype)
     _check_finite(lines)
-    classes = competing_classes(lines, decision)
+    between = Decision.of(lines.network.output_shape, decision)
     rows = _rows_at_once(lines.network, lines.x, memory_budget)
     # Few enough lines together that a stack holds several samples of each, so that lines can leave early.
     size = max(1, rows // 16)
@@ -72,7 +72,7 @@ def sampled_interval(
     with torch.no_grad(), Progress(len(lines), "sample", progress) as bar:
         for start in range(0, len(lines), size):
             block = torch.arange(start, min(len(lines), start + size), device=lines.x.device)
-            parts.append(_searched(lines, classes, block, num, rows))
+            parts.append(_searched(lines, between, block, num, rows))
             bar.reach(start + len(block))
     names = ("lo", "hi", "label", "label_lo", "label_hi", "tied")
     return Interval(*(torch.cat([getattr(part, name) for part in parts]) for name in names))
@@ -113,22 +113,17 @@ def _no_lines(lines: LineBatch) -> Interval:
     return Interval(ends, ends, labels, labels, labels, labels.bool())
 
 
-def _searched(lines: LineBatch, classes: Tensor, block: Tensor, num: int, rows: int) -> Interval:
+def _searched(lines: LineBatch, decision: Decision, block: Tensor, num: int, rows: int) -> Interval:
     """The intervals of some of the lines, their numbers in ``block``."""
-    logits = competing_logits(lines.network(lines.x[block]), classes)
-    label = logits.argmax(1)
-    tied = (logits == logits.amax(1, keepdim=True)).sum(1) > 1
-    lo, label_lo = _outwards(lines, classes, block, label, num, rows, -1)
-    hi, label_hi = _outwards(lines, classes, block, label, num, rows, +1)
-    if lines.network.output_shape[0] > 1:
-        label, label_lo, label_hi = (
-            torch.where(places >= 0, classes[places.clamp_min(0)], -1) for places in (label, label_lo, label_hi)
-        )
-    return Interval(lo, hi, label, label_lo, label_hi, tied)
+    outputs = lines.network(lines.x[block])
+    label = decision.labels(outputs)
+    lo, label_lo = _outwards(lines, decision, block, label, num, rows, -1)
+    hi, label_hi = _outwards(lines, decision, block, label, num, rows, +1)
+    return Interval(lo, hi, label, label_lo, label_hi, decision.ties(outputs))
 
 
 def _outwards(
-    lines: LineBatch, classes: Tensor, block: Tensor, label: Tensor, num: int, rows: int, sign: int
+    lines: LineBatch, decision: Decision, block: Tensor, label: Tensor, num: int, rows: int, sign: int
 ) -> tuple[Tensor, Tensor]:
     """The last sample with the class of x, and the class of the one after it, going up or down from t = 0."""
     low, high = lines.low[block], lines.high[block]
@@ -144,7 +139,7 @@ def _outwards(
         share = (nearest[active, None] + sign * steps).double() / (num - 1)
         times = torch.lerp(low[active, None], high[active, None], share)
         times = times.clamp_min(0) if sign > 0 else times.clamp_max(0)
-        seen = _labels(lines, classes, block[active], times)
+        seen = _labels(lines, decision, block[active], times)
         differs = seen != label[active, None]
         changed = differs.any(1)
         first = torch.where(changed, differs.long().argmax(1), width)
@@ -155,9 +150,8 @@ def _outwards(
     return reached, beyond
 
 
-def _labels(lines: LineBatch, classes: Tensor, numbers: Tensor, times: Tensor) -> Tensor:
+def _labels(lines: LineBatch, decision: Decision, numbers: Tensor, times: Tensor) -> Tensor:
     """The class at each sample: times ``(A, S)`` of the lines ``numbers`` ``(A,)`` to ``(A, S)``."""
     column = times.to(lines.x.dtype).view(*times.shape, *[1] * (lines.x.ndim - 1))
     samples = torch.addcmul(lines.x[numbers, None], column, lines.d[numbers, None])
-    logits = lines.network(samples.flatten(0, 1))
-    return competing_logits(logits, classes).argmax(1).view(times.shape)
+    return decision.labels(lines.network(samples.flatten(0, 1))).view(times.shape)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 import torch
 from torch import Tensor
 
+from relu_regions.decision import Decision
 from relu_regions.lines import LineBatch
 from relu_regions.network import Network
 from relu_regions.points import Flips
@@ -84,12 +85,11 @@ def settle(lines: LineBatch, numbers: list[int]) -> list[Settled]:
     return [_rounded(path, lines) for path in rational.walk(*_exact(lines, numbers))]
 
 
-def settle_intervals(lines: LineBatch, numbers: list[int], classes: Tensor) -> list[RationalInterval]:
+def settle_intervals(lines: LineBatch, numbers: list[int], decision: Decision) -> list[RationalInterval]:
     """The generalization intervals of some lines of a batch in rational arithmetic."""
     from relu_regions import rational
 
-    decision = classes.tolist() if len(classes) > 1 else None
-    return rational.exact_interval(*_exact(lines, numbers), decision=decision)
+    return rational.exact_interval(*_exact(lines, numbers), decision=decision.classes)
 
 
 def _exact(lines: LineBatch, numbers: list[int]) -> tuple[ExactNetwork, Tensor, Tensor, tuple[Tensor, Tensor]]:
