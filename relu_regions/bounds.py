@@ -204,7 +204,8 @@ def guaranteed_radius(
     for all logits this is half the margin divided by it (paper, appendix A).
 
     Args:
-        model, x: as :func:`margins`.
+        model: as :func:`margins`.
+        x: samples, ``(N, *input_shape)``.
         labels: ``(N,)`` integers, or one for all; the classes that the model gives by default.
         lipschitz: how much logits change at most for each unit of ‖Δx‖_∞: a number, or ``(*output_shape)`` for each
             of them, such as :func:`logit_bounds`; :func:`product_bound` by default. What is given decides what is

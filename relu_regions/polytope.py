@@ -267,7 +267,8 @@ class Polytope:
         """The part of the region inside an input box, such as the range of pixels.
 
         Args:
-            low, high: numbers, or anything that broadcasts to input_shape; infinite where there is no side.
+            low: lower sides, a number or anything that broadcasts to input_shape; infinite where there is no side.
+            high: upper sides, likewise.
 
         Raises:
             ValueError: low is not below high.

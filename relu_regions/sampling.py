@@ -46,9 +46,13 @@ def sampled_interval(
     A line leaves the evaluation with the stack of samples in which its class was seen to change.
 
     Args:
-        model, x, d, decision, dtype: as for `exact_interval`.
+        model: as for `exact_interval`.
+        x: points, ``(N, *input_shape)``.
+        d: directions, broadcastable to x.
         t_range: lower and upper end of t, numbers or ``(N,)`` each, around 0; finite.
         num: samples of each line, at least 2.
+        decision: the classes that compete; all by default.
+        dtype: of the computation, float64 or float32.
         memory_budget: bytes that the evaluation may take; a quarter of the free memory by default.
         progress: whether to show a progress bar; by default where a person is looking and it takes long.
 

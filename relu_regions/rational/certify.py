@@ -37,7 +37,8 @@ def certify(
 
     Args:
         model: as :func:`relu_regions.rational.walk`.
-        x, d: one line, ``(1, *input_shape)`` each.
+        x: the point of one line, ``(1, *input_shape)``.
+        d: its direction, likewise.
         interval: the interval of this line, from floating-point or rational arithmetic.
         decision: the classes that compete, as for :func:`relu_regions.exact_interval`.
         rounding: how far a given end may lie from the true one, relative to that where it is beyond ±1. The
