@@ -19,9 +19,8 @@ from relu_regions.gates import Maximum, rows
 from relu_regions.lines import Array, Model, PointBatch
 from relu_regions.maps import Replay, block_size, blocks, device_of, dtype_of
 from relu_regions.network import Network
-from relu_regions.norms import norms_along, norms_of
+from relu_regions.norms import norms_of
 from relu_regions.paths import Path, Paths
-from relu_regions.patterns import patterns_along, segments_of
 from relu_regions.steps import AffineStep, GateStep, Step
 
 __all__ = [
@@ -306,7 +305,7 @@ def chain(paths: Paths, *, memory_budget: int | None = None) -> Chain:
     span = t[last] - t[first]
     moved = _times(span, paths.d)
     share = (t[opening + 1] - t[opening]) / span[segment]
-    norms = norms_along(paths, math.inf, memory_budget=memory_budget)
+    norms = paths.norms(math.inf, memory_budget=memory_budget)
     steps = _slopes(paths, 0, len(opening), memory_budget)
     # λ_k W_k (x - x_i), where nothing is divided by a length that may be tiny.
     moves = _times(t[opening + 1] - t[opening], steps)
@@ -370,9 +369,9 @@ def _slopes(paths: Paths, start: int, stop: int, memory_budget: int | None) -> T
     parts = [paths.values[:0]]
     with torch.no_grad():
         for block in blocks(stop - start, block_size(network, 1, paths.x.device, memory_budget)):
-            low, high = start + block.start, start + block.stop
-            replay = Replay.of(network, patterns_along(paths, low, high), high - low)
-            along = paths.d[segments_of(paths, low, high)].unsqueeze(1)
+            regions = paths.table.numbers(start + block.start, start + block.stop)
+            replay = Replay.of(network, paths.table.patterns(regions), len(regions))
+            along = paths.d[paths.table.segments(regions)].unsqueeze(1)
             found = replay.forward(along, network.input_name, [network.output_name], affine=False)
             parts.append(found[network.output_name][:, 0])
     return torch.cat(parts)

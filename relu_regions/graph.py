@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from relu_regions.decision import Decision
-from relu_regions.norms import Norm, norms_along
+from relu_regions.norms import Norm
 from relu_regions.paths import Paths
-from relu_regions.patterns import flips_between, region_keys, segments_of
+from relu_regions.patterns import region_keys
 
 __all__ = ["class_components", "degree_counts", "region_at", "region_graph", "shared_regions", "shortest_path"]
 
@@ -35,15 +35,15 @@ def region_graph(paths: Paths, p: Norm = torch.inf) -> nx.Graph:
         ValueError: the network's output is no vector of logits, or p is no known norm.
     """
     graph = nx.Graph()
-    keys, count = region_keys(paths), int(paths.region_offsets[-1])
-    owners = segments_of(paths, 0, count).tolist()
+    table = paths.table
+    keys, owners = region_keys(paths.network, table), table.segments(table.numbers()).tolist()
     points, labels = _interior(paths)
-    attributes = zip(keys, owners, labels.tolist(), norms_along(paths, p).tolist(), points)
+    attributes = zip(keys, owners, labels.tolist(), paths.norms(p).tolist(), points)
     for key, segment, label, norm, point in attributes:
         if key not in graph:
             graph.add_node(key, label=label, norm=norm, point=point, segments=set())
         graph.nodes[key]["segments"].add(segment)
-    flips, region = flips_between(paths, 0, len(paths.t) - 1)
+    flips, region = table.flips_between(0, len(paths.t) - 1)
     crossed: dict[int, set[tuple[int, int]]] = {}
     for number, gate, unit in zip(region.tolist(), flips.gate.tolist(), flips.unit.tolist()):
         crossed.setdefault(number, set()).add((gate, unit))
@@ -62,7 +62,7 @@ def _interior(paths: Paths) -> tuple[Tensor, Tensor]:
     It is the middle of the region's interval; one beyond the end that is finite; x, where none is.
     """
     decision = Decision.of(paths.network.output_shape)
-    rows, segment = paths.region_rows, segments_of(paths, 0, int(paths.region_offsets[-1]))
+    rows, segment = paths.region_rows, paths.table.segments(paths.table.numbers())
     weight = torch.ones_like(paths.position) if paths.weight is None else paths.weight
     # In homogeneous coordinates the sum of two points lies between them, also where one is at infinity.
     weight, position = weight[rows] + weight[rows + 1], paths.position[rows] + paths.position[rows + 1]
