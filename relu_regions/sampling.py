@@ -11,7 +11,7 @@ from torch import Tensor
 from relu_regions.decision import Decision
 from relu_regions.interval import Interval
 from relu_regions.lines import Array, LineBatch, Model, Range
-from relu_regions.memory import free_memory
+from relu_regions.memory import budget, stack_bytes
 from relu_regions.network import Network
 from relu_regions.progress import Progress
 from relu_regions.steps import AffineStep
@@ -19,7 +19,7 @@ from relu_regions.steps import AffineStep
 __all__ = ["sampled_interval"]
 
 # What a processor keeps near while it evaluates a stack of samples; larger stacks gain nothing there.
-_BLOCK_BYTES = 16 << 20
+_BLOCK_BYTES = {"cpu": 16 << 20}
 
 
 def sampled_interval(
@@ -106,9 +106,9 @@ def _rows_at_once(network: Network, x: Tensor, memory_budget: int | None) -> int
         default=0,
     )
     bytes_each = (widest + 3 * math.prod(network.input_shape)) * x.element_size()
-    budget = (memory_budget if memory_budget is not None else free_memory(x.device)) // 4
-    limit = min(budget, _BLOCK_BYTES) if x.device.type == "cpu" else budget
-    return max(1, limit // bytes_each)
+    # Several values of the network are alive at a time.
+    allowed = budget(memory_budget, x.device) // 4
+    return max(1, stack_bytes(allowed, _BLOCK_BYTES, x.device) // bytes_each)
 
 
 def _no_lines(lines: LineBatch) -> Interval:
