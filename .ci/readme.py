@@ -1,4 +1,7 @@
-"""README.md for the checks: ``commands`` prints its set-up commands, ``examples`` runs its Python blocks."""
+"""README.md for the checks: ``commands`` prints its set-up commands, ``examples`` runs its Python blocks.
+
+``links`` looks for what README.md and the other Markdown files outside of docs/ link to; those in docs/ mkdocs checks.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ from pathlib import Path
 
 README = Path(__file__).parents[1] / "README.md"
 FENCED = re.compile(r"^```(?P<language>\w+)[^\n]*\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
+LINK = re.compile(r"\]\((?P<target>[^)\s]+)\)")
 SHELLS = {"bash", "console", "sh", "shell"}
 
 
@@ -37,11 +41,27 @@ def run_examples() -> int:
     return len(examples)
 
 
+def check_links() -> int:
+    """See that every file that is linked to is there."""
+    root, found, gone = README.parent, 0, []
+    for page in [page for page in root.rglob("*.md") if page.relative_to(root).parts[0] != "docs"]:
+        for match in LINK.finditer(page.read_text(encoding="utf-8")):
+            target = match["target"]
+            if not target.startswith(("https://", "http://", "mailto:", "#")):
+                found += 1
+                gone += [] if (page.parent / target.partition("#")[0]).exists() else [f"{page.name}: {target}"]
+    if gone or not found:
+        raise SystemExit(f"links to files that are not there: {gone or 'none found at all'}")
+    return found
+
+
 if __name__ == "__main__":
     match sys.argv[1:]:
         case ["commands"]:
             print(*commands(), sep="\n")
         case ["examples"]:
             print(f"{run_examples()} blocks ran")
+        case ["links"]:
+            print(f"{check_links()} links lead to files")
         case _:
-            raise SystemExit("usage: readme.py commands | examples")
+            raise SystemExit("usage: readme.py commands | examples | links")

@@ -23,6 +23,7 @@ import torch
 from torch import Tensor, nn
 
 import relu_regions as rr
+from relu_regions.files import replacing
 from relu_regions.steps import AffineStep, GateStep
 
 RANGE = (-1.0, 2.0)
@@ -57,14 +58,9 @@ def machine(device: str = "cpu") -> str:
 
 
 def write_json(report: dict[str, Any], path: Path) -> None:
-    """Write to a temporary name that then gets its own, and say where."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
+    """Write a report, and say where."""
+    with replacing(path) as temporary:
         temporary.write_text(json.dumps(report, indent=1) + "\n")
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
     print(f"\nAll figures: {path}")
 
 

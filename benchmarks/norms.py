@@ -27,8 +27,7 @@ from measuring import RANGE, between_uniform_points, in_rounds, machine, mlp, pa
 from torch import Tensor, nn
 
 import relu_regions as rr
-from relu_regions.norms import norms_along, norms_of
-from relu_regions.patterns import patterns_along
+from relu_regions.norms import norms_of
 
 SIZES = (784, 128, 128, 128, 10)
 UPDATED, ANEW = "carried from region to region", "each from its pattern"
@@ -56,18 +55,18 @@ def measure(regions: int, rounds: int, device: torch.device) -> dict:
     x, d = (part.to(device) for part in between_uniform_points(math.ceil(regions / 150), SIZES[0]))
     paths = rr.walk(model, x, d, RANGE, resolve="never", progress=False)
     count = int(paths.region_offsets[-1])
-    patterns = patterns_along(paths, 0, count)
+    patterns = paths.patterns()
     weights = [layer.weight for layer in model if isinstance(layer, nn.Linear)]
     methods: dict[str, Callable[[], object]] = {
-        UPDATED: lambda: norms_along(paths, math.inf),
+        UPDATED: lambda: paths.norms(math.inf),
         ANEW: lambda: norms_of(paths.network, patterns, math.inf),
         PRODUCTS: bare_products(weights, count, count, device),
         IN_CACHE: bare_products(weights, count, 64, device),
         FORWARDS: inputs_first(weights, count // FORWARDS_SHARE, device),
     }
     kinds = {f"carried, p = {p}": p for p in (1, 2, "fro")}
-    methods |= {name: lambda p=p: norms_along(paths, p) for name, p in kinds.items()}  # type: ignore[misc]
-    difference = (norms_along(paths, math.inf) / norms_of(paths.network, patterns, math.inf) - 1).abs().max().item()
+    methods |= {name: lambda p=p: paths.norms(p) for name, p in kinds.items()}  # type: ignore[misc]
+    difference = (paths.norms(math.inf) / norms_of(paths.network, patterns, math.inf) - 1).abs().max().item()
     times = {
         name: [each.cpu if device.type == "cpu" else each.wall for each in own]
         for name, own in in_rounds(methods, rounds, device).items()

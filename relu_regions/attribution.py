@@ -11,7 +11,6 @@ from torch import Tensor
 from relu_regions.lines import Array, Model, PointBatch
 from relu_regions.maps import Replay, block_size, blocks
 from relu_regions.paths import Paths
-from relu_regions.patterns import patterns_along, segments_of
 from relu_regions.walker import walk
 
 __all__ = ["integrated_gradients"]
@@ -36,7 +35,7 @@ def integrated_gradients(
         model: a torch.nn.Module in eval mode, an exported program, or a Network; not modified.
         x: points, ``(N, *input_shape)``, tensor or array of floats.
         baseline: broadcastable to x.
-        target: which logit, for all points or one for each of them.
+        target: which of the outputs, for all points or one for each of them; of a single output 0.
         memory_budget: bytes that the work may take besides what the walk finds; a quarter of the free memory by default.
         progress: whether to show a progress bar; by default where a person is looking and it takes long.
 
@@ -73,11 +72,12 @@ def _mean_gradients(paths: Paths, target: Tensor, memory_budget: int | None) -> 
     rows = paths.region_rows
     share, result = paths.t[rows + 1] - paths.t[rows], torch.zeros_like(paths.x)
     for block in blocks(len(rows), block_size(paths.network, 1, rows.device, memory_budget)):
-        segment = segments_of(paths, block.start, block.stop)
+        regions = paths.table.numbers(block.start, block.stop)
+        segment = paths.table.segments(regions)
         first, last = int(segment[0]), int(segment[-1])
         weighted = torch.zeros(len(segment), 1, *paths.network.output_shape, dtype=paths.x.dtype, device=rows.device)
         weighted[:, 0].scatter_(1, target[segment, None], share[block, None])
-        replay = Replay.of(paths.network, patterns_along(paths, block.start, block.stop), len(segment))
+        replay = Replay.of(paths.network, paths.table.patterns(regions), len(segment))
         merge = _sum_by(segment - first, last - first + 1)
         result[first : last + 1] += replay.backward(weighted, paths.network.output_name, merge)[:, 0]
     return result

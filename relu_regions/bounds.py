@@ -14,13 +14,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from relu_regions.decision import Decision
 from relu_regions.gates import Maximum, rows
 from relu_regions.lines import Array, Model, PointBatch
 from relu_regions.maps import Replay, block_size, blocks, device_of, dtype_of
 from relu_regions.network import Network
-from relu_regions.norms import norms_along, norms_of
+from relu_regions.norms import norms_of
 from relu_regions.paths import Path, Paths
-from relu_regions.patterns import patterns_along, segments_of
 from relu_regions.steps import AffineStep, GateStep, Step
 
 __all__ = [
@@ -181,8 +181,8 @@ def margins(model: Model, x: Array, labels: Labels) -> Tensor:
     Raises:
         TypeError, ValueError, UnsupportedOperation: what was given cannot be read; the text says why.
     """
-    logits, own = _logits(PointBatch.of(model, x), labels)
-    return _ahead(logits, own).amin(1)
+    decision, outputs, own = _decided(PointBatch.of(model, x), labels)
+    return decision.margins(outputs, own)
 
 
 def training_range(model: Model, x: Array, labels: Labels) -> float:
@@ -203,7 +203,8 @@ def guaranteed_radius(
     for all logits this is half the margin divided by it (paper, appendix A).
 
     Args:
-        model, x: as :func:`margins`.
+        model: as :func:`margins`.
+        x: samples, ``(N, *input_shape)``.
         labels: ``(N,)`` integers, or one for all; the classes that the model gives by default.
         lipschitz: how much logits change at most for each unit of ‖Δx‖_∞: a number, or ``(*output_shape)`` for each
             of them, such as :func:`logit_bounds`; :func:`product_bound` by default. What is given decides what is
@@ -216,8 +217,8 @@ def guaranteed_radius(
         TypeError, ValueError, UnsupportedOperation: what was given cannot be read; the text says why.
     """
     points = PointBatch.of(model, x)
-    logits, own = _logits(points, labels)
-    constants = torch.as_tensor(product_bound(points.network) if lipschitz is None else lipschitz).to(logits)
+    decision, outputs, own = _decided(points, labels)
+    constants = torch.as_tensor(product_bound(points.network) if lipschitz is None else lipschitz).to(outputs)
     if not (constants >= 0).all():
         raise ValueError(f"lipschitz must not be negative or NaN, got {lipschitz!r}.")
     try:
@@ -226,36 +227,24 @@ def guaranteed_radius(
         raise ValueError(
             f"lipschitz has shape {tuple(constants.shape)}, but the network's output {points.network.output_shape}."
         ) from None
-    if len(constants) == 1:
-        constants = torch.cat([torch.zeros_like(constants), constants])
-    ahead = _ahead(logits, own)
+    constants, ahead = decision.logits(constants[None])[0], decision.leads(outputs, own)
     radius = torch.where(ahead > 0, ahead / (constants + constants[own, None]), 0)
     return torch.where(torch.isinf(ahead), math.inf, radius).amin(1)
 
 
-def _logits(points: PointBatch, labels: Labels | None) -> tuple[Tensor, Tensor]:
-    """The logits ``(N, C)``, a single one beside a 0, and each point's class ``(N,)``."""
-    shape = points.network.output_shape
-    if len(shape) != 1:
-        raise ValueError(f"The model's output for one input has shape {shape}; a class needs a vector of logits.")
+def _decided(points: PointBatch, labels: Labels | None) -> tuple[Decision, Tensor, Tensor]:
+    """The decision between all classes, the outputs ``(N, outputs)``, and each point's class ``(N,)``."""
+    decision = Decision.of(points.network.output_shape)
     with torch.no_grad():
-        logits = points.network(points.x)
-    if shape[0] == 1:
-        logits = torch.cat([torch.zeros_like(logits), logits], 1)
+        outputs = points.network(points.x)
     if labels is None:
-        return logits, logits.argmax(1)
+        return decision, outputs, decision.labels(outputs)
     own = torch.from_numpy(labels) if isinstance(labels, np.ndarray) else torch.as_tensor(labels)
     if own.dtype == torch.bool or own.dtype.is_floating_point or tuple(own.shape) not in ((), (len(points),)):
         raise ValueError(f"labels must be one integer, or {len(points)} of them, one for each point; not {labels!r}.")
-    if ((own < 0) | (own >= logits.shape[1])).any():
-        raise ValueError(f"labels must be classes from 0 to {logits.shape[1] - 1}, not {labels!r}.")
-    return logits, own.to(logits.device).long().expand(len(points))
-
-
-def _ahead(logits: Tensor, own: Tensor) -> Tensor:
-    """How far each point's own logit is ahead of every logit: ``(N, C)``, inf for itself."""
-    ahead = logits.gather(1, own[:, None]) - logits
-    return ahead.scatter_(1, own[:, None], math.inf)
+    if ((own < 0) | (own >= decision.count)).any():
+        raise ValueError(f"labels must be classes from 0 to {decision.count - 1}, not {labels!r}.")
+    return decision, outputs, own.to(outputs.device).long().expand(len(points))
 
 
 # ---------------------------------------------------------------- along segments
@@ -316,7 +305,7 @@ def chain(paths: Paths, *, memory_budget: int | None = None) -> Chain:
     span = t[last] - t[first]
     moved = _times(span, paths.d)
     share = (t[opening + 1] - t[opening]) / span[segment]
-    norms = norms_along(paths, math.inf, memory_budget=memory_budget)
+    norms = paths.norms(math.inf, memory_budget=memory_budget)
     steps = _slopes(paths, 0, len(opening), memory_budget)
     # λ_k W_k (x - x_i), where nothing is divided by a length that may be tiny.
     moves = _times(t[opening + 1] - t[opening], steps)
@@ -380,9 +369,9 @@ def _slopes(paths: Paths, start: int, stop: int, memory_budget: int | None) -> T
     parts = [paths.values[:0]]
     with torch.no_grad():
         for block in blocks(stop - start, block_size(network, 1, paths.x.device, memory_budget)):
-            low, high = start + block.start, start + block.stop
-            replay = Replay.of(network, patterns_along(paths, low, high), high - low)
-            along = paths.d[segments_of(paths, low, high)].unsqueeze(1)
+            regions = paths.table.numbers(start + block.start, start + block.stop)
+            replay = Replay.of(network, paths.table.patterns(regions), len(regions))
+            along = paths.d[paths.table.segments(regions)].unsqueeze(1)
             found = replay.forward(along, network.input_name, [network.output_name], affine=False)
             parts.append(found[network.output_name][:, 0])
     return torch.cat(parts)

@@ -18,6 +18,7 @@ import typer
 from numpy.typing import NDArray
 
 from relu_regions.archive import load_program
+from relu_regions.files import replacing
 from relu_regions.interval import exact_interval
 from relu_regions.lines import LineBatch
 from relu_regions.network import Network
@@ -156,14 +157,8 @@ def _intervals(lines: LineBatch, t_range: tuple[float, float]) -> Columns:
 
 
 def _write(columns: Columns, path: Path) -> None:
-    """Write to a temporary name that then gets its own."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        with temporary.open("wb") as file:
-            _WRITERS[path.suffix](columns, file)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with replacing(path) as temporary, temporary.open("wb") as file:
+        _WRITERS[path.suffix](columns, file)
 
 
 def _write_npz(columns: Columns, file: BinaryIO) -> None:

@@ -5,7 +5,6 @@ Needs the extra "demo" (scikit-learn and rich).
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -23,6 +22,7 @@ from relu_regions.directions import Lines, pairs
 from relu_regions.experiments.data import Dataset, load
 from relu_regions.experiments.descent import TrainingConfig
 from relu_regions.experiments.training import TrainedNetwork, train
+from relu_regions.files import replacing
 from relu_regions.interval import Interval, exact_interval
 from relu_regions.network import Network
 from relu_regions.plot import interval_density, logits_along_path
@@ -286,10 +286,5 @@ def _figure(rows: int, height: float) -> tuple[Figure, list[Axes]]:
 
 
 def _save(figure: Figure, path: Path) -> None:
-    """Write a picture to a temporary name that then gets its own."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
+    with replacing(path) as temporary:
         figure.savefig(temporary, format="png", dpi=120)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -29,6 +29,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from relu_regions.decision import Decision
 from relu_regions.gates import Knots
 from relu_regions.network import Network
 from relu_regions.steps import AffineStep
@@ -49,7 +50,7 @@ class Ends:
         x, d: the lines, ``(K, *input_shape)`` float64, on the CPU.
         t: the computed ends.
         error: rigorous bounds of how far the true ends are from these.
-        label, beyond: positions of the logits that cross; where there is a single output, 1 for it and 0 for zero.
+        label, beyond: the classes whose logits cross.
     """
 
     x: Tensor
@@ -74,7 +75,7 @@ def enclose(network: Network, ends: Ends) -> tuple[Tensor, Tensor, Tensor]:
     below, above = torch.full_like(ends.t, -torch.inf), torch.full_like(ends.t, torch.inf)
     layers = _layers(network) if find_spec("numba") is not None else None
     if layers is not None and len(ends.t):
-        below, above = _twofold(layers, ends)
+        below, above = _twofold(layers, ends, Decision.of(network.output_shape))
     needed = ~(torch.isfinite(below) & torch.isfinite(above))
     numbers = needed.nonzero()[:, 0].tolist()
     if numbers:
@@ -145,7 +146,7 @@ def _gamma(terms: int) -> float:
     return 2 * terms * _UNIT / (1 - 2 * terms * _UNIT)
 
 
-def _twofold(layers: list[_Matrix | Knots], ends: Ends) -> tuple[Tensor, Tensor]:
+def _twofold(layers: list[_Matrix | Knots], ends: Ends, decision: Decision) -> tuple[Tensor, Tensor]:
     """The enclosures; infinite where a unit's sign or the crossing is not decided."""
     from relu_regions.kernels import twofold
 
@@ -174,6 +175,7 @@ def _twofold(layers: list[_Matrix | Knots], ends: Ends) -> tuple[Tensor, Tensor]
             total = layer.gain * size + layer.bias.abs().max()
             bound = layer.gain * bound + _gamma(count + 4) ** 2 * total + 16 * count * _TINY
             hi, lo, growth = out_hi, out_lo, growth @ layer.columns
+    hi, lo, growth = (decision.logits(part) for part in (hi, lo, growth))
     below, above = _crossings(ends, hi, lo, growth, bound, slope_error)
     decided = (undecided == 0) & (above - below < torch.inf)
     return torch.where(decided, below, -torch.inf), torch.where(decided, above, torch.inf)
@@ -182,9 +184,7 @@ def _twofold(layers: list[_Matrix | Knots], ends: Ends) -> tuple[Tensor, Tensor]
 def _crossings(
     ends: Ends, hi: Tensor, lo: Tensor, growth: Tensor, bound: Tensor, slope_error: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Where the two logits cross, from their values and growth at t."""
-    if hi.shape[1] == 1:
-        hi, lo, growth = (torch.cat([torch.zeros_like(part), part], 1) for part in (hi, lo, growth))
+    """Where two logits cross, from the values and growth of all at t."""
     label, beyond = ends.label[:, None], ends.beyond[:, None]
     (own_hi, other_hi), (own_lo, other_lo), (own_growth, other_growth) = (
         (part.gather(1, label)[:, 0], part.gather(1, beyond)[:, 0]) for part in (hi, lo, growth)
@@ -221,11 +221,9 @@ def _rational_end(network: ExactNetwork, end: Ends) -> Fraction:
         raise ValueError(f"No finite bound of the end at t = {end.t.item()} is known.")
     error = max(error, Fraction(math.ulp(end.t.item())))
     path = walk_between(network, end.x[0], end.d[0], Point.of(t - error), Point.of(t + error))
-    label, beyond, single = int(end.label), int(end.beyond), math.prod(network.network.output_shape) == 1
+    label, beyond, decision = int(end.label), int(end.beyond), Decision.of(network.network.output_shape)
     for region in path.regions:
-        intercept, slope = region.intercept, region.slope
-        if single:
-            intercept, slope = (Fraction(0), *intercept), (Fraction(0), *slope)
+        intercept, slope = (decision.competing(part, Fraction(0)) for part in (region.intercept, region.slope))
         gap, change = intercept[label] - intercept[beyond], slope[label] - slope[beyond]
         if change and region.interval[0] <= -gap / change <= region.interval[1]:
             return -gap / change

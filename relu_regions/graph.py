@@ -9,9 +9,10 @@ import networkx as nx
 import torch
 from torch import Tensor
 
-from relu_regions.norms import Norm, norms_along
+from relu_regions.decision import Decision
+from relu_regions.norms import Norm
 from relu_regions.paths import Paths
-from relu_regions.patterns import flips_between, region_keys, segments_of
+from relu_regions.patterns import region_keys
 
 __all__ = ["class_components", "degree_counts", "region_at", "region_graph", "shared_regions", "shortest_path"]
 
@@ -22,8 +23,7 @@ def region_graph(paths: Paths, p: Norm = torch.inf) -> nx.Graph:
     Regions of equal pattern are one node, whichever segment visits them; the node is the pattern's key (see
     :func:`relu_regions.patterns.pattern_keys`), so that graphs of the same network can be composed.
 
-    A node has: ``label``, the class with the largest logit at its interior point (other classes may win elsewhere in
-    the region; with one output, 1 where it is positive); ``norm``, of its map; ``point``, an interior point
+    A node has: ``label``, the class at its interior point (other classes may win elsewhere in the region); ``norm``, of its map; ``point``, an interior point
     ``(*input_shape)``, on the first segment that visits it; and ``segments``, the set of those that do. An edge has:
     ``units``, the set of (gate, unit) that have another piece on its other side; and ``segments``, that cross there.
 
@@ -35,15 +35,15 @@ def region_graph(paths: Paths, p: Norm = torch.inf) -> nx.Graph:
         ValueError: the network's output is no vector of logits, or p is no known norm.
     """
     graph = nx.Graph()
-    keys, count = region_keys(paths), int(paths.region_offsets[-1])
-    owners = segments_of(paths, 0, count).tolist()
+    table = paths.table
+    keys, owners = region_keys(paths.network, table), table.segments(table.numbers()).tolist()
     points, labels = _interior(paths)
-    attributes = zip(keys, owners, labels.tolist(), norms_along(paths, p).tolist(), points)
+    attributes = zip(keys, owners, labels.tolist(), paths.norms(p).tolist(), points)
     for key, segment, label, norm, point in attributes:
         if key not in graph:
             graph.add_node(key, label=label, norm=norm, point=point, segments=set())
         graph.nodes[key]["segments"].add(segment)
-    flips, region = flips_between(paths, 0, len(paths.t) - 1)
+    flips, region = table.flips_between(0, len(paths.t) - 1)
     crossed: dict[int, set[tuple[int, int]]] = {}
     for number, gate, unit in zip(region.tolist(), flips.gate.tolist(), flips.unit.tolist()):
         crossed.setdefault(number, set()).add((gate, unit))
@@ -61,18 +61,16 @@ def _interior(paths: Paths) -> tuple[Tensor, Tensor]:
 
     It is the middle of the region's interval; one beyond the end that is finite; x, where none is.
     """
-    shape = paths.network.output_shape
-    if len(shape) != 1:
-        raise ValueError(f"The network's output for one input has shape {shape}; a class needs a vector of logits.")
-    rows, segment = paths.region_rows, segments_of(paths, 0, int(paths.region_offsets[-1]))
+    decision = Decision.of(paths.network.output_shape)
+    rows, segment = paths.region_rows, paths.table.segments(paths.table.numbers())
     weight = torch.ones_like(paths.position) if paths.weight is None else paths.weight
     # In homogeneous coordinates the sum of two points lies between them, also where one is at infinity.
     weight, position = weight[rows] + weight[rows + 1], paths.position[rows] + paths.position[rows + 1]
     whole = (weight == 0)[:, None]
-    logits = torch.where(whole, paths.outputs_at_x[segment], paths.values[rows] + paths.values[rows + 1])
+    outputs = torch.where(whole, paths.outputs_at_x[segment], paths.values[rows] + paths.values[rows + 1])
     t = torch.where(weight == 0, 0.0, position / weight)
     points = paths.x[segment] + t.view(-1, *[1] * (paths.x.ndim - 1)) * paths.d[segment]
-    return points, (logits[:, 0] > 0).long() if shape[0] == 1 else logits.argmax(1)
+    return points, decision.labels(outputs)
 
 
 def region_at(graph: nx.Graph, segment: int, t: float) -> str:

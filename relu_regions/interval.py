@@ -12,10 +12,12 @@ import torch
 from torch import Tensor
 
 from relu_regions.certainty import Certainty
+from relu_regions.decision import Decision
 from relu_regions.enclosing import Ends, enclose
 from relu_regions.lines import Array, LineBatch, Model, Range
-from relu_regions.outward import competing_classes, outward
-from relu_regions.settling import Resolve, may_settle, nearest, settle_intervals, worth_settling
+from relu_regions.outward import HalfLine, outward
+from relu_regions.settling import Resolve, may_settle, settle_intervals, worth_settling
+from relu_regions.splicing import with_rows
 
 __all__ = ["Interval", "exact_interval"]
 
@@ -127,8 +129,7 @@ def exact_interval(
         x: points, ``(N, *input_shape)``, tensor or array of floats.
         d: directions, broadcastable to x, none of them zero.
         t_range: lower and upper end of t, numbers or ``(N,)`` each, around 0.
-        decision: the logits that compete, two or more different positions; all of them by default. Labels remain
-            positions among all the logits.
+        decision: the classes that compete, two or more different ones; all by default.
         dtype: of the computation, float64 or float32.
         resolve: what to do about lines on which rounding may have decided something; see :func:`relu_regions.walk`.
         certify: prove every answer and enclose every end by a few neighbouring floats: lines in doubt are settled however
@@ -144,24 +145,60 @@ def exact_interval(
     if certify and resolve == "never":
         raise ValueError('certify settles what is in doubt; resolve must not be "never".')
     lines = LineBatch.of(model, x, d, t_range, dtype)
-    classes = competing_classes(lines, decision)
-    bounded = may_settle(resolve)
-    certainty = Certainty.of(lines.network, dtype) if bounded else None
+    between = Decision.of(lines.network.output_shape, decision)
+    certainty = Certainty.of(lines.network, dtype) if may_settle(resolve) else None
     with torch.no_grad():
-        up, down = outward(lines, classes, memory_budget, certainty)
-    found = Interval(-down.end, up.end, up.label, down.beyond, up.beyond, up.tied)
+        up, down = outward(lines, between, memory_budget, certainty)
+    found, points = _joined(up, down, bounded=certainty is not None), up.points + down.points
+    found = _settled(found, lines, between, points, "always" if certify else resolve, certify)
     lines.compare(*_ends_and_insides(found))
+    return _enclosed(found, lines, points) if certify else found
+
+
+def _joined(up: HalfLine, down: HalfLine, bounded: bool) -> Interval:
+    """The intervals that lie between the ends of two half-lines each, along d and along -d.
+
+    Args:
+        bounded: whether rounding was bounded on the way.
+    """
     doubt = up.doubt | down.doubt
-    found = replace(found, certain=~doubt if bounded else torch.zeros_like(doubt), settled=torch.zeros_like(doubt))
-    if not bounded:
+    return Interval(
+        lo=-down.end,
+        hi=up.end,
+        label=up.label,
+        label_lo=down.beyond,
+        label_hi=up.beyond,
+        tied=up.tied,
+        lo_error=down.error if bounded else None,
+        hi_error=up.error if bounded else None,
+        certain=~doubt if bounded else torch.zeros_like(doubt),
+        settled=torch.zeros_like(doubt),
+    )
+
+
+def _settled(
+    found: Interval, lines: LineBatch, decision: Decision, points: Tensor, resolve: Resolve, certify: bool
+) -> Interval:
+    """The intervals with those in doubt replaced by what rational arithmetic says of them, where that is wanted.
+
+    Args:
+        points: how many points the walk has looked at on each line, ``(N,)`` int64.
+        certify: whether an end without a bound is in doubt too.
+    """
+    assert found.certain is not None and found.settled is not None
+    if found.lo_error is None or found.hi_error is None:
         return found
-    found = replace(found, lo_error=down.error, hi_error=up.error)
-    points = up.points + down.points
+    doubt = ~found.certain
     if certify:
-        resolve, doubt = "always", doubt | torch.isinf(up.error) | torch.isinf(down.error)
-    doubtful = worth_settling(doubt, points, resolve, lines.network)
-    found = _with_settled(found, lines, doubtful, classes) if doubtful else found
-    return _certified(found, lines, points) if certify else found
+        doubt |= torch.isinf(found.lo_error) | torch.isinf(found.hi_error)
+    numbers = worth_settling(doubt, points, resolve, lines.network)
+    if not numbers:
+        return found
+    columns = settle_intervals(lines, numbers, decision)
+    columns |= {name: torch.ones(len(numbers), dtype=torch.bool) for name in ("certain", "settled")}
+    return replace(
+        found, **{name: with_rows(getattr(found, name), numbers, column) for name, column in columns.items()}
+    )
 
 
 def _ends_and_insides(found: Interval) -> tuple[Tensor, Tensor]:
@@ -172,25 +209,7 @@ def _ends_and_insides(found: Interval) -> tuple[Tensor, Tensor]:
     return lines.reshape(-1), t.reshape(-1)
 
 
-def _with_settled(found: Interval, lines: LineBatch, numbers: list[int], classes: Tensor) -> Interval:
-    """The intervals with some of them replaced by what rational arithmetic says of them."""
-    exact = settle_intervals(lines, numbers, classes)
-    chosen = torch.tensor(numbers, device=found.lo.device)
-    held = {field.name: getattr(found, field.name) for field in fields(found)}
-    parts = {name: part.clone() for name, part in held.items() if part is not None}
-    for name in ("lo", "hi"):
-        ends = torch.tensor([nearest(getattr(interval, name)) for interval in exact], dtype=torch.float64)
-        parts[name][chosen] = ends.to(chosen.device)
-        rounding = torch.where(torch.isinf(ends), 0.0, torch.finfo(ends.dtype).eps * ends.abs())
-        parts[f"{name}_error"][chosen] = rounding.to(chosen.device)
-    for name in ("label", "label_lo", "label_hi", "tied"):
-        values = [getattr(interval, name) for interval in exact]
-        parts[name][chosen] = torch.tensor(values, dtype=parts[name].dtype, device=chosen.device)
-    parts["certain"][chosen], parts["settled"][chosen] = True, True
-    return replace(found, **parts)
-
-
-def _certified(found: Interval, lines: LineBatch, points: Tensor) -> Interval:
+def _enclosed(found: Interval, lines: LineBatch, points: Tensor) -> Interval:
     """The intervals with proven enclosures of their ends, and counts of the signs that decided.
 
     Args:

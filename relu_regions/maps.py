@@ -12,7 +12,7 @@ from torch import Tensor
 
 from relu_regions.gates import Gate, Knots, Maximum
 from relu_regions.lines import Array, Model, PointBatch
-from relu_regions.memory import free_memory
+from relu_regions.memory import budget, stack_bytes
 from relu_regions.network import Network
 from relu_regions.patterns import activation_patterns
 from relu_regions.steps import AffineStep, GateStep, Step
@@ -268,8 +268,8 @@ def block_size(network: Network, rows: int, device: torch.device, memory_budget:
         reach: how many times the size that suits whole maps, where the budget allows it.
     """
     widest = max([prod(network.input_shape), *(_workspace(step) for step in network.steps)])
-    budget = memory_budget if memory_budget is not None else free_memory(device) // 4
-    limit = min(budget, _BLOCK_BYTES[device.type] * reach) if device.type in _BLOCK_BYTES else budget
+    fastest = {kind: size * reach for kind, size in _BLOCK_BYTES.items()}
+    limit = stack_bytes(budget(memory_budget, device), fastest, device)
     # About three values of the network are alive at a time.
     return max(1, limit // (3 * rows * widest * torch.finfo(dtype_of(network)).bits // 8))
 

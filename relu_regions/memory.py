@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from math import prod
 
 import numpy as np
@@ -10,7 +11,7 @@ import psutil
 import torch
 from torch import Tensor
 
-__all__ = ["Growing", "free_memory", "room"]
+__all__ = ["Growing", "budget", "free_memory", "room", "stack_bytes"]
 
 
 # To ask a processor costs as much as to walk a segment: what was found counts for so many seconds.
@@ -30,6 +31,21 @@ def free_memory(device: torch.device) -> int:
     if now - _found[0] >= _SECONDS:
         _found = now, int(psutil.virtual_memory().available)
     return _found[1]
+
+
+def budget(given: int | None, device: torch.device) -> int:
+    """Bytes that work may take on a device: what was given, or a quarter of what is free."""
+    return given if given is not None else free_memory(device) // 4
+
+
+def stack_bytes(allowed: int, fastest: Mapping[str, int], device: torch.device) -> int:
+    """Peak bytes of a stack that goes through a network together.
+
+    Args:
+        allowed: bytes.
+        fastest: by the device's type, the bytes beyond which larger stacks are no faster.
+    """
+    return min(allowed, fastest.get(device.type, allowed))
 
 
 def room(shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from math import prod
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -14,12 +14,10 @@ from relu_regions.gates import Maximum
 from relu_regions.lines import Array, Model, PointBatch
 from relu_regions.maps import Replay, block_size, blocks, dtype_of
 from relu_regions.network import Network
-from relu_regions.patterns import activation_patterns, flips_between, patterns_along, segments_of
+from relu_regions.patterns import activation_patterns
 from relu_regions.points import Flips
+from relu_regions.region_table import RegionTable
 from relu_regions.steps import GateStep
-
-if TYPE_CHECKING:
-    from relu_regions.paths import Paths
 
 __all__ = ["Norm", "norms_along", "norms_at", "norms_of", "operator_norm"]
 
@@ -101,15 +99,16 @@ def norms_at(model: Model, x: Array, p: Norm, *, memory_budget: int | None = Non
     return norms_of(points.network, patterns, p, len(points), memory_budget=memory_budget)
 
 
-def norms_along(paths: Paths, p: Norm, *, memory_budget: int | None = None) -> Tensor:
-    """The norm of W on every region that a walk crossed.
+def norms_along(network: Network, table: RegionTable, p: Norm, *, memory_budget: int | None = None) -> Tensor:
+    """The norm of W on every region that segments cross.
 
     Neighbouring regions differ in few units, so W changes by a matrix of low rank from one to the next. Where that
     takes fewer rows through the network than W itself, W is updated, and computed anew at the start of each segment
     and of each stretch of regions. Rounding then is relative to the largest W of a stretch.
 
     Args:
-        paths: what the walk found.
+        network: in the dtype of the results, on the table's device.
+        table: the regions.
         p: as :func:`operator_norm`.
         memory_budget: bytes that the work may take besides its result; a quarter of the free memory by default.
 
@@ -120,30 +119,29 @@ def norms_along(paths: Paths, p: Norm, *, memory_budget: int | None = None) -> T
         ValueError: p is no known norm.
     """
     _check_norm(p)
-    parts = [paths.x.new_zeros(0)]
+    parts = [torch.zeros(0, dtype=dtype_of(network), device=table.offsets.device)]
     with torch.no_grad():
-        for start, stop in _stretches(paths, memory_budget):
-            segment = segments_of(paths, start, stop)
-            patterns = patterns_along(paths, start, stop)
-            flips, region = flips_between(paths, start + int(segment[0]) + 1, stop - 1 + int(segment[-1]))
-            anew = prod(paths.network.output_shape) * int((segment.diff() == 0).sum())
+        for start, stop in _stretches(network, table, memory_budget):
+            regions = table.numbers(start, stop)
+            segment, patterns = table.segments(regions), table.patterns(regions)
+            flips, region = table.flips_between(start + int(segment[0]) + 1, stop - 1 + int(segment[-1]))
+            anew = prod(network.output_shape) * int((segment.diff() == 0).sum())
             if 2 * len(region) < anew:
-                replay = Replay.of(paths.network, patterns, stop - start)
+                replay = Replay.of(network, patterns, stop - start)
                 parts.append(_updated_norms(replay, segment, flips, region - start, p))
             else:
-                parts.append(norms_of(paths.network, patterns, p, stop - start, memory_budget=memory_budget))
+                parts.append(norms_of(network, patterns, p, stop - start, memory_budget=memory_budget))
     return torch.cat(parts)
 
 
-def _stretches(paths: Paths, memory_budget: int | None) -> Iterator[tuple[int, int]]:
+def _stretches(network: Network, table: RegionTable, memory_budget: int | None) -> Iterator[tuple[int, int]]:
     """Cut the regions into stretches that can be worked on together: a row each, and for each flip; W where one begins."""
-    count = int(paths.region_offsets[-1])
-    _, region = flips_between(paths, 0, len(paths.position) - 1)
-    numbers = torch.arange(count, device=region.device)
-    begun = segments_of(paths, 0, count) * prod(paths.network.output_shape)
+    count, numbers = len(table), table.numbers()
+    _, region = table.flips_between(0, int(table.offsets[-1]) - 1)
+    begun = table.segments(numbers) * prod(network.output_shape)
     cost = numbers + torch.searchsorted(region, numbers, right=True) + begun
     # Long stretches go on many segments at once: two to eight times what whole maps are best cut into was fastest.
-    size = block_size(paths.network, 1, region.device, memory_budget, reach=4)
+    size = block_size(network, 1, region.device, memory_budget, reach=4)
     start = 0
     while start < count:
         stop = max(start + 1, int(torch.searchsorted(cost, int(cost[start]) + size, right=True)))

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
 import torch
 from torch import Tensor
 
 from relu_regions.certainty import Certainty, beside
+from relu_regions.decision import Decision
 from relu_regions.kernels import kernel_for
 from relu_regions.lines import LineBatch
 from relu_regions.points import Points
 from relu_regions.segments import Segments
 from relu_regions.sweep import Sweep
 
-__all__ = ["HalfLine", "competing_classes", "competing_logits", "outward"]
+__all__ = ["HalfLine", "outward"]
 
 
 @dataclass
@@ -25,7 +25,7 @@ class HalfLine:
     Attributes:
         end: how far the class of x holds.
         error: a bound of how far the end is from the true one.
-        label: the class of x, a position among the logits that compete until all is found.
+        label: the class of x.
         beyond: the class just beyond the end, -1 where the range ends first.
         tied: whether classes tie at x.
         doubt: whether rounding may have decided any of this.
@@ -45,12 +45,12 @@ class HalfLine:
 
 
 def outward(
-    lines: LineBatch, classes: Tensor, memory_budget: int | None, certainty: Certainty | None
+    lines: LineBatch, decision: Decision, memory_budget: int | None, certainty: Certainty | None
 ) -> tuple[HalfLine, HalfLine]:
     """Follow lines from x both ways until the label changes; each half leaves the sweep there.
 
     Args:
-        classes: positions of the logits that compete.
+        decision: between the classes that compete.
 
     Returns:
         What was found along d, and along -d.
@@ -66,76 +66,45 @@ def outward(
     sweep = Sweep(lines.network, segments, False, memory_budget, window=64, certainty=certainty)
     with sweep.surroundings():
         for points in sweep:
-            logits = competing_logits(points.values[lines.network.output_name], classes)
+            outputs = points.values[lines.network.output_name]
             fresh = ~reached[points.segments]
             opening, rows = points.segments[fresh], points.offsets[:-1][fresh]
-            found.label[opening] = logits[rows].argmax(1)
-            found.tied[opening] = (logits[rows] == logits[rows].amax(1, keepdim=True)).sum(1) > 1
+            found.label[opening], found.tied[opening] = decision.labels(outputs[rows]), decision.ties(outputs[rows])
             reached[opening] = True
             found.points[points.segments] += points.offsets.diff()
             error = points.errors.get(lines.network.output_name, torch.zeros_like(points.position))
-            sweep.drop(_record_exits(points, logits, 2 * beside(error), found))
+            sweep.drop(_record_exits(points, outputs, decision, 2 * beside(error), found))
     one_sided = end == 0
     found.end[one_sided], found.beyond[one_sided], found.error[one_sided] = 0.0, -1, 0.0
-    if lines.network.output_shape[0] > 1:
-        found.label = classes[found.label]
-        found.beyond = torch.where(found.beyond >= 0, classes[found.beyond.clamp_min(0)], -1)
     return found[0::2], found[1::2]
 
 
-def competing_classes(lines: LineBatch, decision: Sequence[int] | None) -> Tensor:
-    """The positions of the logits that compete, ``(k,)`` int64.
-
-    Raises:
-        ValueError: the network has no vector of logits, or decision does not name two or more of them.
-    """
-    shape = lines.network.output_shape
-    if len(shape) != 1 or shape[0] == 0:
-        raise ValueError(f"The model's output for one input has shape {shape}; a class needs a vector of logits.")
-    if decision is None:
-        return torch.arange(shape[0], device=lines.x.device)
-    chosen = [int(position) for position in decision]
-    if len(set(chosen)) != len(chosen) or len(chosen) < 2 or not all(0 <= position < shape[0] for position in chosen):
-        raise ValueError(f"decision must name two or more different logits from 0 to {shape[0] - 1}, not {decision!r}.")
-    return torch.tensor(sorted(chosen), device=lines.x.device)
-
-
-def competing_logits(outputs: Tensor, classes: Tensor) -> Tensor:
-    """The logits that decide, ``(P, k)``: a single output competes with 0."""
-    if outputs.shape[1] == 1:
-        return torch.cat([torch.zeros_like(outputs), outputs], 1)
-    return outputs if len(classes) == outputs.shape[1] else outputs[:, classes]
-
-
-def _record_exits(points: Points, logits: Tensor, error: Tensor, found: HalfLine) -> Tensor:
+def _record_exits(points: Points, outputs: Tensor, decision: Decision, error: Tensor, found: HalfLine) -> Tensor:
     """Note where segments first leave the class of x, and where rounding leaves that in doubt; gives these segments.
 
     Args:
-        logits: that compete, ``(P, k)``.
+        outputs: at the points, ``(P, outputs)``.
         error: bound of the error of a difference of two logits beside each point, ``(P,)``.
     """
-    label = found.label[points.segments]
+    logits, label = decision.logits(outputs), decision.places(found.label[points.segments])
     first, close = kernel_for(logits.device).exits(logits, points.offsets, label, error)
     gone = first < len(points)
     found.doubt[points.segments] |= points.uncertain | close
     if gone.any():
-        _record_ends(points, logits, error, first[gone], label[gone], points.segments[gone], found)
+        _record_ends(points, outputs, decision, error, first[gone], points.segments[gone], found)
     return points.segments[gone]
 
 
 def _record_ends(
-    points: Points, logits: Tensor, error: Tensor, row: Tensor, label: Tensor, numbers: Tensor, found: HalfLine
+    points: Points, outputs: Tensor, decision: Decision, error: Tensor, row: Tensor, numbers: Tensor, found: HalfLine
 ) -> None:
     """Note where a rival of the label overtakes it, between the points before ``row`` and at it."""
-    column = label[:, None]
-    before, at = (
-        (logits[rows].gather(1, column) - logits[rows]).scatter(1, column, torch.inf) for rows in (row - 1, row)
-    )
+    before, at = (decision.leads(outputs[rows], found.label[numbers]) for rows in (row - 1, row))
     here, there = before.clamp_min(0), -at
     # here / there grows with the place of the crossing, and does not round to 1 for all who come late.
     lateness = torch.where(there > 0, here / there, torch.inf)
     soonest = (lateness == lateness.amin(1, keepdim=True)) & (there > 0)
-    winner = logits[row].masked_fill(~soonest, -torch.inf).argmax(1)
+    winner = decision.logits(outputs[row]).masked_fill(~soonest, -torch.inf).argmax(1)
     chosen = winner[:, None]
     right = torch.where(there > 0, here / (here + there), torch.inf)
     unit = torch.finfo(right.dtype).eps
@@ -147,7 +116,7 @@ def _record_ends(
     here, there, shift = (side.gather(1, chosen)[:, 0] for side in (here, there, shift))
     found.end[numbers] = points.between(row - 1, there / (here + there), here / (here + there)).double()
     found.error[numbers] = _end_error(points, row, shift, found.end[numbers]).double()
-    found.beyond[numbers] = winner
+    found.beyond[numbers] = decision.named(winner)
 
 
 def _end_error(points: Points, row: Tensor, shift: Tensor, end: Tensor) -> Tensor:

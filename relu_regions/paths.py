@@ -11,12 +11,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from relu_regions.decision import Decision
 from relu_regions.lines import Array
 from relu_regions.maps import affine_maps_of
 from relu_regions.network import Network
 from relu_regions.norms import Norm, norms_along, norms_of
-from relu_regions.patterns import patterns_along
 from relu_regions.points import Flips
+from relu_regions.region_table import RegionTable
 
 __all__ = ["Path", "Paths", "Region"]
 
@@ -60,6 +61,11 @@ class Paths:
     settled: Tensor
 
     @property
+    def table(self) -> RegionTable:
+        """Its regions, without the points and values."""
+        return RegionTable(self.offsets, self.first_patterns, self.flips)
+
+    @property
     def t(self) -> Tensor:
         """``(P,)``: both ends of each range and every breakpoint, in order."""
         return self.position if self.weight is None else self.position / self.weight
@@ -83,7 +89,7 @@ class Paths:
     @property
     def region_counts(self) -> Tensor:
         """``(N,)`` int64: how many regions each segment crosses."""
-        return self.offsets.diff() - 1
+        return self.table.counts
 
     @property
     def breakpoint_counts(self) -> Tensor:
@@ -93,14 +99,12 @@ class Paths:
     @property
     def region_offsets(self) -> Tensor:
         """``(N + 1,)`` int64: the regions of segment i are ``region_offsets[i]`` to ``region_offsets[i + 1]``."""
-        return self.offsets - torch.arange(len(self.offsets), device=self.offsets.device)
+        return self.table.region_offsets
 
     @property
     def region_rows(self) -> Tensor:
         """``(R,)`` int64: the row of the point that opens each region."""
-        opens = torch.ones(len(self.position), dtype=torch.bool, device=self.offsets.device)
-        opens[self.offsets[1:] - 1] = False
-        return opens.nonzero()[:, 0]
+        return self.table.rows(self.table.numbers())
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
@@ -125,25 +129,7 @@ class Paths:
         Args:
             regions: numbers of regions as in region_offsets, ``(R,)`` in increasing order; all by default.
         """
-        rows = self.region_rows
-        regions = torch.arange(len(rows), device=rows.device) if regions is None else regions
-        segment = torch.bucketize(regions, self.region_offsets[1:], right=True)
-        # Each flip takes effect in the first chosen region at or after it, if that is in the same segment.
-        takes_effect = torch.searchsorted(rows[regions], self.flips.row)
-        flip_segment = torch.bucketize(self.flips.row, self.offsets[1:], right=True)
-        kept = takes_effect < len(regions)
-        kept[kept.clone()] = segment[takes_effect[kept]] == flip_segment[kept]
-        flips, takes_effect = self.flips[kept], takes_effect[kept]
-        opening = torch.searchsorted(segment, segment)
-        result = []
-        for gate, first in enumerate(self.first_patterns):
-            own = flips.gate == gate
-            steps = first.new_zeros(len(regions) + 1, first.shape[1])
-            place = (takes_effect[own] + 1, flips.unit[own])
-            steps.index_put_(place, flips.after[own] - flips.before[own], accumulate=True)
-            total = steps.cumsum_(0)
-            result.append(first[segment] + total[1:] - total[opening])
-        return tuple(result)
+        return self.table.patterns(self.table.numbers() if regions is None else regions)
 
     def affine_maps(self, *, memory_budget: int | None = None) -> tuple[Tensor, Tensor]:
         """W_x and b_x of every region (paper, equations 7 and 8), from its activation pattern.
@@ -166,7 +152,7 @@ class Paths:
         Raises:
             ValueError: p is none of these.
         """
-        return norms_along(self, p, memory_budget=memory_budget)
+        return norms_along(self.network, self.table, p, memory_budget=memory_budget)
 
     def numpy(self) -> dict[str, np.ndarray]:
         """t, outputs and offsets as numpy arrays, by name."""
@@ -227,9 +213,9 @@ class Path:
 
     def norms(self, p: Norm) -> Tensor:
         """The operator norm ‖W_x‖ of its regions, ``(R,)``, as :meth:`Paths.norms`."""
-        paths = self.paths
-        start, stop = (int(paths.region_offsets[self.index + k]) for k in (0, 1))
-        return norms_of(paths.network, patterns_along(paths, start, stop), p, stop - start)
+        start, stop = (int(self.paths.region_offsets[self.index + k]) for k in (0, 1))
+        table = self.paths.table
+        return norms_of(self.paths.network, table.patterns(table.numbers(start, stop)), p, stop - start)
 
     def outputs_at(self, t: Array) -> Tensor:
         """The logits at any t of the range, by linear interpolation between breakpoints.
@@ -314,9 +300,15 @@ class Region:
 
     @property
     def label(self) -> int:
-        """The class with the largest logit in the middle of the region; other classes may win nearer to its ends."""
-        return int(self.path.outputs_at(torch.tensor([self.interior]))[0].argmax())
+        """The class in the middle of the region; other classes may win nearer to its ends.
+
+        Raises:
+            ValueError: the network's output is no vector of logits.
+        """
+        decision = Decision.of(self.path.paths.network.output_shape)
+        return int(decision.labels(self.path.outputs_at(torch.tensor([self.interior], dtype=torch.float64))))
 
     def __repr__(self) -> str:
         low, high = self.interval
-        return f"Region(t in [{low:.6g}, {high:.6g}], class {self.label})"
+        label = f", class {self.label}" if len(self.path.paths.network.output_shape) == 1 else ""
+        return f"Region(t in [{low:.6g}, {high:.6g}]{label})"

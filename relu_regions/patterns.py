@@ -1,24 +1,19 @@
-"""Activation patterns: at points, and of the regions that a walk crossed, rebuilt from their flips."""
+"""Activation patterns at points, and keys of patterns: at will, and of all regions that a walk crossed."""
 
 from __future__ import annotations
 
 from math import prod
-from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from relu_regions.gates import Gate, Maximum
 from relu_regions.network import Network
-from relu_regions.points import Flips
+from relu_regions.region_table import RegionTable
 from relu_regions.steps import AffineStep
 
-if TYPE_CHECKING:
-    from relu_regions.paths import Paths
-
-__all__ = ["activation_patterns", "flips_between", "pattern_keys", "patterns_along", "region_keys", "segments_of"]
+__all__ = ["activation_patterns", "pattern_keys", "region_keys"]
 
 
 def activation_patterns(network: Network, x: Tensor) -> tuple[Tensor, ...]:
@@ -55,56 +50,6 @@ def _pieces(gate: Gate, values: Tensor) -> Tensor:
     return (values > gate.knots.unsqueeze(1)).sum(0)
 
 
-def segments_of(paths: Paths, start: int, stop: int) -> Tensor:
-    """The segments that regions start to stop lie on, ``(stop - start,)`` int64."""
-    regions = torch.arange(start, stop, device=paths.offsets.device)
-    return torch.bucketize(regions, paths.region_offsets[1:], right=True)
-
-
-def flips_between(paths: Paths, first_row: int, last_row: int) -> tuple[Flips, Tensor]:
-    """The flips at points first_row to last_row, the last included.
-
-    Returns:
-        The flips, in order, and the number of the region that each of them opens, ``(F,)`` int64.
-    """
-    ends = torch.tensor([first_row, last_row + 1], device=paths.offsets.device)
-    lower, upper = torch.searchsorted(paths.flips.row, ends).tolist()
-    flips = paths.flips[torch.arange(lower, upper, device=ends.device)]
-    return flips, flips.row - torch.bucketize(flips.row, paths.offsets[1:], right=True)
-
-
-def patterns_along(paths: Paths, start: int, stop: int) -> tuple[Tensor, ...]:
-    """The patterns of the consecutive regions start to stop.
-
-    Args:
-        paths: what a walk found.
-        start, stop: numbers of regions, as in ``paths.region_offsets``.
-
-    Returns:
-        For each gate ``(stop - start, units)`` int64.
-    """
-    if stop <= start:
-        return tuple(first[:0] for first in paths.first_patterns)
-    segment = segments_of(paths, start, stop)
-    head = torch.cat([segment.new_zeros(1), segment.diff().nonzero()[:, 0] + 1])
-    run = torch.bucketize(torch.arange(len(segment), device=segment.device), head[1:], right=True)
-    flips, region = flips_between(paths, int(paths.offsets[segment[0]]), stop - 1 + int(segment[-1]))
-    # What flips before the first region of all counts there.
-    place = (region - start).clamp_min(0)
-    result = []
-    for gate, first in enumerate(paths.first_patterns):
-        here = flips.gate == gate
-        # The changes of one unit's piece telescope, so their running sum is its piece, in integers. Units come first
-        # here because running sums are several times faster along the last dimension.
-        total = first.new_zeros(first.shape[1], len(segment))
-        total.index_put_((flips.unit[here], place[here]), (flips.after - flips.before)[here], accumulate=True)
-        total = total.cumsum(1).T
-        base = first[segment[head]]
-        base[1:] -= total[head[1:] - 1]
-        result.append(base[run] + total)
-    return tuple(result)
-
-
 # ---------------------------------------------------------------- keys
 
 Words = NDArray[np.uint64]
@@ -124,21 +69,26 @@ def pattern_keys(network: Network, patterns: tuple[Tensor, ...]) -> list[str]:
     return _digits(_sums(_tables(network), patterns, len(patterns[0]) if patterns else 1))
 
 
-def region_keys(paths: Paths) -> list[str]:
-    """The key of each region that a walk crossed, without building the patterns."""
-    tables = _tables(paths.network)
-    flips, region = flips_between(paths, 0, len(paths.position) - 1)
+def region_keys(network: Network, table: RegionTable) -> list[str]:
+    """The key of each region of a table, without building the patterns.
+
+    Args:
+        network: that the table is of.
+        table: which regions segments cross.
+    """
+    tables = _tables(network)
+    flips, region = table.flips_between(0, int(table.offsets[-1]) - 1)
     changes = np.zeros((len(region) + 1, 2), np.uint64)
     gate, unit, before, after = (part.cpu().numpy() for part in (flips.gate, flips.unit, flips.before, flips.after))
-    for number, table in enumerate(tables):
+    for number, words in enumerate(tables):
         mine = np.flatnonzero(gate == number)
-        changes[mine + 1] = table[unit[mine], after[mine]] - table[unit[mine], before[mine]]
+        changes[mine + 1] = words[unit[mine], after[mine]] - words[unit[mine], before[mine]]
     total = changes.cumsum(0, dtype=np.uint64)
-    count = int(paths.region_offsets[-1])
-    segment = segments_of(paths, 0, count).cpu().numpy()
-    done = np.searchsorted(region.cpu().numpy(), np.arange(count), side="right")
-    opening = done[paths.region_offsets[:-1].cpu().numpy()]
-    return _digits(_sums(tables, paths.first_patterns, len(paths))[segment] + total[done] - total[opening[segment]])
+    segment = table.segments(table.numbers()).cpu().numpy()
+    done = np.searchsorted(region.cpu().numpy(), np.arange(len(table)), side="right")
+    opening = done[table.region_offsets[:-1].cpu().numpy()]
+    first = _sums(tables, table.first_patterns, len(table.counts))
+    return _digits(first[segment] + total[done] - total[opening[segment]])
 
 
 def _tables(network: Network) -> list[Words]:

@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from relu_regions.decision import Decision
 from relu_regions.gates import Maximum
 from relu_regions.inequalities import Inequalities
 from relu_regions.linear_programs import RESOLUTION, LinearProgram
@@ -266,7 +267,8 @@ class Polytope:
         """The part of the region inside an input box, such as the range of pixels.
 
         Args:
-            low, high: numbers, or anything that broadcasts to input_shape; infinite where there is no side.
+            low: lower sides, a number or anything that broadcasts to input_shape; infinite where there is no side.
+            high: upper sides, likewise.
 
         Raises:
             ValueError: low is not below high.
@@ -313,15 +315,12 @@ class Polytope:
         return best
 
     def _logits_at(self, point: Tensor) -> tuple[Tensor, Tensor]:
-        """The logits' map ``(C, n)``, and the logits ``(C,)``; a single output competes with 0."""
-        shape = self.network.output_shape
-        if len(shape) != 1:
-            raise ValueError(f"The network's output for one input has shape {shape}; a class needs a vector of logits.")
+        """The logits' map ``(C, n)``, and the logits ``(C,)``."""
+        decision = Decision.of(self.network.output_shape)
         maps = affine_maps_of(self.network, tuple(pieces[None] for pieces in self.pattern), 1)
-        matrix, logits = maps[0].view(shape[0], -1), maps[0].view(shape[0], -1) @ point.flatten() + maps[1][0]
-        if shape[0] == 1:
-            return torch.cat([torch.zeros_like(matrix), matrix]), torch.cat([torch.zeros_like(logits), logits])
-        return matrix, logits
+        matrix = maps[0].view(decision.outputs, -1)
+        outputs = matrix @ point.flatten() + maps[1][0]
+        return decision.logits(matrix.T).T, decision.logits(outputs[None])[0]
 
 
 def _largest_ball(rows: Floats, lengths: Floats, bounds: Floats) -> tuple[Floats, float]:

@@ -8,18 +8,18 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from relu_regions.decision import Decision
 from relu_regions.interval import Interval
 from relu_regions.lines import Array, LineBatch, Model, Range
-from relu_regions.memory import free_memory
+from relu_regions.memory import budget, stack_bytes
 from relu_regions.network import Network
-from relu_regions.outward import competing_classes, competing_logits
 from relu_regions.progress import Progress
 from relu_regions.steps import AffineStep
 
 __all__ = ["sampled_interval"]
 
 # What a processor keeps near while it evaluates a stack of samples; larger stacks gain nothing there.
-_BLOCK_BYTES = 16 << 20
+_BLOCK_BYTES = {"cpu": 16 << 20}
 
 
 def sampled_interval(
@@ -46,9 +46,13 @@ def sampled_interval(
     A line leaves the evaluation with the stack of samples in which its class was seen to change.
 
     Args:
-        model, x, d, decision, dtype: as for `exact_interval`.
+        model: as for `exact_interval`.
+        x: points, ``(N, *input_shape)``.
+        d: directions, broadcastable to x.
         t_range: lower and upper end of t, numbers or ``(N,)`` each, around 0; finite.
         num: samples of each line, at least 2.
+        decision: the classes that compete; all by default.
+        dtype: of the computation, float64 or float32.
         memory_budget: bytes that the evaluation may take; a quarter of the free memory by default.
         progress: whether to show a progress bar; by default where a person is looking and it takes long.
 
@@ -64,7 +68,7 @@ def sampled_interval(
     _check_num(num)
     lines = LineBatch.of(model, x, d, t_range, dtype)
     _check_finite(lines)
-    classes = competing_classes(lines, decision)
+    between = Decision.of(lines.network.output_shape, decision)
     rows = _rows_at_once(lines.network, lines.x, memory_budget)
     # Few enough lines together that a stack holds several samples of each, so that lines can leave early.
     size = max(1, rows // 16)
@@ -72,7 +76,7 @@ def sampled_interval(
     with torch.no_grad(), Progress(len(lines), "sample", progress) as bar:
         for start in range(0, len(lines), size):
             block = torch.arange(start, min(len(lines), start + size), device=lines.x.device)
-            parts.append(_searched(lines, classes, block, num, rows))
+            parts.append(_searched(lines, between, block, num, rows))
             bar.reach(start + len(block))
     names = ("lo", "hi", "label", "label_lo", "label_hi", "tied")
     return Interval(*(torch.cat([getattr(part, name) for part in parts]) for name in names))
@@ -102,9 +106,9 @@ def _rows_at_once(network: Network, x: Tensor, memory_budget: int | None) -> int
         default=0,
     )
     bytes_each = (widest + 3 * math.prod(network.input_shape)) * x.element_size()
-    budget = (memory_budget if memory_budget is not None else free_memory(x.device)) // 4
-    limit = min(budget, _BLOCK_BYTES) if x.device.type == "cpu" else budget
-    return max(1, limit // bytes_each)
+    # Several values of the network are alive at a time.
+    allowed = budget(memory_budget, x.device) // 4
+    return max(1, stack_bytes(allowed, _BLOCK_BYTES, x.device) // bytes_each)
 
 
 def _no_lines(lines: LineBatch) -> Interval:
@@ -113,22 +117,17 @@ def _no_lines(lines: LineBatch) -> Interval:
     return Interval(ends, ends, labels, labels, labels, labels.bool())
 
 
-def _searched(lines: LineBatch, classes: Tensor, block: Tensor, num: int, rows: int) -> Interval:
+def _searched(lines: LineBatch, decision: Decision, block: Tensor, num: int, rows: int) -> Interval:
     """The intervals of some of the lines, their numbers in ``block``."""
-    logits = competing_logits(lines.network(lines.x[block]), classes)
-    label = logits.argmax(1)
-    tied = (logits == logits.amax(1, keepdim=True)).sum(1) > 1
-    lo, label_lo = _outwards(lines, classes, block, label, num, rows, -1)
-    hi, label_hi = _outwards(lines, classes, block, label, num, rows, +1)
-    if lines.network.output_shape[0] > 1:
-        label, label_lo, label_hi = (
-            torch.where(places >= 0, classes[places.clamp_min(0)], -1) for places in (label, label_lo, label_hi)
-        )
-    return Interval(lo, hi, label, label_lo, label_hi, tied)
+    outputs = lines.network(lines.x[block])
+    label = decision.labels(outputs)
+    lo, label_lo = _outwards(lines, decision, block, label, num, rows, -1)
+    hi, label_hi = _outwards(lines, decision, block, label, num, rows, +1)
+    return Interval(lo, hi, label, label_lo, label_hi, decision.ties(outputs))
 
 
 def _outwards(
-    lines: LineBatch, classes: Tensor, block: Tensor, label: Tensor, num: int, rows: int, sign: int
+    lines: LineBatch, decision: Decision, block: Tensor, label: Tensor, num: int, rows: int, sign: int
 ) -> tuple[Tensor, Tensor]:
     """The last sample with the class of x, and the class of the one after it, going up or down from t = 0."""
     low, high = lines.low[block], lines.high[block]
@@ -144,7 +143,7 @@ def _outwards(
         share = (nearest[active, None] + sign * steps).double() / (num - 1)
         times = torch.lerp(low[active, None], high[active, None], share)
         times = times.clamp_min(0) if sign > 0 else times.clamp_max(0)
-        seen = _labels(lines, classes, block[active], times)
+        seen = _labels(lines, decision, block[active], times)
         differs = seen != label[active, None]
         changed = differs.any(1)
         first = torch.where(changed, differs.long().argmax(1), width)
@@ -155,9 +154,8 @@ def _outwards(
     return reached, beyond
 
 
-def _labels(lines: LineBatch, classes: Tensor, numbers: Tensor, times: Tensor) -> Tensor:
+def _labels(lines: LineBatch, decision: Decision, numbers: Tensor, times: Tensor) -> Tensor:
     """The class at each sample: times ``(A, S)`` of the lines ``numbers`` ``(A,)`` to ``(A, S)``."""
     column = times.to(lines.x.dtype).view(*times.shape, *[1] * (lines.x.ndim - 1))
     samples = torch.addcmul(lines.x[numbers, None], column, lines.d[numbers, None])
-    logits = lines.network(samples.flatten(0, 1))
-    return competing_logits(logits, classes).argmax(1).view(times.shape)
+    return decision.labels(lines.network(samples.flatten(0, 1))).view(times.shape)

@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Literal, get_args
 import torch
 from torch import Tensor
 
+from relu_regions.decision import Decision
 from relu_regions.lines import LineBatch
 from relu_regions.network import Network
 from relu_regions.points import Flips
 from relu_regions.steps import AffineStep
 
 if TYPE_CHECKING:
-    from relu_regions.rational import ExactNetwork, RationalInterval, RationalPath
+    from relu_regions.rational import ExactNetwork, RationalPath
 
 __all__ = ["Resolve", "Settled", "may_settle", "nearest", "settle", "settle_intervals", "worth_settling"]
 
@@ -84,12 +85,23 @@ def settle(lines: LineBatch, numbers: list[int]) -> list[Settled]:
     return [_rounded(path, lines) for path in rational.walk(*_exact(lines, numbers))]
 
 
-def settle_intervals(lines: LineBatch, numbers: list[int], classes: Tensor) -> list[RationalInterval]:
-    """The generalization intervals of some lines of a batch in rational arithmetic."""
+def settle_intervals(lines: LineBatch, numbers: list[int], decision: Decision) -> dict[str, Tensor]:
+    """The generalization intervals of some lines of a batch in rational arithmetic, rounded.
+
+    Returns:
+        ``lo``, ``hi`` and their errors ``lo_error`` and ``hi_error``, float64; ``label``, ``label_lo``, ``label_hi`` and
+        ``tied``; ``(K,)`` each, on the CPU.
+    """
     from relu_regions import rational
 
-    decision = classes.tolist() if len(classes) > 1 else None
-    return rational.exact_interval(*_exact(lines, numbers), decision=decision)
+    found = rational.exact_interval(*_exact(lines, numbers), decision=decision.classes)
+    named = ("label", "label_lo", "label_hi", "tied")
+    columns = {name: torch.tensor([getattr(interval, name) for interval in found]) for name in named}
+    for name in ("lo", "hi"):
+        ends = torch.tensor([nearest(getattr(interval, name)) for interval in found], dtype=torch.float64)
+        columns[name] = ends
+        columns[f"{name}_error"] = torch.where(torch.isinf(ends), 0.0, torch.finfo(ends.dtype).eps * ends.abs())
+    return columns
 
 
 def _exact(lines: LineBatch, numbers: list[int]) -> tuple[ExactNetwork, Tensor, Tensor, tuple[Tensor, Tensor]]:

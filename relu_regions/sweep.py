@@ -14,7 +14,7 @@ from relu_regions.certainty import Certainty, Shifts
 from relu_regions.chains import Chain
 from relu_regions.gates import rows
 from relu_regions.kernels import Placement, carry_over, edge_pieces, kernel_for
-from relu_regions.memory import free_memory
+from relu_regions.memory import budget, stack_bytes
 from relu_regions.network import Network
 from relu_regions.points import Flips, Points
 from relu_regions.segments import Segments
@@ -72,7 +72,7 @@ class Sweep:
         most = gates[0].units * (gates[0].gate.piece_count - 1) if gates else 0
         self.window = window if window is not None and most > _WINDOWS * window else None
         self.certainty = certainty
-        self.budget = memory_budget if memory_budget is not None else free_memory(segments.x.device) // 4
+        self.budget = budget(memory_budget, segments.x.device)
         self.dropped = torch.zeros(len(segments), dtype=torch.bool, device=segments.x.device)
         self._expected: float | None = None
         self._each: dict[int, float] = {}
@@ -129,7 +129,7 @@ class Sweep:
 
     def _block_size(self) -> int:
         """How many segments go through the network together."""
-        item, device = self.segments.x.element_size(), self.segments.x.device.type
+        item, device = self.segments.x.element_size(), self.segments.x.device
         points = self._expected or 2.0 + self.network.units / 2
         if self._starts_with_blocks:
             # A chain takes what is near to it piece by piece; what it starts from and what it leaves is held.
@@ -140,8 +140,7 @@ class Sweep:
             shapes = [step.shape for step in self.network.steps]
             numbers = points * max(math.prod(shape) for shape in [self.network.input_shape, *shapes])
             most = _BLOCK_BYTES
-        limit = min(most.get(device, self.budget // 8), self.budget // 8)
-        return max(1, int(limit / (item * numbers)))
+        return max(1, int(stack_bytes(self.budget // 8, most, device) / (item * numbers)))
 
     def _without_dropped(self, points: Points) -> Points:
         dropped = self.dropped[points.segments]

@@ -10,12 +10,11 @@ from torch import Tensor
 from relu_regions.certainty import Certainty
 from relu_regions.collecting import Collected
 from relu_regions.lines import Array, LineBatch, Model, Range, spread
-from relu_regions.memory import room
 from relu_regions.paths import Paths
-from relu_regions.points import Flips
 from relu_regions.progress import Progress
 from relu_regions.segments import Segments
 from relu_regions.settling import Resolve, Settled, may_settle, settle, worth_settling
+from relu_regions.splicing import Splice, with_rows
 from relu_regions.sweep import Sweep
 
 __all__ = ["walk"]
@@ -80,52 +79,22 @@ def _inside_regions(paths: Paths) -> tuple[Tensor, Tensor]:
     return torch.bucketize(rows, paths.offsets[1:], right=True), position / weight
 
 
-def with_settled(paths: Paths, segments: list[int], settled: list[Settled]) -> Paths:
+def with_settled(paths: Paths, numbers: list[int], settled: list[Settled]) -> Paths:
     """The paths with some segments replaced by what rational arithmetic says of them."""
-    replaced = dict(zip(segments, settled))
-    counts = paths.offsets.diff()
-    chosen = torch.zeros(len(paths), dtype=torch.bool, device=counts.device)
-    chosen[torch.tensor(segments, device=counts.device)] = True
-    counts[chosen] = torch.tensor([len(replaced[i].position) for i in segments], device=counts.device)
-    offsets = torch.cat([counts.new_zeros(1), counts.cumsum(0)])
-    # The rows of the float walk that stay, in their new places; the rest is filled in segment by segment.
-    stays = ~chosen.repeat_interleave(paths.offsets.diff())
-    moved = stays.nonzero()[:, 0]
-    owner = torch.bucketize(moved, paths.offsets[1:], right=True)
-    target = moved - paths.offsets[owner] + offsets[owner]
-
-    def rebuilt(old: Tensor, new: list[Tensor]) -> Tensor:
-        result = room((int(offsets[-1]), *old.shape[1:]), old.dtype, old.device)
-        result[target] = old[moved]
-        for index, part in zip(segments, new):
-            result[offsets[index] : offsets[index + 1]] = part
-        return result
-
-    weight = paths.weight
-    position = rebuilt(paths.position, [s.position for s in settled])
-    place = torch.zeros_like(stays, dtype=torch.int64)
-    place[moved] = target
-    kept = paths.flips[stays[paths.flips.row]]
-    flips = [replace(kept, row=place[kept.row])]
-    flips += [replace(s.flips, row=s.flips.row + offsets[index]) for index, s in replaced.items()]
-    first = [pattern.clone() for pattern in paths.first_patterns]
-    outputs_at_x = paths.outputs_at_x.clone()
-    for index, part in replaced.items():
-        outputs_at_x[index] = part.at_x
-        for gate, pieces in enumerate(part.first):
-            first[gate][index] = pieces
-    rounding = torch.finfo(position.dtype).eps
+    splice = Splice.of(paths.offsets, numbers, [len(s.position) for s in settled])
+    rounding = torch.finfo(paths.position.dtype).eps
     t_error = [torch.where(s.weight == 0, 0.0, rounding * s.position.abs()) for s in settled]
+    first = zip(paths.first_patterns, zip(*(s.first for s in settled)))
     return replace(
         paths,
-        offsets=offsets,
-        position=position,
-        weight=None if weight is None else rebuilt(weight, [s.weight for s in settled]),
-        values=rebuilt(paths.values, [s.values for s in settled]),
-        outputs_at_x=outputs_at_x,
-        first_patterns=tuple(first),
-        flips=Flips.joined(flips).ordered(),
-        t_error=None if paths.t_error is None else rebuilt(paths.t_error, t_error),
-        certain=paths.certain | chosen,
-        settled=paths.settled | chosen,
+        offsets=splice.offsets,
+        position=splice.points(paths.position, [s.position for s in settled]),
+        weight=None if paths.weight is None else splice.points(paths.weight, [s.weight for s in settled]),
+        values=splice.points(paths.values, [s.values for s in settled]),
+        outputs_at_x=with_rows(paths.outputs_at_x, numbers, torch.stack([s.at_x for s in settled])),
+        first_patterns=tuple(with_rows(old, numbers, torch.stack(new)) for old, new in first),
+        flips=splice.flips(paths.flips, [s.flips for s in settled]),
+        t_error=None if paths.t_error is None else splice.points(paths.t_error, t_error),
+        certain=with_rows(paths.certain, numbers, True),
+        settled=with_rows(paths.settled, numbers, True),
     )

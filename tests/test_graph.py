@@ -44,7 +44,7 @@ def whole_patterns(paths: rr.Paths) -> list[tuple[int, ...]]:
 @EVERY
 def test_equal_patterns_and_no_others_have_equal_keys(architecture: Architecture) -> None:
     paths = bundle(architecture)
-    keys, patterns = region_keys(paths), whole_patterns(paths)
+    keys, patterns = region_keys(paths.network, paths.table), whole_patterns(paths)
     assert len(set(zip(keys, patterns))) == len(set(keys)) == len(set(patterns))
     if paths.network.gates:
         assert keys == pattern_keys(paths.network, paths.patterns())

@@ -14,8 +14,8 @@ from torch import nn
 
 import relu_regions as rr
 from relu_regions.maps import Replay, affine_map, affine_maps_of
-from relu_regions.norms import norms_along, norms_of, operator_norm
-from relu_regions.patterns import activation_patterns, patterns_along
+from relu_regions.norms import norms_of, operator_norm
+from relu_regions.patterns import activation_patterns
 from tests.models import ARCHITECTURES, Architecture, mlp
 from tests.networks import network_of
 from tests.oracles.fractions_map import exact_map
@@ -89,7 +89,7 @@ def test_norms_along_are_those_of_the_maps(architecture: Architecture, p: float 
     # A small budget cuts the segments, and W is computed anew where they are cut.
     for budget in (None, 1_000_000) if p == math.inf else (None,):
         whole = norms_of(paths.network, paths.patterns(), p, len(matrices), memory_budget=budget)
-        for found in (norms_along(paths, p, memory_budget=budget), whole):
+        for found in (paths.norms(p, memory_budget=budget), whole):
             assert found.shape == (len(expected),)
             np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-12 * max(expected))
 
@@ -99,7 +99,10 @@ def test_blocks_of_patterns_and_of_maps_do_not_change_them(architecture: Archite
     paths = walked(architecture, segments=2, reach=1.5)
     patterns, count = paths.patterns(), int(paths.region_offsets[-1])
     for size in (1, 3, count):
-        blocks = [patterns_along(paths, start, min(count, start + size)) for start in range(0, count, size)]
+        blocks = [
+            paths.table.patterns(paths.table.numbers(start, min(count, start + size)))
+            for start in range(0, count, size)
+        ]
         assert all(torch.equal(whole, torch.cat(parts)) for whole, parts in zip(patterns, zip(*blocks)))
     whole, small = (maps(paths, budget) for budget in (None, 1))
     assert all(torch.allclose(one, other, rtol=1e-13, atol=1e-13) for one, other in zip(whole, small))
@@ -155,7 +158,7 @@ def test_regions_shorter_than_rounding_have_their_own_map() -> None:
     assert paths.t[1:-1].tolist() == knots
     expected = torch.cat([torch.zeros(1), weights.cumsum(0)])
     assert torch.equal(maps(paths)[0].flatten(), expected)
-    assert torch.equal(norms_along(paths, math.inf), expected)
+    assert torch.equal(paths.norms(math.inf), expected)
 
 
 # ---------------------------------------------------------------- one point
@@ -205,7 +208,7 @@ def test_no_points_and_no_gates() -> None:
     matrices, constants = affine_map(linear, x)
     assert torch.equal(matrices, linear.weight.detach().expand(4, 2, 3))
     assert torch.equal(constants, linear.bias.detach().expand(4, 2))
-    assert torch.allclose(norms_along(paths, 1), operator_norm(linear.weight.detach(), 1).expand(4))
+    assert torch.allclose(paths.norms(1), operator_norm(linear.weight.detach(), 1).expand(4))
 
 
 # ---------------------------------------------------------------- norms
@@ -220,7 +223,7 @@ def test_no_region_exceeds_the_product_of_the_layers(seed: int, widths: list[int
     paths = rr.walk(model, *torch.randn(2, 3, widths[0], dtype=torch.float64))
     for p in (1, 2, math.inf):
         product = math.prod(float(operator_norm(layer.weight.detach(), p)) for layer in model[::2])
-        assert (norms_along(paths, p) <= product * (1 + 1e-13)).all()
+        assert (paths.norms(p) <= product * (1 + 1e-13)).all()
 
 
 @NORMS
@@ -232,7 +235,7 @@ def test_units_of_two_gates_that_flip_at_one_point(p: float | str) -> None:
     flips, regions = len(paths.flips.row), int(paths.region_offsets[-1])
     assert flips == 2 * (regions - 4) and 2 * flips < 12 * (regions - 4)  # so that W is carried on
     expected = [np.linalg.norm(matrix, p) for matrix in maps(paths)[0].numpy()]
-    np.testing.assert_allclose(norms_along(paths, p), expected, rtol=1e-12)
+    np.testing.assert_allclose(paths.norms(p), expected, rtol=1e-12)
 
 
 @NORMS
@@ -243,7 +246,7 @@ def test_many_units_that_flip_at_one_point(p: float | str) -> None:
     x, d = (torch.tensor([numbers], dtype=torch.float64) for numbers in (case.x, case.d))
     paths = rr.walk(network, x, d, (case.lo, case.hi))
     expected = [np.linalg.norm(matrix, p) for matrix in affine_maps_of(network, paths.patterns())[0].numpy()]
-    np.testing.assert_allclose(norms_along(paths, p), expected, rtol=1e-12)
+    np.testing.assert_allclose(paths.norms(p), expected, rtol=1e-12)
 
 
 @pytest.mark.parametrize("p", [0, 3, -1, "nuc", None, True, math.nan])
@@ -267,7 +270,7 @@ def test_on_a_gpu() -> None:
     assert len(here.t) == len(there.t)
     for one, other in zip(maps(here), maps(there)):
         assert other.is_cuda and torch.allclose(one, other.cpu(), rtol=1e-12, atol=1e-12)
-    assert torch.allclose(norms_along(here, math.inf), norms_along(there, math.inf).cpu(), rtol=1e-12)
+    assert torch.allclose(here.norms(math.inf), there.norms(math.inf).cpu(), rtol=1e-12)
 
 
 def test_regions_and_paths_give_the_same_maps() -> None:

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relu_regions.memory import Growing, room
+from relu_regions.memory import Growing, budget, room, stack_bytes
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.int64, torch.int32, torch.bool])
@@ -31,3 +31,12 @@ def test_parts_become_one_and_stay_as_they_were(sizes: list[int], done: str) -> 
     whole = growing.whole(torch.zeros(0, 2, dtype=torch.int64))
     assert torch.equal(whole, torch.arange(first)[:, None] * torch.tensor([1, -1]))
     assert all(torch.equal(part, before) for part, before in parts)
+
+
+def test_a_budget_is_what_was_given_or_a_quarter_of_what_is_free(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("relu_regions.memory.free_memory", lambda device: 1000)
+    processor, device = torch.device("cpu"), torch.device("meta")
+    assert [budget(given, processor) for given in (None, 0, 700)] == [250, 0, 700]
+    fastest = {"cpu": 64}
+    assert [stack_bytes(allowed, fastest, processor) for allowed in (10, 64, 1000)] == [10, 64, 64]
+    assert stack_bytes(1000, fastest, device) == 1000

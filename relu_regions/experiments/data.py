@@ -7,8 +7,7 @@ import math
 import os
 import pickle
 import struct
-import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,9 +19,9 @@ from sklearn.datasets import fetch_openml, load_digits, make_moons
 from sklearn.model_selection import train_test_split
 from torch import Tensor
 
-__all__ = ["Dataset", "load", "save_npz", "two_moons"]
+from relu_regions.experiments.cache import Arrays, save_npz
 
-Arrays = dict[str, NDArray[Any]]
+__all__ = ["Dataset", "load", "two_moons"]
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -161,19 +160,6 @@ def two_moons(train: int = 300, test: int = 100, *, noise: float = 0.1, seed: in
     x_train, y_train = make_moons(train, noise=noise, random_state=train_seed)
     x_test, y_test = make_moons(test, noise=noise, random_state=test_seed)
     return _dataset("two_moons", x_train, y_train, x_test, y_test)
-
-
-def save_npz(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
-    """Writes arrays to a temporary file that then gets its name: a half-written file is never read."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.stem, suffix=".partial")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            np.savez(file, **arrays)  # type: ignore[arg-type]
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink()
-        raise
 
 
 def _digits(seed: int) -> Dataset:

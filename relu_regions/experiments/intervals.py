@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import zipfile
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -16,7 +14,7 @@ from torch import nn
 from tqdm import tqdm
 
 from relu_regions.directions import Lines
-from relu_regions.experiments.data import save_npz
+from relu_regions.experiments.cache import Arrays, read_npz, save_npz
 from relu_regions.experiments.results import Run
 from relu_regions.interval import exact_interval
 from relu_regions.network import Network
@@ -25,7 +23,7 @@ from relu_regions.settling import Resolve
 
 __all__ = ["intervals", "lengths", "subset"]
 
-Columns = dict[str, NDArray[Any]]
+Columns = Arrays
 
 # Part of every key: raise it when the same question would get another answer.
 _VERSION = 1
@@ -100,11 +98,8 @@ def subset(lines: Lines, number: int | None, seed: int) -> Lines:
 def _kept(path: Path, network: Network, lines: Lines, num: int | None, resolve: Resolve) -> Columns:
     """A chunk, read if it is there and computed otherwise."""
     if path.exists():
-        try:
-            with np.load(path, allow_pickle=False) as file:
-                return dict(file)
-        except (OSError, ValueError, zipfile.BadZipFile) as error:
-            raise ValueError(f"{path} is damaged ({error}): delete it to compute these intervals again") from error
+        with read_npz(path, "compute these intervals") as kept:
+            return kept
     x, d, t_range = lines.x, lines.d, lines.t_range
     if num is None:
         found = exact_interval(network, x, d, t_range, resolve=resolve, memory_budget=_MEMORY)

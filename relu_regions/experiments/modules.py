@@ -5,17 +5,16 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from relu_regions.experiments.data import Dataset, save_npz
+from relu_regions.experiments.cache import read_npz, save_npz
+from relu_regions.experiments.data import Dataset
 
 __all__ = ["ARCHITECTURES", "FittedModule", "Maxout", "fit"]
 
@@ -188,14 +187,10 @@ def _state(model: nn.Module) -> dict[str, Tensor]:
 
 
 def _read(path: Path, build: Callable[[], nn.Sequential]) -> FittedModule:
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            saved: dict[str, Any] = dict(file)
-        epoch, loss, errors = saved.pop("result").tolist()
-    except (KeyError, OSError, ValueError, zipfile.BadZipFile) as error:
-        raise ValueError(f"{path} is damaged ({error}): delete it to train this network again") from error
     states: dict[int, dict[str, Tensor]] = {}
-    for name, value in saved.items():
-        at, _, parameter = name.partition("/")
-        states.setdefault(int(at), {})[parameter] = torch.from_numpy(value)
+    with read_npz(path, "train this network") as saved:
+        epoch, loss, errors = saved.pop("result").tolist()
+        for name, value in saved.items():
+            at, _, parameter = name.partition("/")
+            states.setdefault(int(at), {})[parameter] = torch.from_numpy(value)
     return FittedModule(build, states, int(epoch), loss, int(errors))

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from relu_regions.decision import Decision
 from relu_regions.experiments.data import Dataset, load
 from relu_regions.experiments.descent import TrainingConfig
 from relu_regions.experiments.modules import FittedModule, fit
@@ -154,5 +155,5 @@ def _modules(run: Run, setup: Setup, data: Sequence[Dataset], seeds: Sequence[in
 def accuracy(model: nn.Module, x: Tensor, labels: Tensor) -> float:
     """The share of samples that a network classifies as labelled."""
     with torch.no_grad():
-        found = [model(part).argmax(1) for part in torch.split(x, 1000)]
-    return float((torch.cat(found) == labels).double().mean())
+        outputs = torch.cat([model(part) for part in torch.split(x, 1000)])
+    return float((Decision.of(outputs.shape[1:]).labels(outputs) == labels).double().mean())

@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from relu_regions.experiments.reproduce import EXPERIMENTS
-from relu_regions.experiments.results import read_json, replacing, write_json
+from relu_regions.experiments.results import read_json, write_json
 from relu_regions.experiments.tables import tables
+from relu_regions.files import replacing
 
 __all__ = ["compact", "publish", "with_tables"]
 

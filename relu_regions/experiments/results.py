@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import json
 import math
-import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from relu_regions.files import replacing
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["Run", "read_json", "replacing", "write_figure", "write_json"]
+__all__ = ["Run", "read_json", "write_figure", "write_json"]
 
 
 @dataclass(frozen=True)
@@ -49,18 +49,6 @@ class Run:
     def pick(self, full: int, quick: int) -> int:
         """A number that differs in a quick run."""
         return quick if self.quick else full
-
-
-@contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """A temporary path to write to; it gets the name ``path`` when all went well, and is removed otherwise."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        yield temporary
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:

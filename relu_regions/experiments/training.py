@@ -6,7 +6,6 @@ import hashlib
 import json
 import math
 import time
-import zipfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -16,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from relu_regions.experiments.data import save_npz
+from relu_regions.experiments.cache import read_npz, save_npz
 from relu_regions.experiments.descent import (
     TrainingConfig,
     initial_parameters,
@@ -169,19 +168,15 @@ class _Member:
         """Takes up what was saved, if anything was."""
         if self.path is None or not self.path.exists():
             return
-        try:
-            with np.load(self.path, allow_pickle=False) as file:
-                saved = {key: file[key] for key in file}
+        with read_npz(self.path, "train this network") as saved:
             final = saved["final"].tolist()
             self.final = (final[0], int(final[1])) if final else None
             self.losses, self.error_counts = saved["losses"].tolist(), saved["error_counts"].tolist()
             self.parameters = torch.from_numpy(saved["parameters"]).to(self.parameters)
             if self.final is None:
                 self.velocity = torch.from_numpy(saved["velocity"]).to(self.velocity)
-        except (KeyError, OSError, ValueError, zipfile.BadZipFile) as error:
-            raise ValueError(f"{self.path} is damaged ({error}): delete it to train this network again") from error
-        kept = [key for key in saved if key.startswith("checkpoint")]
-        self.checkpoints = {int(key[len("checkpoint") :]): torch.from_numpy(saved[key]) for key in kept}
+            kept = [key for key in saved if key.startswith("checkpoint")]
+            self.checkpoints = {int(key[len("checkpoint") :]): torch.from_numpy(saved[key]) for key in kept}
 
     def network(self, config: TrainingConfig) -> TrainedNetwork:
         loss, errors = self.final or (math.nan, -1)

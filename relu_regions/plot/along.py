@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from relu_regions.bounds import linear_network_norm, logit_bounds, product_bound, weight_change
+from relu_regions.decision import Decision
 from relu_regions.gates import Maximum
 from relu_regions.paths import Path
 from relu_regions.plot.drawing import Floats, as_floats, colour, logarithmic, new_axes, plain
@@ -34,10 +36,11 @@ def logits_along_path(
 
     The background has the colour of the class with the largest logit, and the boundaries between the colours are
     the decision boundaries on the segment. Every breakpoint is a tick along the upper edge. Logits of classes
-    that win nowhere on the picture are grey, unless theirs is the ``label``.
+    that win nowhere on the picture are grey, unless theirs is the ``label``. A single output is the logit of class 1, and
+    that of class 0 is 0.
 
     Args:
-        path: with at least two logits for each point.
+        path: with a vector of logits for each point.
         ax: where to draw; a new figure by default.
         label: the class whose logit is drawn bold, by default the class at t = 0.
         t_range: the stretch of t to show. By default all of the path; on a side where it is unbounded, a tenth
@@ -46,23 +49,20 @@ def logits_along_path(
         breakpoints: whether to draw their ticks.
 
     Raises:
-        ValueError: the outputs are no vectors of two or more logits; label is no class; names are missing; or
-            t_range is empty, not finite or leaves the path.
+        ValueError: the outputs are no vectors of logits; label is no class; names are missing; or t_range is empty, not
+            finite or leaves the path.
     """
-    number = path.outputs.shape[1] if path.outputs.ndim == 2 else 0
-    if number < 2:
-        shape = tuple(path.outputs.shape[1:])
-        raise ValueError(f"a picture of logits needs two or more of them at each point, got outputs of shape {shape}")
-    if label is not None and not 0 <= label < number:
-        raise ValueError(f"label must be a class from 0 to {number - 1}, got {label}")
-    if class_names is not None and len(class_names) != number:
-        raise ValueError(f"class_names must name {number} classes, got {len(class_names)} names")
-    t, logits = _points(path, *_view(path, t_range))
+    decision = Decision.of(path.paths.network.output_shape)
+    _check_label(label, decision)
+    if class_names is not None and len(class_names) != decision.count:
+        raise ValueError(f"class_names must name {decision.count} classes, got {len(class_names)} names")
+    t, outputs = _points(path, *_view(path, t_range))
+    logits = as_floats(decision.logits(outputs))
     if label is None:
-        label = int(path.paths.outputs_at_x[path.index].argmax())
+        label = _label_at_x(path, decision)
     ax = new_axes(ax)
     winners = _draw_bands(ax, t, logits)
-    names = class_names or [f"class {k}" for k in range(number)]
+    names = class_names or [f"class {k}" for k in range(decision.count)]
     _draw_logits(ax, t, logits, label, winners, names)
     bends = t[1:-1]
     if breakpoints and len(bends):
@@ -78,7 +78,7 @@ def norms_along_path(
 ) -> Axes:
     """‖W_x‖_∞ on every region of a segment, on a logarithmic axis, under what bounds it (paper, appendix A).
 
-    The background has the colour of the class with the largest logit, where there are several. Horizontal lines are:
+    The background has the colour of the class with the largest logit, where outputs are vectors of logits. Horizontal lines are:
     the mean over what is shown, by length; ‖W‖_∞ of the network with its gates removed, where these can be, which
     bounds nothing; and the two bounds, the largest row sum of |W_L| ⋯ |W_1| and Π ‖W_l‖_∞. Where a norm is 0 there
     is a gap.
@@ -98,9 +98,9 @@ def norms_along_path(
     edges = np.clip(np.append(ends[:-1][shown], ends[1:][shown][-1]), low, high)
     norms = as_floats(path.norms(math.inf))[shown]
     ax = new_axes(ax)
-    t, logits = _points(path, low, high)
-    if logits.ndim == 2 and logits.shape[1] > 1:
-        _draw_bands(ax, t, logits)
+    t, outputs = _points(path, low, high)
+    if outputs.ndim == 2 and outputs.shape[1]:
+        _draw_bands(ax, t, as_floats(Decision.of(outputs.shape[1:]).logits(outputs)))
     ax.stairs(np.where(norms > 0, norms, np.nan), edges, baseline=None, color="black", linewidth=1.3,
               label=r"$\|W_x\|_\infty$")  # fmt: skip
     if bounds:
@@ -132,35 +132,42 @@ def change_along_path(path: Path, ax: Axes | None = None, *, label: int | None =
     Args:
         path: over a finite range, with a vector of logits.
         ax: where to draw; a new figure by default.
-        label: whose logit; by default the class at t = 0.
+        label: whose logit; by default the class at t = 0, or class 1 where a single output is its logit.
 
     Raises:
         ValueError: the outputs are no vectors of logits; label is no class; or the path is unbounded.
     """
-    if path.outputs.ndim != 2:
-        raise ValueError(f"a change of logits needs a vector of them, got outputs of shape {tuple(path.outputs.shape)}")
-    if label is not None and not 0 <= label < path.outputs.shape[1]:
-        raise ValueError(f"label must be a class from 0 to {path.outputs.shape[1] - 1}, got {label}")
+    decision = Decision.of(path.paths.network.output_shape)
+    _check_label(label, decision)
     found = weight_change(path)
-    chosen = int(path.paths.outputs_at_x[path.index].argmax()) if label is None else label
-    t, weights, direction = (
-        as_floats(part) for part in (found.t, found.weights[:, chosen], found.direction[:, chosen])
-    )
+    if label is None:
+        label = 1 if decision.outputs == 1 else _label_at_x(path, decision)
+    t = as_floats(found.t)
+    # What is 0 everywhere, as the logit of class 0 beside a single output, does not change.
+    weights, direction = (as_floats(decision.logits(part)[:, label]) for part in (found.weights, found.direction))
     ax = new_axes(ax)
-    if path.outputs.shape[1] > 1:
-        _draw_bands(ax, t, as_floats(path.outputs))
+    _draw_bands(ax, t, as_floats(decision.logits(path.outputs)))
     ax.axhline(0, color="0.5", linewidth=0.6)
-    ax.plot(t, weights + direction, color="black", linewidth=1.8, label=f"change of logit {chosen}")
+    ax.plot(t, weights + direction, color="black", linewidth=1.8, label=f"change of logit {label}")
     ax.plot(t, weights, color=colour(3), linewidth=1.2, label=r"of weights: $(W_x - W_{x_0})\,x + b_x - b_{x_0}$")
     ax.plot(t, direction, color=colour(0), linewidth=1.2, linestyle="--", label="of direction: $W_{x_0} (x - x_0)$")
     return _finish(ax, t, "change since $t = 0$")
 
 
-def _points(path: Path, low: float, high: float) -> tuple[Floats, Floats]:
+def _check_label(label: int | None, decision: Decision) -> None:
+    if label is not None and not 0 <= label < decision.count:
+        raise ValueError(f"label must be a class from 0 to {decision.count - 1}, got {label}")
+
+
+def _label_at_x(path: Path, decision: Decision) -> int:
+    return int(decision.labels(path.paths.outputs_at_x[path.index][None]))
+
+
+def _points(path: Path, low: float, high: float) -> tuple[Floats, Tensor]:
     """Both ends and the breakpoints in between, and the outputs there."""
     bends = as_floats(path.breakpoints)
     t = np.concatenate([[low], bends[(bends > low) & (bends < high)], [high]])
-    return t, as_floats(path.outputs_at(torch.from_numpy(t)))
+    return t, path.outputs_at(torch.from_numpy(t))
 
 
 def _finish(ax: Axes, t: Floats, name: str) -> Axes:

@@ -8,12 +8,13 @@ from fractions import Fraction
 
 from torch import Tensor
 
+from relu_regions.decision import Decision
 from relu_regions.interval import Interval
 from relu_regions.lines import Array
 from relu_regions.rational.arithmetic import Point
 from relu_regions.rational.certificate import Bend, Certificate, CertificateError, Endpoint, Number, question_digest
 from relu_regions.rational.coefficients import ExactNetwork
-from relu_regions.rational.interval import RationalInterval, competing_classes, interval_on
+from relu_regions.rational.interval import RationalInterval, interval_on
 from relu_regions.rational.paths import RationalPath
 from relu_regions.rational.stretch import Flip
 from relu_regions.rational.walk import ExactLines, ExactModel, walk_between
@@ -36,9 +37,10 @@ def certify(
 
     Args:
         model: as :func:`relu_regions.rational.walk`.
-        x, d: one line, ``(1, *input_shape)`` each.
+        x: the point of one line, ``(1, *input_shape)``.
+        d: its direction, likewise.
         interval: the interval of this line, from floating-point or rational arithmetic.
-        decision: the logits that compete, as for :func:`relu_regions.exact_interval`.
+        decision: the classes that compete, as for :func:`relu_regions.exact_interval`.
         rounding: how far a given end may lie from the true one, relative to that where it is beyond ±1. The
             certificate has the exact end and the error of the given one in any case.
 
@@ -54,20 +56,20 @@ def certify(
     if len(lines.x) != 1:
         raise ValueError(f"A certificate is for one line, but x has {len(lines.x)}; give x[i:i + 1] and interval[i].")
     network, line, (low,), (high,) = lines.network, (lines.x[0], lines.d[0]), lines.low, lines.high
-    classes = competing_classes(network, decision)
-    found = interval_on(network, *line, low, high, classes)
-    _compare(given, found, network, line, classes, rounding)
+    between = Decision.of(network.network.output_shape, decision)
+    found = interval_on(network, *line, low, high, between)
+    _compare(given, found, network, line, between, rounding)
     x_flat, d_flat = (tuple(map(float, part.reshape(-1).tolist())) for part in line)
     shape, t_range = tuple(line[0].shape), (low.t, high.t)
     first_pattern, bends = _evidence(network, line, found)
     return Certificate(
         network=network.digest,
-        question=question_digest(shape, x_flat, d_flat, t_range, tuple(classes)),
+        question=question_digest(shape, x_flat, d_flat, t_range, between.classes),
         input_shape=shape,
         x=x_flat,
         d=d_flat,
         t_range=t_range,
-        classes=tuple(classes),
+        classes=between.classes,
         label=found.label,
         tied=found.tied,
         lo=Endpoint.at(found.lo, given.floats[0]),
@@ -124,7 +126,7 @@ def _compare(
     found: RationalInterval,
     network: ExactNetwork,
     line: tuple[Tensor, Tensor],
-    classes: list[int],
+    decision: Decision,
     rounding: float,
 ) -> None:
     """Refuse an interval that is wrong beyond rounding."""
@@ -134,7 +136,7 @@ def _compare(
     for (name, end, true, side), claimed, beyond in zip(sides, given.beyond, (found.label_lo, found.label_hi)):
         if not _near(end, true, rounding):
             if (end - true) * side > 0:
-                t, label = _beyond(network, line, true, end, classes)
+                t, label = _beyond(network, line, true, end, decision)
                 raise CertificateError(
                     f"The {name} end {float(end)} is too far out: at t = {float(t)} class {label} is ahead of "
                     f"{given.label}; the true end is {float(true)}.",
@@ -162,19 +164,18 @@ def _near(end: Number, true: Number, rounding: float) -> bool:
 
 
 def _beyond(
-    network: ExactNetwork, line: tuple[Tensor, Tensor], true: Number, end: Number, classes: list[int]
+    network: ExactNetwork, line: tuple[Tensor, Tensor], true: Number, end: Number, decision: Decision
 ) -> tuple[Fraction, int]:
     """A point between the true end and one too far out at which another class is ahead, and that class."""
     x, d = line
     if end < true:
-        t, label = _beyond(network, (x, -d), -true, -end, classes)
+        t, label = _beyond(network, (x, -d), -true, -end, decision)
         return -t, label
     region = walk_between(network, x, d, Point.of(true), Point.of(end)).regions[0]
     # The class falls behind on the whole of the region that begins at the true end.
     t = Fraction(true) + 1 if region.interval[1] == math.inf else Fraction(region.interval[1])
-    logits = region.outputs_at(t)
-    competing = {0: Fraction(0), 1: logits[0]} if len(logits) == 1 else {c: logits[c] for c in classes}
-    return t, max(competing, key=lambda label: competing[label])
+    logits = decision.competing(region.outputs_at(t), Fraction(0))
+    return t, max(logits, key=lambda label: logits[label])
 
 
 # ---------------------------------------------------------------- evidence

@@ -9,13 +9,14 @@ from fractions import Fraction
 
 from torch import Tensor
 
+from relu_regions.decision import Decision
 from relu_regions.lines import Array
 from relu_regions.rational.arithmetic import Point
 from relu_regions.rational.coefficients import ExactNetwork
 from relu_regions.rational.stretch import Stretch, on_line
 from relu_regions.rational.walk import ExactLines, ExactModel, ExactRange
 
-__all__ = ["RationalInterval", "competing_classes", "exact_interval", "interval_on"]
+__all__ = ["RationalInterval", "exact_interval", "interval_on"]
 
 # How many regions of the first gate go on together from x outwards, before the class is looked at.
 _WINDOW = 16
@@ -63,37 +64,20 @@ def exact_interval(
         An interval for each line.
     """
     lines = ExactLines.of(model, x, d, t_range)
-    classes = competing_classes(lines.network, decision)
+    between = Decision.of(lines.network.network.output_shape, decision)
     return [
-        interval_on(lines.network, x_row, d_row, low, high, classes)
+        interval_on(lines.network, x_row, d_row, low, high, between)
         for x_row, d_row, low, high in zip(lines.x, lines.d, lines.low, lines.high)
     ]
 
 
 def interval_on(
-    network: ExactNetwork, x: Tensor, d: Tensor, low: Point, high: Point, classes: Sequence[int]
+    network: ExactNetwork, x: Tensor, d: Tensor, low: Point, high: Point, decision: Decision
 ) -> RationalInterval:
     """The interval of one line: x and d of shape ``input_shape``, float64; the other arguments checked already."""
-    up = _outward(network, x, d, high, classes)
-    down = _outward(network, x, -d, Point(-low.numerator, low.denominator), classes)
+    up = _outward(network, x, d, high, decision)
+    down = _outward(network, x, -d, Point(-low.numerator, low.denominator), decision)
     return RationalInterval(-down.end.t, up.end.t, up.label, down.beyond, up.beyond, up.tied)
-
-
-def competing_classes(network: ExactNetwork, decision: Sequence[int] | None) -> list[int]:
-    """The classes that compete, in order; for a single output, which competes with 0, the classes 0 and 1.
-
-    Raises:
-        ValueError: the output is no vector of logits, or decision does not name two or more of them.
-    """
-    shape = network.network.output_shape
-    if len(shape) != 1 or shape[0] == 0:
-        raise ValueError(f"The model's output for one input has shape {shape}; a class needs a vector of logits.")
-    if decision is None:
-        return list(range(max(2, shape[0])))
-    chosen = [int(position) for position in decision]
-    if len(set(chosen)) != len(chosen) or len(chosen) < 2 or not all(0 <= position < shape[0] for position in chosen):
-        raise ValueError(f"decision must name two or more different logits from 0 to {shape[0] - 1}, not {decision!r}.")
-    return sorted(chosen)
 
 
 @dataclass(frozen=True)
@@ -110,13 +94,13 @@ class _HalfLine:
 _Logits = dict[int, tuple[int, int]]
 
 
-def _outward(network: ExactNetwork, x: Tensor, d: Tensor, end: Point, classes: Sequence[int]) -> _HalfLine:
+def _outward(network: ExactNetwork, x: Tensor, d: Tensor, end: Point, decision: Decision) -> _HalfLine:
     """Follow the half-line from x until the label changes."""
     zero = Point(0, 1)
     far = end if zero < end else Point(1, 1)  # the class at x is wanted even where the range ends there
     label, tied = -1, False
     for part in on_line(network, x, d, zero, far).through(network, _WINDOW):
-        for logits, right in _regions(part, network.network.output_name, classes):
+        for logits, right in _regions(part, network.network.output_name, decision):
             if label < 0:
                 largest = max(intercept for intercept, _ in logits.values())
                 first, *others = (c for c, (intercept, _) in logits.items() if intercept == largest)
@@ -129,14 +113,11 @@ def _outward(network: ExactNetwork, x: Tensor, d: Tensor, end: Point, classes: S
     return _HalfLine(end, label, -1, tied)
 
 
-def _regions(part: Stretch, name: str, classes: Sequence[int]) -> Iterator[tuple[_Logits, Point]]:
+def _regions(part: Stretch, name: str, decision: Decision) -> Iterator[tuple[_Logits, Point]]:
     """The logits that compete on each region, and the region's right end."""
     outputs = part.values[name]
     for (intercepts, slopes), right in zip(outputs.pieces(part.points), part.ends[1:]):
-        if outputs.size == 1:
-            yield {0: (0, 0), 1: (intercepts[0], slopes[0])}, right
-        else:
-            yield {c: (intercepts[c], slopes[c]) for c in classes}, right
+        yield decision.competing(list(zip(intercepts, slopes)), (0, 0)), right
 
 
 def _loss(logits: _Logits, label: int, right: Point) -> tuple[Point, int] | None:

@@ -55,8 +55,10 @@ def walk_between(network: ExactNetwork, x: Tensor, d: Tensor, low: Point, high: 
 
     Args:
         network: with exact coefficients.
-        x, d: ``input_shape`` each, float64.
-        low, high: the ends, ``low < high``.
+        x: a point, ``input_shape``, float64.
+        d: a direction, likewise.
+        low: the lower end.
+        high: the upper end, above it.
     """
     stretch = next(on_line(network, x, d, low, high).through(network))
     return RationalPath(stretch, network.network.output_name)

@@ -13,7 +13,8 @@ import pytest
 import torch
 
 from relu_regions.experiments import data
-from relu_regions.experiments.data import Dataset, load, save_npz, two_moons
+from relu_regions.experiments.cache import save_npz
+from relu_regions.experiments.data import Dataset, load, two_moons
 
 NUMBER = {"x_train": 20, "x_test": 10}
 

@@ -11,7 +11,8 @@ import relu_regions as rr
 from relu_regions.directions import Lines, pairs
 from relu_regions.experiments import intervals as module
 from relu_regions.experiments.intervals import intervals, lengths, subset
-from relu_regions.experiments.results import Run, read_json, replacing, write_json
+from relu_regions.experiments.results import Run, read_json, write_json
+from relu_regions.files import replacing
 from tests.models import mlp
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import fields
+from importlib import import_module
 
 import pytest
 import torch
@@ -16,7 +17,8 @@ from relu_regions.kernels.bends import Bends, Changes
 from relu_regions.steps import AffineStep, Matrix, Origin
 from tests.kernels.backends import BACKENDS, Backend
 
-compiled = pytest.importorskip("relu_regions.kernels.compiled")
+pytest.importorskip("numba")
+compiled = import_module("relu_regions.kernels.compiled")
 GATES: dict[str, Gate] = {
     "relu": Knots.of([0], [0, 1], [0, 0]),
     "leaky relu": Knots.of([0], [0.25, 1], [0, 0]),

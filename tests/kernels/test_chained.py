@@ -23,7 +23,8 @@ from relu_regions.sweep import Sweep
 from tests.kernels.backends import BACKENDS, Backend
 from tests.models import Wrapped
 
-chained = pytest.importorskip("relu_regions.kernels.chained")
+pytest.importorskip("numba")
+chained = import_module("relu_regions.kernels.chained")
 COMPILED = Backend(import_module("relu_regions.kernels.compiled"), "cpu", 20)
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from fractions import Fraction
 from functools import cache
+from importlib import import_module
 
 import pytest
 import torch
@@ -21,8 +22,9 @@ from relu_regions.sweep import Sweep
 from relu_regions.threads import parts_of
 from tests.kernels.test_backends import stack
 
-compiled = pytest.importorskip("relu_regions.kernels.compiled")
-loops = pytest.importorskip("relu_regions.kernels.loops")
+pytest.importorskip("numba")
+compiled = import_module("relu_regions.kernels.compiled")
+loops = import_module("relu_regions.kernels.loops")
 
 # Channels in, out and groups; kernel, stride, padding, dilation; places of the input.
 OPTIONS: list[tuple[tuple[int, int, int], dict[str, object], tuple[int, ...]]] = [

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from importlib import import_module
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-crossings = pytest.importorskip("relu_regions.kernels.crossings")
+pytest.importorskip("numba")
+crossings = import_module("relu_regions.kernels.crossings")
 
 PLACES = st.one_of(st.floats(0, 1), st.sampled_from([0.0, 0.25, 0.2500000001, 1.0]), st.floats(0.5, 0.5001))
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from importlib import import_module
+
 import pytest
 import torch
 from torch import nn
@@ -9,7 +11,8 @@ from torch import nn
 import relu_regions as rr
 from relu_regions.steps import AffineStep
 
-unfolding = pytest.importorskip("relu_regions.kernels.unfolding")
+pytest.importorskip("numba")
+unfolding = import_module("relu_regions.kernels.unfolding")
 
 # Channels in and out, what the layer is given, places of the input.
 CASES: list[tuple[tuple[int, int], dict[str, object], tuple[int, ...]]] = [

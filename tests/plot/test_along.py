@@ -115,9 +115,11 @@ def test_logits_refuses(change: dict, message: str) -> None:
         logits_along_path(a_path(), new_axes(), **change)
 
 
-def test_logits_refuses_a_single_output() -> None:
-    with pytest.raises(ValueError, match="two or more"):
-        logits_along_path(a_path(classes=1), new_axes())
+def test_logits_refuses_outputs_that_are_no_vector() -> None:
+    model = torch.nn.Sequential(torch.nn.Linear(4, 4), torch.nn.ReLU(), torch.nn.Unflatten(1, (2, 2))).eval()
+    path = rr.walk(model, torch.ones(1, 4), torch.ones(1, 4))[0]
+    with pytest.raises(ValueError, match="vector of logits"):
+        logits_along_path(path, new_axes())
 
 
 # ---------------------------------------------------------------- norms along a path
@@ -188,5 +190,5 @@ def test_a_change_is_refused() -> None:
     with pytest.raises(ValueError, match="unbounded"):
         change_along_path(a_path((-math.inf, 1.0)), new_axes())
     flat = rr.walk(torch.nn.Conv1d(1, 1, 1).eval(), torch.zeros(1, 1, 3), torch.ones(1, 1, 3))[0]
-    with pytest.raises(ValueError, match="vector of them"):
+    with pytest.raises(ValueError, match="vector of logits"):
         change_along_path(flat, new_axes())
