@@ -15,7 +15,7 @@ from relu_regions.certainty import Certainty
 from relu_regions.enclosing import Ends, enclose
 from relu_regions.lines import Array, LineBatch, Model, Range
 from relu_regions.outward import competing_classes, outward
-from relu_regions.settling import Resolve, may_settle, nearest, settle_intervals, worth_settling
+from relu_regions.settling import Resolve, may_settle, nearest, rounding_of, settle_intervals, worth_settling
 
 __all__ = ["Interval", "exact_interval"]
 
@@ -26,7 +26,8 @@ class Interval:
 
     Attributes:
         lo, hi: ``(N,)`` float64, ends of the largest interval of t around 0 on which the class of x has the largest
-            logit; the range's end where that came first (so ±inf if the class never changes on an unbounded line).
+            logit; the range's end where that came first (so ±inf if the class never changes on an unbounded line). ±inf, too,
+            where a class takes over beyond all floats: then it is in label_lo or label_hi.
         label: ``(N,)`` int64, the class at x.
         label_lo, label_hi: ``(N,)`` int64, the class just beyond each end; -1 where the range ends first.
         tied: ``(N,)`` bool, whether several classes share the largest logit at x. The class is then the first of
@@ -157,7 +158,7 @@ def exact_interval(
     found = replace(found, lo_error=down.error, hi_error=up.error)
     points = up.points + down.points
     if certify:
-        resolve, doubt = "always", doubt | torch.isinf(up.error) | torch.isinf(down.error)
+        resolve, doubt = "always", doubt | ~torch.isfinite(up.error + down.error)
     doubtful = worth_settling(doubt, points, resolve, lines.network)
     found = _with_settled(found, lines, doubtful, classes) if doubtful else found
     return _certified(found, lines, points) if certify else found
@@ -172,8 +173,9 @@ def _with_settled(found: Interval, lines: LineBatch, numbers: list[int], classes
     for name in ("lo", "hi"):
         ends = torch.tensor([nearest(getattr(interval, name)) for interval in exact], dtype=torch.float64)
         parts[name][chosen] = ends.to(chosen.device)
-        rounding = torch.where(torch.isinf(ends), 0.0, torch.finfo(ends.dtype).eps * ends.abs())
-        parts[f"{name}_error"][chosen] = rounding.to(chosen.device)
+        inside = torch.tensor([getattr(interval, f"label_{name}") >= 0 for interval in exact])
+        # An end of the range is what was given.
+        parts[f"{name}_error"][chosen] = torch.where(inside, rounding_of(ends), 0.0).to(chosen.device)
     for name in ("label", "label_lo", "label_hi", "tied"):
         values = [getattr(interval, name) for interval in exact]
         parts[name][chosen] = torch.tensor(values, dtype=parts[name].dtype, device=chosen.device)
@@ -205,5 +207,5 @@ def _certified(found: Interval, lines: LineBatch, points: Tensor) -> Interval:
         parts["rational_signs"][rows] += torch.where(rational, network.units, 0)
         middle = torch.where(torch.isinf(end), end, below + (above - below) / 2)
         parts |= {name: middle, f"{name}_below": below, f"{name}_above": above}
-        parts[f"{name}_error"] = torch.where(torch.isinf(end), 0.0, above - below)
+        parts[f"{name}_error"] = torch.where(beyond < 0, 0.0, above - below)
     return replace(found, **parts)

@@ -10,7 +10,9 @@ import torch
 from torch import Tensor, nn
 from torch.export import ExportedProgram
 
+from relu_regions.gates import Knots
 from relu_regions.network import Network, as_network
+from relu_regions.steps import AffineStep
 from relu_regions.threads import one_thread
 
 __all__ = ["Array", "LineBatch", "Model", "PointBatch", "Range"]
@@ -46,7 +48,7 @@ class PointBatch:
             UnsupportedOperation: as :meth:`Network.from_module`.
         """
         points = _as_points(x, dtype)
-        return cls(as_network(model, points.shape[1:]).to(dtype, points.device), points)
+        return cls(_network_of(model, points), points)
 
 
 @dataclass(frozen=True)
@@ -84,8 +86,31 @@ class LineBatch:
             directions = _as_directions(d, points)
             low, high = (_bound(name, bound, points) for name, bound in zip(("lower", "upper"), _two_ends(t_range)))
             _check_range(low, high, dtype)
-        network = as_network(model, points.shape[1:]).to(dtype, points.device)
-        return cls(network, points, directions, low, high)
+        return cls(_network_of(model, points), points, directions, low, high)
+
+
+def _network_of(model: Model, points: Tensor) -> Network:
+    """The model's steps in the dtype and on the device of the points.
+
+    Raises:
+        ValueError: a coefficient is beyond the floats of that dtype; or as :meth:`Network.from_module`.
+    """
+    network = as_network(model, points.shape[1:]).to(points.dtype, points.device)
+    if points.dtype == torch.float32 and not network.derived(_all_finite, lambda: _all_finite(network)):
+        raise ValueError(
+            "The model has coefficients beyond the largest float32 number; use dtype=torch.float64, or scale them down."
+        )
+    return network
+
+
+def _all_finite(network: Network) -> bool:
+    parts: list[Tensor | None] = []
+    for step in network.steps:
+        if isinstance(step, AffineStep):
+            parts += [*step.constants, step.bias]
+        elif isinstance(step.gate, Knots):
+            parts += [step.gate.knots, step.gate.slopes, step.gate.offsets]
+    return all(bool(torch.isfinite(numbers).all()) for numbers in parts if numbers is not None)
 
 
 def _as_points(x: Array, dtype: torch.dtype) -> Tensor:

@@ -18,7 +18,7 @@ from relu_regions.steps import AffineStep
 if TYPE_CHECKING:
     from relu_regions.rational import ExactNetwork, RationalInterval, RationalPath
 
-__all__ = ["Resolve", "Settled", "may_settle", "nearest", "settle", "settle_intervals", "worth_settling"]
+__all__ = ["Resolve", "Settled", "may_settle", "nearest", "rounding_of", "settle", "settle_intervals", "worth_settling"]
 
 
 Resolve = Literal["auto", "always", "never"]
@@ -133,6 +133,12 @@ def nearest(number: Fraction | float) -> float:
         return float(number)
     except OverflowError:
         return math.inf if number > 0 else -math.inf
+
+
+def rounding_of(nearest: Tensor) -> Tensor:
+    """How far the numbers may be that these floats are the nearest to: infinitely far where they are beyond all floats."""
+    limits = torch.finfo(nearest.dtype)
+    return limits.eps * (nearest.abs() + limits.tiny)
 
 
 def _value(path: RationalPath, number: int, finite: bool) -> list[float]:

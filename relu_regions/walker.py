@@ -15,7 +15,7 @@ from relu_regions.paths import Paths
 from relu_regions.points import Flips
 from relu_regions.progress import Progress
 from relu_regions.segments import Segments
-from relu_regions.settling import Resolve, Settled, may_settle, settle, worth_settling
+from relu_regions.settling import Resolve, Settled, may_settle, rounding_of, settle, worth_settling
 from relu_regions.sweep import Sweep
 
 __all__ = ["walk"]
@@ -104,8 +104,7 @@ def with_settled(paths: Paths, segments: list[int], settled: list[Settled]) -> P
         outputs_at_x[index] = part.at_x
         for gate, pieces in enumerate(part.first):
             first[gate][index] = pieces
-    rounding = torch.finfo(position.dtype).eps
-    t_error = [torch.where(s.weight == 0, 0.0, rounding * s.position.abs()) for s in settled]
+    t_error = [torch.where(s.weight == 0, 0.0, rounding_of(s.position)) for s in settled]
     return replace(
         paths,
         offsets=offsets,
