@@ -149,7 +149,7 @@ class Certainty:
             shifts = self._knots(gate, points, name, error, inputs, size, placed)
         else:
             shifts = self._maximum(gate, points, name, error, inputs, size, placed)
-        self._doubt(points, placed.bends.row[~placed.inside])
+        self._doubt(points, placed.bends.row[~(placed.inside & torch.isfinite(placed.bends.rise))])
         return shifts
 
     def _knots(

@@ -32,6 +32,7 @@ from torch import Tensor
 from relu_regions.decision import Decision
 from relu_regions.gates import Knots
 from relu_regions.network import Network
+from relu_regions.settling import nearest
 from relu_regions.steps import AffineStep
 
 if TYPE_CHECKING:
@@ -227,10 +228,10 @@ def _rational_end(network: ExactNetwork, end: Ends) -> Fraction:
         gap, change = intercept[label] - intercept[beyond], slope[label] - slope[beyond]
         if change and region.interval[0] <= -gap / change <= region.interval[1]:
             return -gap / change
-    raise AssertionError(f"Classes {label} and {beyond} do not cross within {float(error)} of t = {float(t)}.")
+    raise AssertionError(f"Classes {label} and {beyond} do not cross within {end.error.item()} of t = {end.t.item()}.")
 
 
 def _neighbours(end: Fraction) -> tuple[float, float]:
-    near = float(end)
+    near = nearest(end)
     below = near if near <= end else math.nextafter(near, -math.inf)
     return below, near if near >= end else math.nextafter(near, math.inf)

@@ -28,7 +28,8 @@ class Interval:
 
     Attributes:
         lo, hi: ``(N,)`` float64, ends of the largest interval of t around 0 on which the class of x has the largest
-            logit; the range's end where that came first (so ±inf if the class never changes on an unbounded line).
+            logit; the range's end where that came first (so ±inf if the class never changes on an unbounded line). ±inf, too,
+            where a class takes over beyond all floats: then it is in label_lo or label_hi.
         label: ``(N,)`` int64, the class at x.
         label_lo, label_hi: ``(N,)`` int64, the class just beyond each end; -1 where the range ends first.
         tied: ``(N,)`` bool, whether several classes share the largest logit at x. The class is then the first of
@@ -190,7 +191,7 @@ def _settled(
         return found
     doubt = ~found.certain
     if certify:
-        doubt |= torch.isinf(found.lo_error) | torch.isinf(found.hi_error)
+        doubt |= ~torch.isfinite(found.lo_error + found.hi_error)
     numbers = worth_settling(doubt, points, resolve, lines.network)
     if not numbers:
         return found
@@ -233,5 +234,5 @@ def _enclosed(found: Interval, lines: LineBatch, points: Tensor) -> Interval:
         parts["rational_signs"][rows] += torch.where(rational, network.units, 0)
         middle = torch.where(torch.isinf(end), end, below + (above - below) / 2)
         parts |= {name: middle, f"{name}_below": below, f"{name}_above": above}
-        parts[f"{name}_error"] = torch.where(torch.isinf(end), 0.0, above - below)
+        parts[f"{name}_error"] = torch.where(beyond < 0, 0.0, above - below)
     return replace(found, **parts)

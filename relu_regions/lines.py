@@ -11,7 +11,9 @@ from torch import Tensor, nn
 from torch.export import ExportedProgram
 
 from relu_regions.comparison import Original
+from relu_regions.gates import Knots
 from relu_regions.network import Network, read
+from relu_regions.steps import AffineStep
 from relu_regions.threads import one_thread
 
 __all__ = ["Array", "LineBatch", "Model", "PointBatch", "Range", "spread"]
@@ -52,7 +54,7 @@ class PointBatch:
         )
         if original is not None:
             original.check(spread(points, original.most_rows))
-        return cls(network.to(dtype, points.device), points)
+        return cls(_converted(network, points), points)
 
 
 @dataclass(frozen=True)
@@ -94,7 +96,7 @@ class LineBatch:
             _check_range(low, high, dtype)
         ends = torch.cat([points[:1], points[:1] + directions[:1]]) if len(points) else None
         network, original = read(model, points.shape[1:], ends)
-        return cls(network.to(dtype, points.device), points, directions, low, high, original)
+        return cls(_converted(network, points), points, directions, low, high, original)
 
     def compare(self, lines: Tensor, t: Tensor) -> None:
         """Compare the network with the model that it was read from, at points of an answer.
@@ -118,6 +120,30 @@ def spread(rows: Tensor, most: int) -> Tensor:
     if len(rows) <= most:
         return rows
     return rows[torch.linspace(0, len(rows) - 1, most, device=rows.device).round().long()]
+
+
+def _converted(network: Network, points: Tensor) -> Network:
+    """The network in the dtype and on the device of the points.
+
+    Raises:
+        ValueError: a coefficient is beyond the floats of that dtype.
+    """
+    network = network.to(points.dtype, points.device)
+    if points.dtype == torch.float32 and not network.derived(_all_finite, lambda: _all_finite(network)):
+        raise ValueError(
+            "The model has coefficients beyond the largest float32 number; use dtype=torch.float64, or scale them down."
+        )
+    return network
+
+
+def _all_finite(network: Network) -> bool:
+    parts: list[Tensor | None] = []
+    for step in network.steps:
+        if isinstance(step, AffineStep):
+            parts += [*step.constants, step.bias]
+        elif isinstance(step.gate, Knots):
+            parts += [step.gate.knots, step.gate.slopes, step.gate.offsets]
+    return all(bool(torch.isfinite(numbers).all()) for numbers in parts if numbers is not None)
 
 
 def _as_points(x: Array, dtype: torch.dtype) -> Tensor:

@@ -14,7 +14,8 @@ from torch import Tensor
 from relu_regions.decision import Decision
 from relu_regions.gates import Maximum
 from relu_regions.inequalities import Inequalities
-from relu_regions.linear_programs import RESOLUTION, LinearProgram
+from relu_regions.largest_ball import largest_ball
+from relu_regions.linear_programs import RESOLUTION, TOO_ILL_SHAPED, LinearProgram
 from relu_regions.lines import Array, Model, PointBatch
 from relu_regions.maps import Replay, affine_maps_of
 from relu_regions.network import Network
@@ -45,7 +46,8 @@ class Polytope:
     """A region: ``{x : matrix @ x <= bounds}``, with x flattened, its boundary included.
 
     What needs linear programs (chebyshev, facets, neighbour, smallest_change) holds to their resolution: it takes no
-    notice of what is thinner than 1e-9 of the region's own size.
+    notice of what is thinner than 1e-9 of the region's own size. Where a region is itself so thin that they can't answer, they raise
+    a ValueError; directions in which the rows differ by no more than rounding are taken for unbounded.
 
     Attributes:
         network: in float64, on the pattern's device.
@@ -168,15 +170,11 @@ class Polytope:
             centre that of a ball of radius 1.
 
         Raises:
-            ValueError: the region has no interior, or p is no known norm.
+            ValueError: the region has no interior, or is too ill-shaped for float64; or p is no known norm.
         """
         basis, rows, bounds, scale = self._reduced
         lengths = self._lengths(p).cpu().numpy() / scale
-        centre, radius = _largest_ball(rows, lengths, bounds)
-        if math.isfinite(radius):
-            # Once more in the coordinates of the first answer: a small region deserves as many digits.
-            shift, factor = _largest_ball(rows, lengths, (bounds - rows @ centre) / radius)
-            centre, radius = centre + radius * shift, radius * factor
+        centre, radius = largest_ball(rows, lengths, bounds)
         return torch.from_numpy(basis @ centre).to(self.matrix).view(self.network.input_shape), radius
 
     @cached_property
@@ -215,10 +213,16 @@ class Polytope:
         np.fill_diagonal(products, -math.inf)
         # From the centre straight to its own hyperplane: where no other is met before, there is a facet.
         kept = (own > 0) & (own > products.max(1, initial=-math.inf) * (1 + RESOLUTION))
-        program = LinearProgram(polar, np.ones(len(polar)))
+        if kept.all():
+            return torch.arange(len(kept), device=self.bounds.device)
+        # In coordinates in which the region is about as long in all directions, linear programs see all of it.
+        round_rows, lengths, _ = np.linalg.svd(polar, full_matrices=False)
+        if lengths.min(initial=1.0) < RESOLUTION * lengths.max(initial=1.0):
+            raise ValueError(TOO_ILL_SHAPED)
+        program = LinearProgram(round_rows, np.ones(len(polar)))
         for row in np.flatnonzero(~kept).tolist():
             program.bound(row, 2.0)
-            kept[row] = program.maximize(polar[row])[0] > 1 + RESOLUTION
+            kept[row] = program.maximize(round_rows[row])[0] > 1 + RESOLUTION
             program.bound(row, 1.0 if kept[row] else math.inf)
         return torch.from_numpy(np.flatnonzero(kept)).to(self.bounds.device)
 
@@ -321,21 +325,6 @@ class Polytope:
         matrix = maps[0].view(decision.outputs, -1)
         outputs = matrix @ point.flatten() + maps[1][0]
         return decision.logits(matrix.T).T, decision.logits(outputs[None])[0]
-
-
-def _largest_ball(rows: Floats, lengths: Floats, bounds: Floats) -> tuple[Floats, float]:
-    """Centre and radius; where there is no largest, the centre of a ball of radius 1, and inf."""
-    program = LinearProgram(
-        np.block([[rows, lengths[:, None]], [np.zeros(rows.shape[1]), np.ones(1)]]), np.append(bounds, math.inf)
-    )
-    goal = np.append(np.zeros(rows.shape[1]), 1.0)
-    radius, solution = program.maximize(goal)
-    if math.isinf(radius):
-        program.bound(len(rows), 1.0)
-        solution = program.maximize(goal)[1]
-    if radius <= 0:
-        raise ValueError("The region has no interior: no point satisfies all inequalities strictly.")
-    return solution[:-1], radius
 
 
 def _smallest_move(matrix: Floats, slack: Floats, slopes: Floats, ahead: float) -> tuple[float, Floats] | None:

@@ -19,7 +19,7 @@ from relu_regions.steps import AffineStep
 if TYPE_CHECKING:
     from relu_regions.rational import ExactNetwork, RationalPath
 
-__all__ = ["Resolve", "Settled", "may_settle", "nearest", "settle", "settle_intervals", "worth_settling"]
+__all__ = ["Resolve", "Settled", "may_settle", "nearest", "rounding_of", "settle", "settle_intervals", "worth_settling"]
 
 
 Resolve = Literal["auto", "always", "never"]
@@ -100,7 +100,8 @@ def settle_intervals(lines: LineBatch, numbers: list[int], decision: Decision) -
     for name in ("lo", "hi"):
         ends = torch.tensor([nearest(getattr(interval, name)) for interval in found], dtype=torch.float64)
         columns[name] = ends
-        columns[f"{name}_error"] = torch.where(torch.isinf(ends), 0.0, torch.finfo(ends.dtype).eps * ends.abs())
+        # An end of the range is what was given.
+        columns[f"{name}_error"] = torch.where(columns[f"label_{name}"] >= 0, rounding_of(ends), 0.0)
     return columns
 
 
@@ -145,6 +146,12 @@ def nearest(number: Fraction | float) -> float:
         return float(number)
     except OverflowError:
         return math.inf if number > 0 else -math.inf
+
+
+def rounding_of(nearest: Tensor) -> Tensor:
+    """How far the numbers may be that these floats are the nearest to: infinitely far where they are beyond all floats."""
+    limits = torch.finfo(nearest.dtype)
+    return limits.eps * (nearest.abs() + limits.tiny)
 
 
 def _value(path: RationalPath, number: int, finite: bool) -> list[float]:

@@ -13,7 +13,7 @@ from relu_regions.lines import Array, LineBatch, Model, Range, spread
 from relu_regions.paths import Paths
 from relu_regions.progress import Progress
 from relu_regions.segments import Segments
-from relu_regions.settling import Resolve, Settled, may_settle, settle, worth_settling
+from relu_regions.settling import Resolve, Settled, may_settle, rounding_of, settle, worth_settling
 from relu_regions.splicing import Splice, with_rows
 from relu_regions.sweep import Sweep
 
@@ -82,8 +82,7 @@ def _inside_regions(paths: Paths) -> tuple[Tensor, Tensor]:
 def with_settled(paths: Paths, numbers: list[int], settled: list[Settled]) -> Paths:
     """The paths with some segments replaced by what rational arithmetic says of them."""
     splice = Splice.of(paths.offsets, numbers, [len(s.position) for s in settled])
-    rounding = torch.finfo(paths.position.dtype).eps
-    t_error = [torch.where(s.weight == 0, 0.0, rounding * s.position.abs()) for s in settled]
+    t_error = [torch.where(s.weight == 0, 0.0, rounding_of(s.position)) for s in settled]
     first = zip(paths.first_patterns, zip(*(s.first for s in settled)))
     return replace(
         paths,

@@ -34,7 +34,7 @@ class Bends:
         row, unit: which interval and which unit, ``(K,)`` int64.
         left, right: weights of the interval's two ends, ``(K,)``, both positive, adding up to one.
         rise: by how much what is 0 at the crossing grows over the whole interval, ``(K,)``: the unit's distance from its
-            knot, or the lead of the input that overtakes.
+            knot, or the lead of the input that overtakes; infinite where that is beyond all floats.
         before, after: the unit's piece on either side, ``(K,)`` int64.
     """
 
@@ -156,7 +156,10 @@ def _knot_bends(gate: Knots, knot: int, values: Tensor, weight: Tensor | None, s
     row, unit, here, there = row[crosses], unit[crosses], here[crosses], there[crosses]
     rising = (there > 0).long()
     rise, lower = there - here, knot + 1 - rising
-    return Bends(row, unit, there / rise, here / (here - there), rise, lower, knot + rising)
+    # A rise may overflow; that of halves does not, and parts the interval alike.
+    half = torch.where(torch.isfinite(rise), 1.0, 0.5).to(rise)
+    here, there = here * half, there * half
+    return Bends(row, unit, there / (there - here), here / (here - there), rise, lower, knot + rising)
 
 
 def _knot_changes(gate: Knots, knot: int, values: Tensor, weight: Tensor | None, inner: Tensor) -> Changes:
@@ -202,6 +205,9 @@ def _differing(starts_interval: Tensor, first: Tensor, last: Tensor) -> tuple[Te
 def envelope_bends(gate: Maximum, values: Tensor, row: Tensor, unit: Tensor, winner: Tensor, goal: Tensor) -> Bends:
     """Follows the upper envelope of units whose winner differs between the two ends of an interval.
 
+    Every turn of the loop goes on to an input that is strictly larger at the right end, as comparison of floats has it, so
+    that a window of k inputs takes k - 1 turns at most. Where NaN lets nothing overtake, the goal ends the walk.
+
     Args:
         row, unit: the intervals and units, ``(K,)`` int64.
         winner, goal: the winners at the left and the right end, ``(K,)`` int64.
@@ -214,7 +220,8 @@ def envelope_bends(gate: Maximum, values: Tensor, row: Tensor, unit: Tensor, win
         following, next_left, next_right, rise = _overtaking(here, there, winner)
         # Rounding may put a later bend of the envelope before an earlier one.
         left, right = torch.minimum(left, next_left), torch.maximum(right, next_right)
-        going = there.gather(1, following[:, None])[:, 0] < there.amax(1)
+        reached = there.gather(1, following[:, None])[:, 0]
+        going = (there.gather(1, winner[:, None])[:, 0] < reached) & (reached < there.amax(1))
         following = torch.where(going, following, goal)
         found.append(Bends(row, unit, left, right, rise, winner, following))
         row, unit, here, there = row[going], unit[going], here[going], there[going]
@@ -224,12 +231,24 @@ def envelope_bends(gate: Maximum, values: Tensor, row: Tensor, unit: Tensor, win
 
 def _overtaking(here: Tensor, there: Tensor, winner: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """The input that overtakes the winner first (of several, the steepest), the weights of the two ends there, and the rise."""
-    behind = (here.gather(1, winner[:, None]) - here).clamp_min(0)
-    ahead = there - there.gather(1, winner[:, None])
-    # behind / ahead grows with the place of the crossing, and does not round to 1 for all who come late.
-    lateness = torch.where(ahead > 0, behind / ahead, torch.inf)
-    soonest = (lateness == lateness.amin(1, keepdim=True)) & (ahead > 0)
-    following = there.masked_fill(~soonest, -torch.inf).argmax(1)
-    behind, ahead = (difference.gather(1, following[:, None])[:, 0] for difference in (behind, ahead))
+    chosen = winner[:, None]
+    overtakes = there > there.gather(1, chosen)
+    behind, ahead = _differences(here, there, chosen)
     rise = behind + ahead
-    return following, ahead / rise, behind / rise, rise
+    if not torch.isfinite(rise).all():
+        # Where to, is still to be known of differences that overflow: their quarters do not.
+        quarters = _differences(here / 4, there / 4, chosen)
+        behind, ahead = (torch.where(rise.isfinite(), *pair) for pair in zip((behind, ahead), quarters))
+    # behind / ahead grows with the place of the crossing, and does not round to 1 for all who come late. Of infinite inputs it
+    # may be NaN; these come last.
+    lateness = torch.where(overtakes, behind / ahead, torch.inf).nan_to_num(torch.inf, torch.inf)
+    soonest = (lateness == lateness.amin(1, keepdim=True)) & overtakes
+    following = there.masked_fill(~soonest, -torch.inf).argmax(1)
+    behind, ahead, rise = (numbers.gather(1, following[:, None])[:, 0] for numbers in (behind, ahead, rise))
+    both = behind + ahead
+    return following, ahead / both, behind / both, rise
+
+
+def _differences(here: Tensor, there: Tensor, winner: Tensor) -> tuple[Tensor, Tensor]:
+    """How far every input is behind the winner, ``(K, 1)``, at the left end, and ahead of it at the right end."""
+    return (here.gather(1, winner) - here).clamp_min(0), there - there.gather(1, winner)

@@ -1,5 +1,6 @@
 """What a chain keeps for each point, in loops that numba compiles: places, flips, and bounds of errors."""
 
+import numpy as np
 from numba import njit
 
 __all__ = ["bent", "bounds", "nearness", "points", "record"]
@@ -177,7 +178,7 @@ def bounds(
             earlier = 0.0
             for m in range(start, stop):
                 relative = limit / abs(rise[m]) + 16 * unit
-                if not inside[m]:
+                if not (inside[m] and abs(rise[m]) < np.inf):
                     uncertain[s] = True
                 elif relative * length > to_errors[1, bend_row[m]]:
                     to_errors[1, bend_row[m]] = relative * length

@@ -4,6 +4,7 @@ They become part of the loops that call them, in whose compiled form numba does 
 remove ``__pycache__``.
 """
 
+import numpy as np
 from numba import njit
 
 # Units whose signs are compared at once.
@@ -59,7 +60,7 @@ def gather(distance, bits, k, a, b, knot, ends, weighted, stop, integers, reals)
         The first place that is still free.
     """
     p, w, t, q, v, s = ends
-    units, integer = distance.shape[2], bits.dtype.type
+    units, integer, half = distance.shape[2], bits.dtype.type, distance.dtype.type(0.5)
     for first in range(0, units, SPAN):
         # A span of units is looked at one by one only if one of them changes its sign; that is found out several at once.
         changed, beyond = integer(0), min(first + SPAN, units)
@@ -74,13 +75,17 @@ def gather(distance, bits, k, a, b, knot, ends, weighted, stop, integers, reals)
             here, there = distance[k, a, u], distance[k, b, u]
             if not (((here < 0) & (there > 0)) | ((here > 0) & (there < 0))):
                 continue
+            rise = there - here
+            # A rise may overflow; that of halves does not, and parts the interval alike.
+            if abs(rise) == np.inf:
+                here, there = here * half, there * half
             left, right = there / (there - here), here / (here - there)
             at = left * p + right * q
             if weighted:
                 at = at / (left * w + right * v)
             at = min(max(at, t), s)
             integers[1, stop], integers[2, stop] = u, knot
-            reals[0, stop], reals[1, stop], reals[2, stop], reals[3, stop] = at, left, right, there - here
+            reals[0, stop], reals[1, stop], reals[2, stop], reals[3, stop] = at, left, right, rise
             stop += 1
     return stop
 

@@ -8,13 +8,22 @@ and by which share of their change over the interval before it, and after it, a 
 import triton
 import triton.language as tl
 
-__all__ = ["bounds", "move", "nearness", "opening", "order", "place", "quotient", "record", "weigh"]
+__all__ = ["bounds", "move", "nearness", "opening", "order", "place", "quotient", "record", "shares", "weigh"]
 
 
 @triton.jit
 def quotient(dividend, divisor):
     """Rounded to the nearest float, which the operator is not for float32 on a device."""
     return tl.div_rn(dividend, divisor) if dividend.dtype == tl.float32 else dividend / divisor
+
+
+@triton.jit
+def shares(here, ahead):
+    """The weights of an interval's ends where a distance from a knot is 0 that has these values, of two signs, at the ends."""
+    # A rise may overflow; that of halves does not, and parts the interval alike.
+    half = tl.where(tl.abs(ahead - here) == float("inf"), 0.5, 1.0).to(here.dtype)
+    here, ahead = here * half, ahead * half
+    return quotient(ahead, ahead - here), quotient(here, here - ahead)
 
 
 @triton.jit(do_not_specialize=["count"])
@@ -26,7 +35,7 @@ def weigh(
     known = m < count
     r, here = tl.load(row + m, mask=known, other=0), tl.load(before + m, mask=known, other=-1.0)
     ahead = tl.load(behind + m, mask=known, other=1.0)
-    share, other = quotient(ahead, ahead - here), quotient(here, here - ahead)
+    share, other = shares(here, ahead)
     place = share * tl.load(position + r, mask=known, other=0.0)
     place += other * tl.load(position + r + 1, mask=known, other=0.0)
     if WEIGHTED:
@@ -249,7 +258,8 @@ def bounds(
     place_before = tl.zeros_like(kept)
     for number in range(tl.max(count, 0)):
         m, known = begin + number, number < count
-        relative = quotient(limit, tl.abs(tl.load(rise + m, mask=known, other=1.0))) + 16 * roundoff
+        growth = tl.abs(tl.load(rise + m, mask=known, other=1.0))
+        relative = quotient(limit, growth) + 16 * roundoff
         to, share = tl.load(bend_row + m, mask=known, other=-1), tl.load(right + m, mask=known, other=0.0)
         inside, same = known & (to >= 0), (number > 0) & (to == before)
         new, away = inside & (same == 0), relative * length
@@ -259,6 +269,6 @@ def bounds(
         tl.store(to_errors + 2 * total + to, kept, mask=new)
         tl.store(to_errors + 3 * total + to, heavier, mask=new)
         apart = share - place_before > 1.5 * (relative + earlier)
-        doubt += (known & ((to < 0) | ((number > 0) & (same | (apart == 0))))).to(tl.int64)
+        doubt += (known & ((to < 0) | (growth == float("inf")) | ((number > 0) & (same | (apart == 0))))).to(tl.int64)
         earlier, before, place_before = relative, to, share
     tl.store(uncertain + own, (tl.zeros_like(own) + 1).to(tl.int8), mask=there & (doubt > 0))

@@ -3,7 +3,7 @@
 import triton
 import triton.language as tl
 
-from relu_regions.kernels.cuda_chain_points import quotient
+from relu_regions.kernels.cuda_chain_points import shares
 
 __all__ = ["count", "insert", "largest", "locate", "rows_in_doubt"]
 
@@ -50,8 +50,9 @@ def locate(
                 rising = (there > 0).to(tl.int64)
                 tl.store(rows + at, row + 0 * at, mask=crosses)
                 tl.store(units_found + at, unit.to(tl.int64), mask=crosses)
-                tl.store(left + at, quotient(there, there - here), mask=crosses)
-                tl.store(right + at, quotient(here, here - there), mask=crosses)
+                share, other = shares(here, there)
+                tl.store(left + at, share, mask=crosses)
+                tl.store(right + at, other, mask=crosses)
                 tl.store(rise + at, there - here, mask=crosses)
                 tl.store(before + at, knot + 1 - rising, mask=crosses)
                 tl.store(after + at, knot + rising, mask=crosses)

@@ -7,6 +7,7 @@ import json
 import math
 import os
 import re
+import reprlib
 import tempfile
 from dataclasses import dataclass
 from fractions import Fraction
@@ -24,8 +25,9 @@ Number = Fraction | float
 _FORMAT = "relu_regions certificate 1"
 # Limits for certificates from strangers, far above what true ones need.
 _TEXT_LIMIT = 1 << 25  # characters of JSON
+_DIGIT_LIMIT = 1 << 12  # hexadecimal digits of a numerator or denominator: some 200 layers of float64 numbers
+_DEPTH_LIMIT = 100  # of lists and objects in one another; a certificate has 5
 _DIMENSION_LIMIT = 16  # of the shape of an input
-_DIGIT_LIMIT = 1 << 16  # hexadecimal digits of a numerator or denominator
 _NUMERAL_LIMIT = 40  # characters of a JSON number; a float64 takes 24
 _FRACTION = re.compile(r"(-?)([0-9a-f]+)/([0-9a-f]+)", re.ASCII)
 _DIGEST = re.compile(r"[0-9a-f]{64}", re.ASCII)
@@ -153,20 +155,21 @@ class Certificate:
         return json.dumps(fields, allow_nan=False)
 
     @classmethod
-    def from_json(cls, text: str, limit: int = _TEXT_LIMIT) -> Certificate:
-        """Read a certificate from someone who need not be trusted.
+    def from_json(cls, text: str, limit: int = _TEXT_LIMIT, digits: int = _DIGIT_LIMIT) -> Certificate:
+        """Read a certificate from someone who need not be trusted, in a time that grows with the length of the text.
 
         Args:
             text: JSON.
             limit: how many characters to read at most; parsing them may take some fifty times as many bytes.
+            digits: how many hexadecimal digits a numerator or denominator may have; the time for each grows with their square.
 
         Raises:
-            CertificateError: the text is no certificate, or longer than that. Whether it is true is left to
+            CertificateError: the text is no certificate, or beyond these limits. Whether it is true is left to
                 :func:`relu_regions.rational.check`.
         """
         if len(text) > limit:
             _refuse(f"it has {len(text)} characters, more than the limit of {limit}")
-        return _read(text)
+        return _read(text, digits)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the certificate to a JSON file, whole or not at all."""
@@ -181,20 +184,23 @@ class Certificate:
             raise
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str], limit: int = _TEXT_LIMIT) -> Certificate:
-        """Read a certificate from a JSON file; limit as in :meth:`from_json`.
+    def load(cls, path: str | os.PathLike[str], limit: int = _TEXT_LIMIT, digits: int = _DIGIT_LIMIT) -> Certificate:
+        """Read a certificate from a JSON file; limits as in :meth:`from_json`.
 
         Raises:
             CertificateError: as :meth:`from_json`.
             OSError: the file cannot be read.
         """
         source = Path(path)
-        if source.stat().st_size > limit:
-            raise CertificateError(f"{source} has {source.stat().st_size} bytes, more than the limit of {limit}.")
+        with source.open("rb") as file:
+            content = file.read(limit + 1)
+        if len(content) > limit:
+            raise CertificateError(f"{source} has more bytes than the limit of {limit}.")
         try:
-            return cls.from_json(source.read_text(encoding="utf-8"), limit)
+            text = content.decode("utf-8")
         except UnicodeDecodeError as error:
             raise CertificateError(f"{source} is no text: {error}.") from None
+        return cls.from_json(text, limit, digits)
 
 
 def question_digest(
@@ -233,41 +239,57 @@ def _refuse(reason: str) -> NoReturn:
     raise CertificateError(f"This is no certificate: {reason}.")
 
 
-def _read(text: str) -> Certificate:
+def _read(text: str, digits: int) -> Certificate:
+    if _depth(text) > _DEPTH_LIMIT:
+        _refuse(f"it is nested more than {_DEPTH_LIMIT} deep")
     try:
         fields = json.loads(
             text, object_pairs_hook=_object, parse_int=_integer, parse_float=_float, parse_constant=_constant
         )
     except json.JSONDecodeError as error:
         raise CertificateError(f"This is no certificate: it is no JSON ({error}).") from None
-    except RecursionError:
-        raise CertificateError("This is no certificate: it is nested too deeply.") from None
     names = [*Certificate.__dataclass_fields__]
     if not isinstance(fields, dict) or fields.pop("format", None) != _FORMAT:
         _refuse(f"its format is not {_FORMAT!r}")
     if sorted(fields) != sorted(names):
-        _refuse(f"it has the fields {sorted(fields)[:20]}, not {sorted(names)}")
+        _refuse(f"it has the fields {_shown(sorted(fields))}, not {sorted(names)}")
     certificate = Certificate(
         network=_digest(fields["network"]),
         question=_digest(fields["question"]),
         input_shape=tuple(_natural(size) for size in _list(fields["input_shape"])),
         x=tuple(_finite(number) for number in _list(fields["x"])),
         d=tuple(_finite(number) for number in _list(fields["d"])),
-        t_range=(_number(_list(fields["t_range"], 2)[0]), _number(fields["t_range"][1])),
+        t_range=(_number(_list(fields["t_range"], 2)[0], digits), _number(fields["t_range"][1], digits)),
         classes=tuple(_natural(number) for number in _list(fields["classes"])),
         label=_natural(fields["label"]),
         tied=_boolean(fields["tied"]),
-        lo=_endpoint(fields["lo"]),
-        hi=_endpoint(fields["hi"]),
+        lo=_endpoint(fields["lo"], digits),
+        hi=_endpoint(fields["hi"], digits),
         label_lo=_label(fields["label_lo"]),
         label_hi=_label(fields["label_hi"]),
         first_pattern=tuple(tuple(map(_natural, _list(pieces))) for pieces in _list(fields["first_pattern"])),
-        bends=tuple(map(_bend, _list(fields["bends"]))),
+        bends=tuple(_bend(bend, digits) for bend in _list(fields["bends"])),
     )
     shape, count = certificate.input_shape, len(certificate.x)
     if len(shape) > _DIMENSION_LIMIT or prod(shape) != count or len(certificate.d) != count:
         _refuse("x, d and input_shape do not match")
     return certificate
+
+
+def _depth(text: str) -> int:
+    """How deep lists and objects lie in one another, or deeper: brackets in strings, of which a certificate has none, count."""
+    deepest = depth = 0
+    for start in range(0, len(text), 1 << 20):
+        codes = np.frombuffer(text[start : start + (1 << 20)].encode("utf-8", "replace"), np.uint8)
+        opens, closes = ((codes == ord(one)) | (codes == ord(other)) for one, other in ("[{", "]}"))
+        depths = depth + np.cumsum(opens.astype(np.int64) - closes)
+        deepest, depth = max(deepest, int(depths.max())), int(depths[-1])
+    return deepest
+
+
+def _shown(given: object) -> str:
+    """The beginning of what was found, however large it is."""
+    return reprlib.repr(given)[:80]
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -290,13 +312,13 @@ def _constant(name: str) -> NoReturn:
 
 def _list(given: object, length: int | None = None) -> list[Any]:
     if not isinstance(given, list) or (length is not None and len(given) != length):
-        _refuse(f"it has {str(given)[:40]!r} where a list belongs")
+        _refuse(f"it has {_shown(given)} where a list belongs")
     return given
 
 
 def _natural(given: object) -> int:
     if type(given) is not int or given < 0 or given.bit_length() > 62:
-        _refuse(f"it has {str(given)[:40]!r} where a natural number belongs")
+        _refuse(f"it has {_shown(given)} where a natural number belongs")
     return given
 
 
@@ -306,19 +328,19 @@ def _label(given: object) -> int:
 
 def _boolean(given: object) -> bool:
     if type(given) is not bool:
-        _refuse(f"it has {str(given)[:40]!r} where true or false belongs")
+        _refuse(f"it has {_shown(given)} where true or false belongs")
     return given
 
 
 def _finite(given: object) -> float:
     if type(given) is not float or not math.isfinite(given):
-        _refuse(f"it has {str(given)[:40]!r} where a finite float belongs")
+        _refuse(f"it has {_shown(given)} where a finite float belongs")
     return given
 
 
 def _digest(given: object) -> str:
     if not isinstance(given, str) or not _DIGEST.fullmatch(given):
-        _refuse(f"it has {str(given)[:40]!r} where a SHA-256 belongs")
+        _refuse(f"it has {_shown(given)} where a SHA-256 belongs")
     return given
 
 
@@ -328,41 +350,44 @@ def _float_or_infinity(given: object) -> float:
     return _finite(given)
 
 
-def _number(given: object) -> Number:
+def _number(given: object, digits: int) -> Number:
     if isinstance(given, str) and given in ("inf", "-inf"):
         return float(given)
-    return _fraction(given)
+    return _fraction(given, digits)
 
 
-def _fraction(given: object) -> Fraction:
-    parts = _FRACTION.fullmatch(given) if isinstance(given, str) and len(given) <= 2 * _DIGIT_LIMIT + 2 else None
+def _fraction(given: object, digits: int) -> Fraction:
+    parts = _FRACTION.fullmatch(given) if isinstance(given, str) else None
     if parts is None:
-        _refuse(f"it has {str(given)[:40]!r} where a fraction belongs")
+        _refuse(f"it has {_shown(given)} where a fraction belongs")
     sign, numerator, denominator = parts.groups()
-    top, bottom = int(sign + numerator, 16), int(denominator, 16)
-    if bottom == 0 or max(len(numerator), len(denominator)) > _DIGIT_LIMIT or math.gcd(top, bottom) != 1:
-        _refuse("a fraction is not in lowest terms or too long")
-    return Fraction(top, bottom)
+    if max(len(numerator), len(denominator)) > digits:
+        _refuse(f"a fraction has more than {digits} digits; if you trust where it comes from, allow more by digits=")
+    bottom = int(denominator, 16)
+    fraction = Fraction(int(sign + numerator, 16), bottom) if bottom else None
+    if fraction is None or fraction.denominator != bottom:
+        _refuse(f"the fraction {_shown(given)} is not in lowest terms")
+    return fraction
 
 
-def _endpoint(given: object) -> Endpoint:
+def _endpoint(given: object, digits: int) -> Endpoint:
     names = ["exact", "below", "above", "given", "error"]
     if not isinstance(given, dict) or sorted(given) != sorted(names):
-        _refuse(f"it has {str(given)[:40]!r} where an end belongs")
+        _refuse(f"it has {_shown(given)} where an end belongs")
     return Endpoint(
-        exact=_number(given["exact"]),
+        exact=_number(given["exact"], digits),
         below=_float_or_infinity(given["below"]),
         above=_float_or_infinity(given["above"]),
         given=None if given["given"] is None else _float_or_infinity(given["given"]),
-        error=None if given["error"] is None else _fraction(given["error"]),
+        error=None if given["error"] is None else _fraction(given["error"], digits),
     )
 
 
-def _bend(given: object) -> Bend:
+def _bend(given: object, digits: int) -> Bend:
     if not isinstance(given, dict) or sorted(given) != ["flips", "t"]:
-        _refuse(f"it has {str(given)[:40]!r} where a bend belongs")
+        _refuse(f"it has {_shown(given)} where a bend belongs")
     flips = []
     for flip in _list(given["flips"]):
         gate, unit, before, after = map(_natural, _list(flip, 4))
         flips.append((gate, unit, before, after))
-    return Bend(_fraction(given["t"]), tuple(flips))
+    return Bend(_fraction(given["t"], digits), tuple(flips))

@@ -102,10 +102,13 @@ class _Given:
             raise TypeError(f"interval must be an Interval or a RationalInterval, not {type(interval).__name__}.")
         if len(interval) != 1:
             raise ValueError(f"A certificate is for one line, but interval has {len(interval)}; give interval[i].")
-        self.floats = lo, hi = interval.lo.item(), interval.hi.item()
+        lo, hi = interval.lo.item(), interval.hi.item()
         self.ends = _exact(lo), _exact(hi)
         self.label = int(interval.label.item())
         self.beyond = int(interval.label_lo.item()), int(interval.label_hi.item())
+        # Where a class takes over beyond all floats, there is none that could be given for the end.
+        lower, upper = (math.isinf(end) and beyond >= 0 for end, beyond in zip((lo, hi), self.beyond))
+        self.floats = None if lower else lo, None if upper else hi
 
     @property
     def t_range(self) -> tuple[Number, Number]:
@@ -134,16 +137,17 @@ def _compare(
         raise CertificateError(f"The class at x is {found.label}, not {given.label}.", t=Fraction(0), label=found.label)
     sides = (("lower", given.ends[0], found.lo, -1), ("upper", given.ends[1], found.hi, 1))
     for (name, end, true, side), claimed, beyond in zip(sides, given.beyond, (found.label_lo, found.label_hi)):
-        if not _near(end, true, rounding):
+        beyond_floats = isinstance(end, float) and claimed >= 0 and Point.of(true).near == end
+        if not (_near(end, true, rounding) or beyond_floats):
             if (end - true) * side > 0:
                 t, label = _beyond(network, line, true, end, decision)
                 raise CertificateError(
-                    f"The {name} end {float(end)} is too far out: at t = {float(t)} class {label} is ahead of "
-                    f"{given.label}; the true end is {float(true)}.",
+                    f"The {name} end {_shown(end)} is too far out: at t = {_shown(t)} class {label} is ahead of "
+                    f"{given.label}; the true end is {_shown(true)}.",
                     t=t, label=label, endpoint=true,
                 )  # fmt: skip
             raise CertificateError(
-                f"The {name} end {float(end)} is too near: the class stays {given.label} up to {_shown(true)}.",
+                f"The {name} end {_shown(end)} is too near: the class stays {given.label} up to {_shown(true)}.",
                 endpoint=true,
             )
         if claimed != beyond:

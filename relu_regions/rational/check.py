@@ -11,35 +11,54 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import NoReturn
 
 import numpy as np
 
 from relu_regions.lines import Model
-from relu_regions.network import read
+from relu_regions.network import Network, read
 from relu_regions.rational.arithmetic import SparseVector, dyadic
 from relu_regions.rational.certificate import Certificate, CertificateError, Endpoint, Number, question_digest
 from relu_regions.rational.coefficients import ExactAffine, ExactKnots, ExactMaximum, ExactNetwork, Piecewise
 
 __all__ = ["check"]
 
+# A module is traced for inputs of so many numbers because a certificate says so.
+_NUMBERS_LIMIT = 4096
 
-def check(certificate: Certificate, model: Model | ExactNetwork) -> None:
+
+def check(certificate: Certificate, model: Model | ExactNetwork, input_shape: Sequence[int] | None = None) -> None:
     """Verify a certificate, in less time than it takes to find the interval.
+
+    What is cheap comes first: a false certificate is rejected before anything is built that is as large as it says.
 
     Args:
         certificate: from anyone.
         model: what it speaks of: a torch.nn.Module in eval mode, an exported program, a Network or an ExactNetwork.
+        input_shape: of one input of the model, without the batch dimension. A certificate for another is then rejected at
+            once. Without it a module is traced at the shape that the certificate names, if that has 4096 numbers at most.
 
     Raises:
         CertificateError: the certificate does not prove what it says; the text says where.
-        TypeError, ValueError, UnsupportedOperation: the model cannot be read.
+        TypeError, ValueError, UnsupportedOperation: the model cannot be read, or input_shape is needed.
     """
     _check_question(certificate)
-    network = model if isinstance(model, ExactNetwork) else ExactNetwork(read(model, certificate.input_shape).network)
-    if network.network.input_shape != certificate.input_shape or network.digest != certificate.network:
+    known = model.network if isinstance(model, ExactNetwork) else model
+    shapes = [tuple(input_shape)] if input_shape is not None else []
+    shapes += [known.input_shape] if isinstance(known, Network) else []
+    if any(shape != certificate.input_shape for shape in shapes):
+        _reject("it speaks of another network, with inputs of another shape")
+    if not shapes and len(certificate.x) > _NUMBERS_LIMIT:
+        raise ValueError(
+            f"The certificate names inputs of shape {certificate.input_shape}; a module is traced for so many numbers only "
+            f"where its input_shape is known to be that: give check(..., input_shape={certificate.input_shape})."
+        )
+    network = model if isinstance(model, ExactNetwork) else ExactNetwork(read(known, certificate.input_shape).network)
+    checked = _Check(certificate, network)
+    if network.digest != certificate.network:
         _reject("it speaks of another network")
-    _Check(certificate, network).run()
+    checked.run()
 
 
 def _reject(reason: str) -> NoReturn:
@@ -64,9 +83,11 @@ def _check_question(made: Certificate) -> None:
     if made.lo != Endpoint.at(lo, made.lo.given) or made.hi != Endpoint.at(hi, made.hi.given):
         _reject("the neighbours or the error of an end are others")
     # Where a class takes over, the end is a bend itself; an end of t_range is none.
-    ends: list[Number] = ([lo] if made.label_lo >= 0 else []) + ([hi] if made.label_hi >= 0 else [])
-    inner: list[Number] = [bend.t for bend in made.bends if lo < bend.t < hi]
-    if [bend.t for bend in made.bends] != sorted({*ends, *inner}):
+    places: list[Number] = [bend.t for bend in made.bends]
+    lower: list[Number] = [lo] if made.label_lo >= 0 else []
+    upper: list[Number] = [hi] if made.label_hi >= 0 and (hi > lo or not lower) else []
+    ordered = all(before < after for before, after in pairwise(places))
+    if not ordered or places != [*lower, *(t for t in places if lo < t < hi), *upper]:
         _reject("its bends are not in order between its ends")
     if not all(bend.flips for bend in made.bends if lo < bend.t < hi):
         _reject("it lists a point where nothing bends")
@@ -92,25 +113,27 @@ def _point(t: Number) -> _Point:
 
 
 class _Check:
-    """Takes the line of a certificate through a network."""
+    """Takes the line of a certificate through a network, whose sizes are compared first."""
 
     def __init__(self, certificate: Certificate, network: ExactNetwork) -> None:
         self.certificate, self.network = certificate, network
+        sizes, shape = [gate.units for gate in network.network.gates], network.network.output_shape
+        if list(map(len, certificate.first_pattern)) != sizes:
+            _reject("its first pattern does not fit the network's gates")
+        if len(shape) != 1 or not all(c < max(2, shape[0]) for c in certificate.classes):
+            _reject("its classes or its label do not fit the network")
         self.points = [_point(bend.t) for bend in certificate.bends]
         # The evidence begins and ends just inside of t_range, or just beyond the points where a class takes over.
         self.start = (_point(certificate.lo.exact), 1 if certificate.label_lo < 0 else -1)
         self.stop = (_point(certificate.hi.exact), -1 if certificate.label_hi < 0 else 1)
-        gates = [step for step in network.steps if not isinstance(step, ExactAffine)]
-        if list(map(len, certificate.first_pattern)) != [gate.size for gate in gates]:
-            _reject("its first pattern does not fit the network's gates")
         # By gate, point and unit: the pieces before and after.
-        self.changes: list[list[dict[int, tuple[int, int]]]] = [[{} for _ in self.points] for _ in gates]
+        self.changes: list[dict[int, dict[int, tuple[int, int]]]] = [{} for _ in sizes]
         for k, bend in enumerate(certificate.bends):
             previous = (-1, -1)
             for gate, unit, before, after in bend.flips:
-                if not previous < (gate, unit) or gate >= len(gates) or unit >= gates[gate].size or before == after:
+                if not previous < (gate, unit) or gate >= len(sizes) or unit >= sizes[gate] or before == after:
                     _reject(f"the units that change at its bend {k} are out of order, or do not exist or change")
-                self.changes[gate][k][unit], previous = (before, after), (gate, unit)
+                self.changes[gate].setdefault(k, {})[unit], previous = (before, after), (gate, unit)
 
     def run(self) -> None:
         """Every gate's pieces, then the classes."""
@@ -135,7 +158,9 @@ class _Check:
         value = _lifted(value, step.input_exponent(value.exponent))
         tables, changes = step.at(value.exponent), self.changes[gate]
         made = _Value(value.exponent + step.slope_exponent, {}, {}, [{} for _ in self.points])
-        jumps = [{**dict.fromkeys(c, 0), **jump} if c else jump for c, jump in zip(changes, value.jumps)]
+        jumps = list(value.jumps)
+        for k, changed in changes.items():
+            jumps[k] = {**dict.fromkeys(changed, 0), **jumps[k]}
         events = _events(jumps)
         for unit, piece in enumerate(self.certificate.first_pattern[gate]):
             table = tables[unit if len(tables) > 1 else 0]
@@ -149,7 +174,7 @@ class _Check:
             for k, jump in events.get(unit, ()):
                 top, bottom = point = self.points[k]
                 at, old = intercept * bottom + slope * top, (intercept, slope)
-                before, after = changes[k].get(unit, (piece, piece))
+                before, after = changes.get(k, {}).get(unit, (piece, piece))
                 intercept, slope = intercept - jump * top, slope + jump * bottom
                 # Strictly between two knots at the point, the unit is on that piece on both sides of it.
                 if (
@@ -170,19 +195,22 @@ class _Check:
     def _maximum(self, gate: int, step: ExactMaximum, value: _Value) -> _Value:
         made = _Value(value.exponent, {}, {}, [{} for _ in self.points])
         events = _events(value.jumps)
-        turns = _events([dict.fromkeys(changes, 0) for changes in self.changes[gate]])
+        changes, turns = self.changes[gate], dict[int, list[int]]()
+        for k, changed in changes.items():
+            for unit in changed:
+                turns.setdefault(unit, []).append(k)
         for unit, (window, piece) in enumerate(zip(step.windows, self.certificate.first_pattern[gate])):
             lines = {p: (value.intercept.get(i, 0), value.slope.get(i, 0)) for p, i in window}
             if piece != _leader(lines, *self.start):
                 _reject(f"unit {unit} of gate {gate} starts on another piece")
             made.intercept[unit], made.slope[unit] = lines[piece]
-            moves: dict[int, list[tuple[int, int]]] = {k: [] for k, _ in turns.get(unit, ())}
+            moves: dict[int, list[tuple[int, int]]] = {k: [] for k in turns.get(unit, ())}
             for position, i in window:
                 for k, jump in events.get(i, ()):
                     moves.setdefault(k, []).append((position, jump))
             for k in sorted(moves):
                 point, old = self.points[k], lines[piece][1]
-                before, after = self.changes[gate][k].get(unit, (piece, piece))
+                before, after = changes.get(k, {}).get(unit, (piece, piece))
                 fits = before == piece == _leader(lines, point, -1)
                 for position, jump in moves[k]:
                     lines[position] = _bent(lines[position], jump, point)
