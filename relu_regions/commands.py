@@ -17,7 +17,6 @@ import numpy as np
 import typer
 from numpy.typing import NDArray
 
-from relu_regions.archive import load_program
 from relu_regions.interval import exact_interval
 from relu_regions.lines import LineBatch
 from relu_regions.network import Network
@@ -117,7 +116,7 @@ def _network(path: Path) -> Network:
     if path.suffix == ".onnx":
         return Network.from_onnx(path)
     if path.suffix == ".pt2":
-        return Network.from_exported(load_program(path))
+        return Network.from_exported(path)
     raise ValueError(
         f"{path} is neither .pt2 nor .onnx: save a model with "
         "torch.export.save(torch.export.export(model, (x,), dynamic_shapes=({0: torch.export.Dim('N')},)), 'model.pt2')"

@@ -14,11 +14,12 @@ import torch
 from torch import Tensor, nn
 from torch.export import ExportedProgram
 
-from relu_regions.archive import load_program
+from relu_regions.archive import module_from_pt2
 from relu_regions.binding import bind
 from relu_regions.chains import Chain, chains_of, products_of
 from relu_regions.folding import folded
 from relu_regions.gates import rows
+from relu_regions.limits import Limits
 from relu_regions.operations import UnsupportedOperation
 from relu_regions.steps import AffineStep, GateStep, Step
 from relu_regions.tracing import Trace, traced
@@ -85,21 +86,28 @@ class Network:
 
     @classmethod
     def from_exported(
-        cls, program: ExportedProgram | str | os.PathLike[str], output: int | str | None = None
+        cls,
+        program: ExportedProgram | str | os.PathLike[str],
+        output: int | str | None = None,
+        *,
+        limits: Limits | None = None,
     ) -> Network:
         """Read a torch.export program, live or from a ``.pt2`` file.
 
         Args:
             program: one with a single float input whose first dimension is a dynamic batch size.
             output: which output to read, by position or key, where the program returns several.
+            limits: how much a file may ask for.
 
         Raises:
             OSError: the file cannot be read.
-            ValueError: the file is no exported program or holds what could run code, or the batch size is fixed.
+            ValueError: the file is no exported program, is damaged, asks for more than the limits allow, or the batch
+                size is fixed.
             UnsupportedOperation: the program is not continuous and piecewise linear, or cannot be read.
         """
         if not isinstance(program, ExportedProgram):
-            program = load_program(program)
+            limits = limits or Limits()
+            return module_from_pt2(program, output, limits).network(cls.from_module, limits)
         weights = {**program.state_dict}
         return cls._bound(Trace.of(program).program, weights, weights, output)
 
