@@ -58,7 +58,9 @@ def module_from_pt2(
         document = parse_json("its graph", entries.read(f"{root}/{_MODEL}"), entries.budget)
         version = document["schema_version"]["major"]
         if version != _VERSION:
-            raise ValueError(f"its format is of version {version}, and {_VERSION} is read; write it again with torch.export.save")
+            raise ValueError(
+                f"its format is of version {version}, and {_VERSION} is read; write it again with torch.export.save"
+            )
         return read_graph(path, document["graph_module"], _Payloads(entries, root).tensor, output, limits)
 
 
@@ -74,7 +76,9 @@ def _root(entries: Entries) -> str:
     """The folder in the archive that everything lies in."""
     roots = [name.partition("/")[0] for name in entries if name.partition("/")[2] == _MODEL]
     if len(roots) != 1:
-        raise ValueError("it holds no program in the format of torch 2.8 and later; write it again with torch.export.save")
+        raise ValueError(
+            "it holds no program in the format of torch 2.8 and later; write it again with torch.export.save"
+        )
     return roots[0]
 
 

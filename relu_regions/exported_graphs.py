@@ -130,12 +130,11 @@ def read_graph(
         raise UnsupportedOperation(f"The model takes {len(inputs)} inputs; relu_regions walks models of one input.")
     dtype, shape = _input_meta(graph["tensor_values"][inputs[0]])
     chosen = _output(graph, document, output)
-    needed = _needed(graph["nodes"], chosen)
     steps, nodes, labels = [], [], {}
-    for index, node in enumerate(needed):
+    for index, (node, label, function, schema) in enumerate(_needed(graph["nodes"], chosen)):
         name = f"file_node_{index}"
-        labels[name] = _label(node)
-        function, args, kwargs = _call(node, labels[name])
+        labels[name] = label
+        args, kwargs = _arguments(node, schema)
         nodes.append(FileNode(function))
         steps.append(_Step(name, args, kwargs, list(map(_output_names, node["outputs"])), ()))
     used = {name for step in steps for name in _names((step.args, *step.kwargs.values()))} | {chosen}
@@ -150,7 +149,9 @@ def _inputs(graph: dict[str, Any], signature: dict[str, Any]) -> tuple[dict[str,
     stored, given = {}, []
     for spec in signature["input_specs"]:
         [(kind, content)] = spec.items()
-        key = {"parameter": "parameter_name", "buffer": "buffer_name", "tensor_constant": "tensor_constant_name"}.get(kind)
+        key = {"parameter": "parameter_name", "buffer": "buffer_name", "tensor_constant": "tensor_constant_name"}.get(
+            kind
+        )
         if key is not None:
             stored[_text(content["arg"]["name"])] = _text(content[key])
         elif kind == "user_input":
@@ -187,7 +188,9 @@ def _output(graph: dict[str, Any], document: dict[str, Any], output: int | str |
         position = 0
     if position is None:
         names = f"keys {list(map(shown, keys))}" if keys else f"positions 0 to {len(specs) - 1}"
-        raise ValueError(f"The model returns {len(specs)} outputs ({names}), and output={output!r} does not name one of them.")
+        raise ValueError(
+            f"The model returns {len(specs)} outputs ({names}), and output={output!r} does not name one of them."
+        )
     if "as_tensor" not in specs[position]["arg"]:
         raise UnsupportedOperation("The model's output does not depend on its input.")
     return _text(specs[position]["arg"]["as_tensor"]["name"])
@@ -206,15 +209,23 @@ def _keys(calls: list[dict[str, Any]], count: int) -> list[str]:
     return keys if len(keys) == count and all(isinstance(key, str) for key in keys) else []
 
 
-def _needed(nodes: list[dict[str, Any]], output: str) -> list[dict[str, Any]]:
+class _Needed(NamedTuple):
+    node: dict[str, Any]
+    label: Label
+    function: Callable[..., Any]
+    schema: Any  # None for arithmetic on sizes
+
+
+def _needed(nodes: list[dict[str, Any]], output: str) -> list[_Needed]:
     """The nodes that the output depends on, and those that change a tensor in place, in order."""
     wanted, kept = {output}, []
     for node in reversed(nodes):
         made = {name for names in map(_output_names, node["outputs"]) for name in _flat(names)}
-        changes = node["target"].split(".")[-2:-1][0:1] and node["target"].split(".")[-2].endswith("_")
-        if made & wanted or changes:
+        target = _text(node["target"])
+        if made & wanted or target.rpartition(".")[0].endswith("_"):
+            label = _label(node)
+            kept.append(_Needed(node, label, *operation_named(target, label.name or "the model itself")))
             wanted.update(_names([_argument(entry["arg"]) for entry in node["inputs"]]))
-            kept.append(node)
     return kept[::-1]
 
 
@@ -225,27 +236,29 @@ def _label(node: dict[str, Any]) -> Label:
     return Label(shown(path), shown(kind.rpartition(".")[2]))
 
 
-def _call(node: dict[str, Any], label: Label) -> tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]:
-    """What a node does, and its arguments by position and by name."""
-    target = _text(node["target"])
-    function, schema = operation_named(target, label.name or "the model itself")
-    given = {}
+def _arguments(node: dict[str, Any], schema: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """A node's arguments by position and by name."""
+    target = node["target"]
+    given: dict[str, Any] = {}
     for entry in node["inputs"]:
         name = _text(entry["name"]) if schema is not None else str(len(given))
         if name in given:
             raise ValueError(f"a node of {target} has two arguments {name[:50]!r}")
         given[name] = _argument(entry["arg"])
     if schema is None:
-        return function, tuple(given.values()), {}
-    args, kwargs = [], {}
-    for argument in schema.arguments:
-        if argument.name in given and not kwargs and not argument.kwarg_only and len(args) == schema.arguments.index(argument):
+        return tuple(given.values()), {}
+    args: list[Any] = []
+    kwargs: dict[str, Any] = {}
+    for place, argument in enumerate(schema.arguments):
+        if argument.name in given and len(args) == place and not argument.kwarg_only:
             args.append(given.pop(argument.name))
         elif argument.name in given:
             kwargs[argument.name] = given.pop(argument.name)
     if given:
-        raise ValueError(f"a node of {target} has an argument {next(iter(given))[:50]!r}, which the operation does not take")
-    return function, tuple(args), kwargs
+        raise ValueError(
+            f"a node of {target} has an argument {next(iter(given))[:50]!r}, which the operation does not take"
+        )
+    return tuple(args), kwargs
 
 
 # ---------------------------------------------------------------- arguments
@@ -309,7 +322,9 @@ def _layout(number: int) -> torch.layout:
 
 def _symbolic(entry: dict[str, Any]) -> Any:
     [(kind, content)] = entry.items()
-    return {"as_name": lambda name: _Named(_text(name)), "as_int": _int, "as_float": _float, "as_bool": _bool}[kind](content)
+    return {"as_name": lambda name: _Named(_text(name)), "as_int": _int, "as_float": _float, "as_bool": _bool}[kind](
+        content
+    )
 
 
 def _optional(entry: dict[str, Any]) -> Any:
@@ -354,7 +369,9 @@ def _with_releases(steps: list[_Step], output: str) -> list[_Step]:
     """The steps, each with the values that none after it needs."""
     seen, result = {output}, []
     for step in reversed(steps):
-        used = set(_names((step.args, *step.kwargs.values()))) | {name for names in step.outputs for name in _flat(names)}
+        used = set(_names((step.args, *step.kwargs.values()))) | {
+            name for names in step.outputs for name in _flat(names)
+        }
         result.append(step._replace(releases=tuple(used - seen)))
         seen |= used
     return result[::-1]

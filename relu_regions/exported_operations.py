@@ -8,7 +8,6 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from relu_regions.operations import OPERATIONS, PURE, REFUSED, UnsupportedOperation
 
@@ -44,7 +43,7 @@ def operation_named(target: str, where: str) -> tuple[Callable[..., Any], Any]:
             f"It calls {target[:100]!r} in {where}, which is not known to be affine or piecewise linear. relu_regions reads "
             "continuous piecewise-linear networks; see relu_regions.supported_operations() for the operations it knows."
         )
-    if any(str(returned.type) == "List[Tensor]" for returned in overload._schema.returns):
+    if name in _PARTS:
         return _of_parts(overload, name), overload._schema
     return overload, overload._schema
 
@@ -74,12 +73,15 @@ def _of_parts(function: torch._ops.OpOverload, name: str) -> Callable[..., Any]:
 
     def compute(*args: Any, **kwargs: Any) -> Any:
         given = {**dict(zip(names, args)), **kwargs}
-        x, options = given.pop("self", None), [given[option] for option in _PARTS.get(name, ()) if option in given]
-        if not isinstance(x, Tensor) or name not in _PARTS:
-            raise UnsupportedOperation(f"It calls {name}, which makes a list of tensors and cannot be read.")
-        size = x.shape[given.get("dim", 0)]
-        option = options[0] if options else 1
-        parts = len(option) if isinstance(option, list) else min(size, option) if "chunk" in name else -(-size // max(1, option))
+        size = given["self"].shape[given.get("dim", 0)]
+        option = next((given[option] for option in _PARTS[name] if option in given), 1)
+        parts: Any = size  # unbind, or split into parts of a size
+        if isinstance(option, list):
+            parts = len(option)
+        elif name in ("chunk", "tensor_split"):
+            parts = option
+        elif isinstance(option, int) and option > 0:
+            parts = -(-size // option)
         if not isinstance(parts, int) or parts > _MOST_PARTS:
             raise UnsupportedOperation(f"It calls {name}, which makes more than {_MOST_PARTS:,} tensors.")
         return function(*args, **kwargs)
@@ -89,6 +91,6 @@ def _of_parts(function: torch._ops.OpOverload, name: str) -> Callable[..., Any]:
 
 # What says how many parts there are, or how large each is.
 _PARTS = {
-    "split": ("split_size", "split_sizes"), "unsafe_split": ("split_size", "split_sizes"), "split_with_sizes": ("split_sizes",),
-    "chunk": ("chunks",), "unsafe_chunk": ("chunks",), "unbind": (),
+    "split": ("split_size", "split_sizes"), "split_with_sizes": ("split_sizes",), "chunk": ("chunks",), "unbind": (),
+    "tensor_split": ("sections", "indices", "tensor_indices_or_sections"),
 }  # fmt: skip

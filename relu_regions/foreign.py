@@ -138,7 +138,7 @@ def at_the_door(path: str | os.PathLike[str], labels: Mapping[str, Label] | None
         yield
     except (OSError, ImportError) as error:
         if isinstance(error, OSError) and error.filename is None:
-            raise ValueError(f"{path} cannot be read: {error}") from None
+            raise ValueError(f"{path}: {error}") from None
         raise
     except UnsupportedOperation as error:
         raise UnsupportedOperation(_text(path, error, labels)) from None
@@ -154,8 +154,9 @@ def _text(path: str | os.PathLike[str], error: Exception, labels: Mapping[str, L
         label = (labels or {}).get(match[1])
         if label is None:
             return match[0]
-        return f"{label.name} ({label.kind})" if match[2] and label.kind else label.name
+        name = label.name or "the model itself"
+        return f"{name} ({label.kind})" if match[2] and label.kind else name
 
-    reason = re.sub(r"\b(file_node_\d+)\b( \(FileNode\))?", named, str(error).strip())
+    reason = re.sub(r"\b(file_(?:node|value|tensor)_[0-9x]+)\b( \(FileNode\))?", named, str(error).strip())
     reason = reason if len(reason) <= 2000 else f"{reason[:2000]}..."
-    return reason if str(path) in reason else f"Cannot read {path}: {reason}"
+    return reason if str(path) in reason else f"{path}: {reason}"

@@ -7,7 +7,6 @@ import os
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from importlib.util import find_spec
 from typing import Any, TypeVar, cast
 
 import torch
@@ -119,7 +118,9 @@ class Network:
         return cls(found.steps, found.input.name, found.output.name, found.input.shape, found.output.shape, found.dtype)
 
     @classmethod
-    def from_onnx(cls, path: str | os.PathLike[str], output: str | None = None) -> Network:
+    def from_onnx(
+        cls, path: str | os.PathLike[str], output: str | None = None, *, limits: Limits | None = None
+    ) -> Network:
         """Read an ONNX file (needs the extra ``relu-regions[onnx]``).
 
         The weights are those of the file, exactly. Where onnxruntime is installed, its answers on random inputs are
@@ -128,21 +129,21 @@ class Network:
         Args:
             path: of a file with one input, whose first axis is a batch of 1 or of any size.
             output: name of the output to read, where the file has several.
+            limits: how much the file may ask for.
 
         Raises:
             ImportError: onnx or onnx2fx is not installed.
             FileNotFoundError: there is no such file.
-            ValueError: the file is no ONNX model, has several inputs or outputs, or its first axis is not a batch.
+            ValueError: the file is no ONNX model, asks for more than the limits allow, has several inputs or outputs, or
+                its first axis is not a batch.
             UnsupportedOperation: the network is not continuous and piecewise linear, or cannot be read; the text
                 names the node.
         """
         from relu_regions.onnx_reading import check_against_onnxruntime, module_from_onnx
 
-        model, input_shape = module_from_onnx(path, output)
-        network = cls.from_module(model, input_shape)
-        if find_spec("onnxruntime") is not None:
-            check_against_onnxruntime(network, path, output)
-        return network
+        limits = limits or Limits()
+        file, model = module_from_onnx(path, output, limits)
+        return file.network(cls.from_module, limits, lambda network: check_against_onnxruntime(network, model))
 
     @property
     def gates(self) -> tuple[GateStep, ...]:

@@ -104,9 +104,8 @@ def parse_json(what: str, text: bytearray, budget: Budget) -> Any:
     Raises:
         ValueError: it is no JSON in UTF-8, is nested too deep, or takes more memory than its file may.
     """
-    depth = marks = 0
-    for mark in _MARKS.finditer(_STRINGS.sub(b"", text)):
-        marks += 1
+    depth = 0
+    for marks, mark in enumerate(_MARKS.finditer(_STRINGS.sub(b"", text)), 1):
         depth += {b"[": 1, b"{": 1, b"]": -1, b"}": -1}.get(mark[0], 0)
         if depth > budget.limits.depth:
             raise ValueError(
