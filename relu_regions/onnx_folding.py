@@ -37,10 +37,9 @@ def shapes_of(graph: onnx.GraphProto) -> dict[str, Shape]:
     """Each tensor's shape as far as it is inferred."""
     shapes: dict[str, Shape] = {tensor.name: list(tensor.dims) for tensor in graph.initializer}
     for entry in (*graph.input, *graph.value_info, *graph.output):
-        kind = entry.type.tensor_type
-        if kind.HasField("shape"):
-            axes = kind.shape.dim
-            shapes[entry.name] = [a.dim_value if a.HasField("dim_value") else a.dim_param or None for a in axes]
+        shape = _shape(entry)
+        if shape is not None:
+            shapes[entry.name] = shape
     return shapes
 
 
@@ -48,30 +47,31 @@ def fold_constants(model: onnx.ModelProto, spare_bytes: int) -> None:
     """Replace what does not depend on the input's values by constants, and remove nodes that change nothing.
 
     Args:
-        model: with inferred shapes; changed in place.
+        model: its input of known size; changed in place.
         spare_bytes: how much the constants may take beyond the model's own tensors.
 
     Raises:
         ValueError: they would take more.
         UnsupportedOperation: an operator that is not on the list depends on constants only.
+        onnx.shape_inference.InferenceError: shapes contradict each other.
     """
     graph = model.graph
-    known = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
-    constants = _Constants(model, known, spare_bytes)
+    values = _Values(model, spare_bytes)
+    known = values.known
     outputs = {output.name for output in graph.output}
-    shapes, exact = shapes_of(graph), _exact_casts(graph)
     renamed: dict[str, str] = {}
     kept = []
     for node in graph.node:
         for index, name in enumerate(node.input):
             node.input[index] = renamed.get(name, name)
-        shape = shapes.get(node.input[0]) if node.input else None
+        sizes = values.infer(node)
+        shape = values.shape(node.input[0]) if node.input else None
         if node.op_type == "Shape" and shape is not None and all(isinstance(size, int) for size in shape):
             settings = {attribute.name: helper.get_attribute_value(attribute) for attribute in node.attribute}
             known[node.output[0]] = np.array(shape[settings.get("start", 0) : settings.get("end")], np.int64)
         elif all(name == "" or name in known for name in node.input):
-            constants.evaluate(node)
-        elif node.output[0] not in outputs and (node.output[0] in exact or _changes_nothing(node, known)):
+            values.evaluate(node, sizes)
+        elif node.output[0] not in outputs and (values.is_exact_cast(node) or _changes_nothing(node, known)):
             renamed[node.output[0]] = node.input[0]
         else:
             kept.append(node)
@@ -82,73 +82,116 @@ def fold_constants(model: onnx.ModelProto, spare_bytes: int) -> None:
     graph.initializer.extend(numpy_helper.from_array(value, name) for name, value in known.items() if name in used)
 
 
-class _Constants:
-    """What is known of a graph's values, and how much memory more of it may take."""
+_FLOATS = {TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.FLOAT16, TensorProto.BFLOAT16}
 
-    def __init__(self, model: onnx.ModelProto, known: dict[str, np.ndarray], spare_bytes: int) -> None:
-        self.known = known
+
+class _Values:
+    """What is known of a graph's values, node by node: types, shapes, and numbers, and how much memory these may take."""
+
+    def __init__(self, model: onnx.ModelProto, spare_bytes: int) -> None:
+        graph = model.graph
+        self.known = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
+        self._types = {entry.name: entry for entry in graph.input}
         self._opsets = model.opset_import
-        self._allowed = sum(array.nbytes for array in known.values()) + spare_bytes
+        self._allowed = sum(array.nbytes for array in self.known.values()) + spare_bytes
         self._held = self._made = 0
-        self._uses = Counter(name for node in model.graph.node for name in node.input)
-        self._uses.update(output.name for output in model.graph.output)
+        self._uses = Counter(name for node in graph.node for name in node.input)
+        self._uses.update(output.name for output in graph.output)
         self._sizes: dict[str, int] = {}
 
-    def evaluate(self, node: onnx.NodeProto) -> None:
+    def shape(self, name: str) -> Shape | None:
+        """The shape of a value, as far as it is inferred."""
+        if name in self.known:
+            return list(self.known[name].shape)
+        entry = self._types.get(name)
+        return _shape(entry) if entry is not None else None
+
+    def is_exact_cast(self, node: onnx.NodeProto) -> bool:
+        """Whether it is a cast from one float to another: in the real network that is walked these change nothing."""
+        types = [
+            self._types[name].type.tensor_type.elem_type for name in (*node.input, *node.output) if name in self._types
+        ]
+        return node.op_type == "Cast" and len(types) == 2 and _FLOATS.issuperset(types)
+
+    def infer(self, node: onnx.NodeProto) -> dict[str, int | None]:
+        """The types and shapes of a node's outputs, and how many bytes each takes; None where that is not known.
+
+        A node is looked at alone: onnx computes what a whole graph's shapes depend on, however much that is.
+        """
+        if node.op_type == "Range":
+            self._check_range(node)
+        names = [name for name in node.output if name]
+        graph = helper.make_graph([node], "node", [], list(map(helper.make_empty_tensor_value_info, names)))
+        for name in dict.fromkeys(filter(None, node.input)):
+            array = self.known.get(name)
+            if array is not None and array.size <= _SMALL:
+                graph.initializer.append(numpy_helper.from_array(array, name))
+            elif array is not None:
+                kind = helper.np_dtype_to_tensor_dtype(array.dtype)
+                graph.input.append(helper.make_tensor_value_info(name, kind, array.shape))
+            else:
+                graph.input.append(self._types[name])
+        alone = helper.make_model(graph, opset_imports=self._opsets)
+        inferred = onnx.shape_inference.infer_shapes(alone, strict_mode=True).graph
+        self._types.update((entry.name, entry) for entry in inferred.output)
+        return {entry.name: _bytes_of(entry) for entry in inferred.output}
+
+    def _check_range(self, node: onnx.NodeProto) -> None:
+        """onnx counts a range by making it."""
+        start, limit, delta = (self.known.get(name) for name in node.input)
+        if (
+            start is None
+            or limit is None
+            or delta is None
+            or {start.size, limit.size, delta.size} != {1}
+            or not delta.all()
+        ):
+            raise UnsupportedOperation(f"Range (node {node.name!r}) is not one between two constants.")
+        count = (float(limit.item()) - float(start.item())) / float(delta.item())
+        if not count * limit.itemsize <= self._allowed:
+            raise self._too_large(node, count * limit.itemsize)
+
+    def evaluate(self, node: onnx.NodeProto, sizes: dict[str, int | None]) -> None:
         """Compute the outputs of a node whose inputs are all known."""
         if node.op_type not in _PURE.split():
             raise UnsupportedOperation(
                 f"{node.op_type} (node {node.name!r}) depends on constants only, and is none of the operators that are "
                 "computed while a file is read."
             )
+        self._count(node, sizes)
         feeds = {name: self.known[name] for name in node.input if name}
         names = [name for name in node.output if name]
         inputs, outputs = (
             [helper.make_empty_tensor_value_info(name) for name in several] for several in (feeds, names)
         )
         alone = helper.make_model(helper.make_graph([node], "constant", inputs, outputs), opset_imports=self._opsets)
-        self._count(node, self._inferred(alone, feeds))
-        for name, value in zip(names, ReferenceEvaluator(alone).run(None, feeds)):
+        with np.errstate(all="ignore"):
+            results = ReferenceEvaluator(alone).run(None, feeds)
+        for name, value in zip(names, results):
             array = np.asarray(value)
             if array.dtype.kind not in "biufV":
                 raise UnsupportedOperation(f"{node.op_type} (node {node.name!r}) makes no numbers.")
             self.known[name] = array
         self._release(node)
 
-    def _inferred(self, alone: onnx.ModelProto, feeds: dict[str, np.ndarray]) -> dict[str, int]:
-        """How many bytes each output will take, from the shapes that onnx infers before anything is computed."""
-        described = onnx.ModelProto()
-        described.CopyFrom(alone)
-        del described.graph.input[:]
-        for name, array in feeds.items():
-            if array.size <= _SMALL:
-                described.graph.initializer.append(numpy_helper.from_array(array, name))
-            else:
-                kind = helper.np_dtype_to_tensor_dtype(array.dtype)
-                described.graph.input.append(helper.make_tensor_value_info(name, kind, array.shape))
-        inferred = onnx.shape_inference.infer_shapes(described, strict_mode=True, data_prop=True).graph
-        shapes = shapes_of(inferred)
-        sizes = {}
-        for entry in inferred.output:
-            shape = shapes.get(entry.name, [None])
-            if not all(isinstance(size, int) and size >= 0 for size in shape):
+    def _count(self, node: onnx.NodeProto, sizes: dict[str, int | None]) -> None:
+        for name, size in sizes.items():
+            if size is None:
                 raise UnsupportedOperation(
-                    f"{alone.graph.node[0].op_type} (node {alone.graph.node[0].name!r}) makes a constant whose size is not "
-                    "known before it is computed."
+                    f"{node.op_type} (node {node.name!r}) makes a constant whose size is not known before it is computed."
                 )
-            sizes[entry.name] = prod(shape) * _itemsize(entry.type.tensor_type.elem_type)  # type: ignore[arg-type]
-        return sizes
-
-    def _count(self, node: onnx.NodeProto, sizes: dict[str, int]) -> None:
-        self._sizes.update(sizes)
-        self._held += sum(sizes.values())
-        self._made += sum(sizes.values())
+            self._sizes[name] = size
+            self._held += size
+            self._made += size
         if self._held > self._allowed or self._made > _ROUNDS * self._allowed:
-            raise ValueError(
-                f"with {node.op_type} (node {node.name!r}) its folded constants take {self._held:,} bytes, more than the "
-                f"{self._allowed:,} allowed beside its own tensors; raise limits=relu_regions.Limits(spare_bytes=...) "
-                "if you trust the file"
-            )
+            raise self._too_large(node, self._held)
+
+    def _too_large(self, node: onnx.NodeProto, size: float) -> ValueError:
+        return ValueError(
+            f"with {node.op_type} (node {node.name!r}) its folded constants take {size:,.0f} bytes, more than the "
+            f"{self._allowed:,} allowed beside its own tensors, or are made again and again; raise "
+            "limits=relu_regions.Limits(spare_bytes=...) if you trust the file"
+        )
 
     def _release(self, node: onnx.NodeProto) -> None:
         """Forget the constants that no other node asks for."""
@@ -159,18 +202,21 @@ class _Constants:
                 self.known.pop(name)
 
 
-def _itemsize(kind: int) -> int:
-    if kind in (TensorProto.UNDEFINED, TensorProto.STRING):
-        raise UnsupportedOperation("A constant of the file holds no numbers.")
-    return max(1, int(helper.tensor_dtype_to_np_dtype(kind).itemsize))
+def _shape(entry: onnx.ValueInfoProto) -> Shape | None:
+    kind = entry.type.tensor_type
+    if not kind.HasField("shape"):
+        return None
+    return [a.dim_value if a.HasField("dim_value") else a.dim_param or None for a in kind.shape.dim]
 
 
-def _exact_casts(graph: onnx.GraphProto) -> set[str]:
-    """Outputs of casts from one float to another: in the real network that is walked these change nothing."""
-    floats = {TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.FLOAT16, TensorProto.BFLOAT16}
-    entries = (*graph.input, *graph.value_info, *graph.output)
-    numbers = {entry.name for entry in entries if entry.type.tensor_type.elem_type in floats}
-    return {n.output[0] for n in graph.node if n.op_type == "Cast" and {n.input[0], n.output[0]} <= numbers}
+def _bytes_of(entry: onnx.ValueInfoProto) -> int | None:
+    shape, kind = _shape(entry), entry.type.tensor_type.elem_type
+    if shape is None or kind in (TensorProto.UNDEFINED, TensorProto.STRING):
+        return None
+    sizes = [size for size in shape if isinstance(size, int) and size >= 0]
+    return (
+        prod(sizes) * max(1, int(helper.tensor_dtype_to_np_dtype(kind).itemsize)) if len(sizes) == len(shape) else None
+    )
 
 
 def _changes_nothing(node: onnx.NodeProto, known: dict[str, np.ndarray]) -> bool:

@@ -29,11 +29,11 @@ def with_free_batch(model: onnx.ModelProto, spare_bytes: int) -> onnx.ModelProto
     """
     model = _at_batch(model, 1)
     fold_constants(model, spare_bytes)
-    model = _at_batch(model, 1)
+    model = _inferred(_at_batch(model, 1))
     shapes = shapes_of(model.graph)
     rewritten = [node for node in model.graph.node if node.op_type == "Reshape" and _free_reshape(model, node, shapes)]
     try:
-        two, three = (shapes_of(_at_batch(model, size).graph) for size in (2, 3))
+        two, three = (shapes_of(_inferred(_at_batch(model, size)).graph) for size in (2, 3))
     except onnx.shape_inference.InferenceError as error:
         raise ValueError(f"the network works for a batch of 1 only: {error}") from error
     carries = {name for name, shape in two.items() if shape[:1] == [2] and three.get(name) == [3, *shape[1:]]}
@@ -45,7 +45,7 @@ def with_free_batch(model: onnx.ModelProto, spare_bytes: int) -> onnx.ModelProto
         raise ValueError(
             f"the output {output!r} does not keep the batch as its first axis: for 2 it is {two.get(output)}"
         )
-    return _at_batch(model, "N")
+    return _inferred(_at_batch(model, "N"))
 
 
 def _free_reshape(model: onnx.ModelProto, node: onnx.NodeProto, shapes: dict[str, Shape]) -> bool:
@@ -63,7 +63,7 @@ def _free_reshape(model: onnx.ModelProto, node: onnx.NodeProto, shapes: dict[str
 
 
 def _at_batch(model: onnx.ModelProto, size: int | str) -> onnx.ModelProto:
-    """A copy with shapes inferred for a first axis of that size (a name leaves it free)."""
+    """A copy for a first axis of that size (a name leaves it free), without shapes in between."""
     twin = onnx.ModelProto()
     twin.CopyFrom(model)
     graph = twin.graph
@@ -77,4 +77,9 @@ def _at_batch(model: onnx.ModelProto, size: int | str) -> onnx.ModelProto:
     del graph.value_info[:]
     for output in graph.output:
         output.type.tensor_type.ClearField("shape")
-    return onnx.shape_inference.infer_shapes(twin, strict_mode=True, data_prop=True)
+    return twin
+
+
+def _inferred(model: onnx.ModelProto) -> onnx.ModelProto:
+    """With shapes as far as they follow from shapes; what follows from numbers is a constant by now."""
+    return onnx.shape_inference.infer_shapes(model, strict_mode=True)
