@@ -88,6 +88,7 @@ class FileModule:
             ValueError, UnsupportedOperation: as ``read`` and ``check``, with the file's path and names in the text.
         """
         with at_the_door(self.path, self.labels):
+            limits.check_value("the input", prod(self.input_shape))
             _check_sizes(traced(self.module, self.input_shape, False).program, limits)
             network = read(self.module, self.input_shape)
             check(network)
