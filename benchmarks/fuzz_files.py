@@ -1,6 +1,6 @@
 """Files of strangers: seeded mutations of valid files are read, and nothing but an answer or a refusal may come of it.
 
-    python benchmarks/fuzz_files.py [--quick] [--count 20000] [--seed 0] [--workers 2] [--out FILE.json]
+    python benchmarks/fuzz_files.py [--quick] [--count 20000] [--seed 0] [--workers 2] [--minutes 600] [--out FILE.json]
 
 Each mutant is read in a process of its own kind that lives as long as nothing goes wrong. An audit hook watches it: files
 opened for writing or made, moved or removed outside of a temporary folder, a file beside that folder that nobody may read,
@@ -219,28 +219,33 @@ class Reader:
 # ---------------------------------------------------------------- all of them
 
 
-def orders(count: int, first: int = 0) -> Iterator[tuple[str, int]]:
+def orders(count: int) -> Iterator[tuple[str, int]]:
     """Families in turn, each with its next number."""
     names = list(families())
-    return ((names[index % len(names)], index // len(names)) for index in range(first, first + count))
+    return ((names[index % len(names)], index // len(names)) for index in range(count))
 
 
-def outcomes(count: int, seed: int, first: int = 0, step: int = 1) -> Iterator[tuple[str, int, str]]:
-    """What came of each mutant, one after another in one process."""
+def outcomes(count: int, seed: int, share: int = 0, shares: int = 1) -> Iterator[tuple[str, int, str]]:
+    """What came of each mutant of a share of them, one after another in one process."""
     reader = Reader(seed)
-    for index, (family, number) in enumerate(orders(count, first)):
-        if index % step == 0:
-            yield family, number, reader.outcome(family, number)
-    reader.close()
+    try:
+        for index, (family, number) in enumerate(orders(count)):
+            if index % shares == share:
+                yield family, number, reader.outcome(family, number)
+    finally:
+        reader.close()
 
 
-def _share(arguments: tuple[int, int, int, int]) -> list[tuple[str, int, str]]:
-    count, seed, first, step = arguments
+def _outcomes(count: int, seed: int, share: int, shares: int, seconds: float) -> list[tuple[str, int, str]]:
+    """The same, with news of it, as far as it comes in that time."""
+    end = time.monotonic() + seconds
     found = []
-    for done, result in enumerate(outcomes(count - first, seed, first, step)):
+    for result in outcomes(count, seed, share, shares):
         found.append(result)
-        if result[2].startswith("WRONG") or done % 100 == 99:
-            print(f"{done + 1} of {(count - first) // step}: {result[0]} {result[1]} {result[2]}", flush=True)
+        if result[2].startswith("WRONG") or not len(found) % 100:
+            print(f"{len(found)} of {count // shares}: {result[0]} {result[1]} {result[2]}", flush=True)
+        if time.monotonic() > end:
+            break
     return found
 
 
@@ -254,11 +259,15 @@ def main(arguments: list[str] | None = None) -> int:
     options.add_argument("--count", type=int, default=20_000)
     options.add_argument("--seed", type=int, default=0)
     options.add_argument("--workers", type=int, default=2)
+    options.add_argument("--minutes", type=float, default=600, help="end then, with the mutants that were read")
     given = options.parse_args(arguments)
     count = 60 if given.quick else given.count
     with ThreadPoolExecutor(given.workers) as pool:
-        shares = [(count, given.seed, first, given.workers) for first in range(given.workers)]
-        results = [result for share in pool.map(_share, shares) for result in share]
+        shares = [
+            pool.submit(_outcomes, count, given.seed, share, given.workers, 60 * given.minutes)
+            for share in range(given.workers)
+        ]
+        results = [result for share in shares for result in share.result()]
     table: dict[str, Counter[str]] = {}
     for family, _, result in results:
         table.setdefault(family, Counter())["wrong" if result.startswith("WRONG") else result] += 1

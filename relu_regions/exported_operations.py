@@ -64,11 +64,11 @@ def _on_sizes(function: Callable[..., Any]) -> Callable[..., Any]:
     return compute
 
 
-_MOST_PARTS = 65536
+_MOST_PARTS = 1024
 
 
 def _of_parts(function: torch._ops.OpOverload, name: str) -> Callable[..., Any]:
-    """An operation that makes a list of tensors; a list of millions would take hours before it could be refused."""
+    """An operation that makes a list of tensors; tracing takes the square of their number."""
     names = [argument.name for argument in function._schema.arguments]
 
     def compute(*args: Any, **kwargs: Any) -> Any:

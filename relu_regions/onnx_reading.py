@@ -83,7 +83,8 @@ def _converted(path: Path, model: onnx.ModelProto, labels: dict[str, Label], lim
 
     free = with_free_batch(model, limits.spare_bytes)
     try:
-        module = _with_named_nodes(_converter()(free).build(), labels).eval()
+        converter = _converter()(free)
+        module = _with_named_nodes(converter.root(), converter.graph, labels).eval()
     except onnx2fx.Onnx2FxError as error:
         raise UnsupportedOperation(f"onnx2fx could not convert {path}: {error}") from error
     sizes = free.graph.input[0].type.tensor_type.shape.dim[1:]
@@ -91,10 +92,13 @@ def _converted(path: Path, model: onnx.ModelProto, labels: dict[str, Label], lim
 
 
 def _converter() -> Any:
-    """onnx2fx's builder of graphs, without its sorting of nodes: they are in order, and it takes the square of their number."""
+    """onnx2fx's builder of graphs, up to the graph: what it compiles of one would hold plain arguments of the file.
+
+    Its sorting of nodes takes the square of their number; they are in order.
+    """
     from onnx2fx.graph_builder import GraphBuilder
 
-    class InOrder(GraphBuilder):
+    class Converter(GraphBuilder):
         def _convert_nodes(self) -> None:
             for node in self.model.graph.node:
                 handler, domain, _ = self._resolve_handler(node)
@@ -102,36 +106,45 @@ def _converter() -> Any:
                 self._tag_operator_node(node, made, domain)
                 self._register_outputs(node, made, domain)
 
-    return InOrder
+        def root(self) -> nn.Module:
+            """Makes the graph; what it reads is in the module."""
+            self._load_initializers()
+            self._create_placeholders()
+            self._convert_nodes()
+            self._create_outputs()
+            root = nn.Module()
+            for name, tensor in self._constants.items():
+                root.register_buffer(name, tensor)
+            for name, submodule in self._submodules.items():
+                root.add_module(name, submodule)
+            return root
+
+    return Converter
 
 
 # ---------------------------------------------------------------- the torch graph, after conversion
 
 
-def _with_named_nodes(module: torch.fx.GraphModule, labels: dict[str, Label]) -> nn.Module:
-    """Every operator as a submodule named after its ONNX node, layouts as plain numbers, Gemm as a linear layer."""
-    graph = module.graph
+def _with_named_nodes(root: nn.Module, graph: torch.fx.Graph, labels: dict[str, Label]) -> nn.Module:
+    """Every operator as a submodule of a counted name, layouts as plain numbers, Gemm as a linear layer."""
+    graph.eliminate_dead_code()
     for place, node in enumerate(list(graph.nodes)):
         if node.op != "call_function":
             continue
         operator = str(node.meta.get("onnx_op_type", ""))
-        function, arguments, keywords = _plain_call(module, node, operator)
-        label = labels.get(str(node.meta.get("onnx_name")), Label(operator or node.name, operator))
+        function, arguments, keywords = _plain_call(root, node, operator)
         path = f"file_node_{len(labels)}x{place}"
-        labels[path] = label
+        labels[path] = labels.get(str(node.meta.get("onnx_name")), Label(operator or node.name, operator))
         values: list[torch.fx.Node] = []
-        held = _Held(function, _slots(arguments, values), _slots(keywords, values))
-        module.add_submodule(path, FileNode(held))
+        root.add_module(path, FileNode(_Held(function, _slots(arguments, values), _slots(keywords, values))))
         with graph.inserting_before(node):
             call = graph.call_module(path, tuple(values))
         node.replace_all_uses_with(call)
         graph.erase_node(node)
-    graph.eliminate_dead_code()
-    used = {str(node.target) for node in graph.nodes if node.op == "get_attr"}
-    for name in [name for name, _ in module.named_buffers(recurse=False) if name not in used]:
-        delattr(module, name)
+    for node in [node for node in graph.nodes if node.op == "get_attr" and not node.users]:
+        graph.erase_node(node)
+    module = torch.fx.GraphModule(root, graph)
     graph.lint()
-    module.recompile()
     return module
 
 
@@ -171,11 +184,11 @@ def _slots(argument: Any, values: list[torch.fx.Node]) -> Any:
 
 
 def _plain_call(
-    module: torch.fx.GraphModule, node: torch.fx.Node, operator: str
+    root: nn.Module, node: torch.fx.Node, operator: str
 ) -> tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]:
     def plain(argument: Any) -> Any:
         constant = isinstance(argument, torch.fx.Node) and argument.op == "get_attr"
-        return getattr(module, str(argument.target)).tolist() if constant else argument
+        return getattr(root, str(argument.target)).tolist() if constant else argument
 
     layout = _LAYOUT_INPUTS.get(operator, ())
     arguments = tuple(plain(value) if position in layout else value for position, value in enumerate(node.args))

@@ -21,6 +21,7 @@ __all__ = ["describe_nodes", "rebuilt"]
 _STANDARD = ("", "ai.onnx")
 _WORD = re.compile(r"[A-Za-z_]{0,40}")
 _MOST_NUMBERS = 65536  # in one attribute
+_MOST_OUTPUTS = 1024  # of one node; tracing a split takes the square of their number
 _PLAIN: dict[int, str] = {
     AttributeProto.FLOAT: "f", AttributeProto.INT: "i", AttributeProto.FLOATS: "floats", AttributeProto.INTS: "ints",
 }  # fmt: skip
@@ -122,6 +123,8 @@ class _Rebuilding:
         if node.domain not in _STANDARD or not onnx.defs.has(node.op_type, self.opset):
             return False
         # onnx2fx 0.0.1 takes no notice of the axes of a padding.
+        if len(node.output) > _MOST_OUTPUTS:
+            return False
         return onnx2fx.is_supported(node.op_type, "", self.opset) and not (
             node.op_type == "Pad" and len(node.input) > 3 and node.input[3]
         )
