@@ -4,6 +4,7 @@ from relu_regions import rational
 from relu_regions.attribution import integrated_gradients
 from relu_regions.graph import region_graph
 from relu_regions.interval import Interval, exact_interval
+from relu_regions.limits import Limits
 from relu_regions.maps import affine_map
 from relu_regions.network import Network
 from relu_regions.operations import UnsupportedOperation, supported_operations
@@ -14,6 +15,7 @@ from relu_regions.walker import walk
 
 __all__ = [
     "Interval",
+    "Limits",
     "Network",
     "Path",
     "Paths",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import operator
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -13,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.export import ExportedProgram
 from torch.export.graph_signature import ExportGraphSignature
-from torch.utils._pytree import tree_leaves, tree_map_only
+from torch.utils._pytree import tree_leaves
 
 from relu_regions.operations import (
     BATCH,
@@ -27,18 +26,9 @@ from relu_regions.operations import (
     Value,
 )
 from relu_regions.operations.constants import ELEMENTWISE, as_float64, fold, operation_name
-from relu_regions.operations.registry import replay, values_in
-from relu_regions.steps import AffineStep, Origin, Step
+from relu_regions.steps import Origin, Step, evaluate
 
-__all__ = ["Allowance", "Bound", "Graph", "bind", "output_position"]
-
-
-@dataclass(frozen=True)
-class Allowance:
-    """What a program that a stranger wrote may make: bytes of constants, and numbers of one value."""
-
-    constants: int
-    numbers: int
+__all__ = ["Bound", "Graph", "bind", "output_position"]
 
 
 @dataclass(frozen=True)
@@ -164,7 +154,6 @@ def bind(
     graph: Graph,
     tensors: Mapping[str, Tensor],
     output: int | str | None,
-    allowance: Allowance | None = None,
 ) -> Bound:
     """The steps of an exported program with the weights given, in float64.
 
@@ -172,24 +161,21 @@ def bind(
         graph: of the program.
         tensors: its parameters and buffers by name.
         output: which output to read, by position or key, where there are several.
-        allowance: what the program may make, where a stranger wrote it.
 
     Raises:
         ValueError: weights are not finite, or output names none of the program's outputs.
         UnsupportedOperation: the program is not continuous and piecewise linear, or cannot be read.
     """
     with torch.no_grad():
-        return _Binder(graph, tensors, allowance).bound(output)
+        return _Binder(graph, tensors).bound(output)
 
 
 class _Binder:
     """Goes through the graph once, folding constants and turning every other node into steps."""
 
-    def __init__(self, graph: Graph, tensors: Mapping[str, Tensor], allowance: Allowance | None) -> None:
+    def __init__(self, graph: Graph, tensors: Mapping[str, Tensor]) -> None:
         self.graph = graph
         self.tensors = tensors
-        self.allowance = allowance
-        self.left = None if allowance is None else allowance.constants
         self.environment: dict[str, Any] = {}
         self.steps: list[Step] = []
         self.input = graph.input
@@ -234,9 +220,7 @@ class _Binder:
             batched = [n for n in node.all_input_nodes if self._is_batched(n)]
             if not batched or operation_name(node.target) in _ROW_BY_ROW:
                 return self._fold(node, arguments, keywords)
-            # What is the same for each member of a batch goes on as a value, so that nothing mixes the members.
-            self.environment.update((n.name, self._constant_value(n)) for n in batched)
-            return self._call(node)
+            return self._fold_rows(node, batched)
         if node.target is operator.getitem:
             return self._item(node, arguments)
         call = self._describe(node, arguments, keywords)
@@ -261,11 +245,9 @@ class _Binder:
         _check_batch_size(call)
         keywords = {name: _for_one(argument) for name, argument in keywords.items()}
         try:
-            result = fold(node.target, _for_one(arguments), keywords, self.left)
+            result = fold(node.target, _for_one(arguments), keywords)
         except UnsupportedOperation as error:
             raise call.refuse(str(error)) from None
-        if self.left is not None:
-            self.left -= sum(t.numel() * t.element_size() for t in tree_leaves(result) if isinstance(t, Tensor))
         return result
 
     def _is_batched(self, node: Any) -> bool:
@@ -274,21 +256,23 @@ class _Binder:
         constant = isinstance(self.environment[node.name], Tensor)
         return constant and isinstance(meta, Tensor) and any(isinstance(size, torch.SymInt) for size in meta.shape)
 
-    def _constant_value(self, node: Any) -> Value:
-        constant = self.environment[node.name]
-        call = self._describe(node, [], {})
-        call.shape = _point_shape(call, node.meta["val"], self.batch)
-        value, shape = self.environment[self.input.name], call.shape
-        step = AffineStep(
-            call.name,
-            (value.name,),
-            shape,
-            call.origin,
-            lambda points: points.new_zeros(len(points), *shape),
-            bias=constant,
-        )
-        self.steps.append(step)
-        return Value(call.name, shape)
+    def _fold_rows(self, node: Any, batched: list[Any]) -> Tensor:
+        """What a node makes of constants with a row for each member of the batch, for one member.
+
+        It is read as if they depended on the input, so that nothing passes that mixes the members.
+        """
+        rows: dict[str, Tensor] = {n.name: self.environment[n.name] for n in batched}
+        reader = _Binder(self.graph, self.tensors)
+        reader.environment = dict(self.environment)
+        for n in batched:
+            shape = _point_shape(self._describe(n, [], {}), n.meta["val"], self.batch)
+            reader.environment[n.name] = Value(n.name, shape)
+        made = reader._call(node)
+        if not isinstance(made, Value):
+            raise self._describe(node, [], {}).refuse("it takes a constant of the size of the batch apart")
+        for step in reader.steps:
+            rows[step.output] = evaluate(step, [rows[name].expand(1, *rows[name].shape[1:]) for name in step.inputs])
+        return rows[made.name]
 
     def _size(self, node: Any, arguments: list[Any]) -> Any:
         value, dimension = arguments[:2]
@@ -331,8 +315,6 @@ class _Binder:
         if handler not in REFUSED.values():
             _check_dtype(call, meta)
             call.shape = _point_shape(call, meta, self.batch)
-            if self.allowance is not None:
-                _check_claimed_shape(call, self.allowance.numbers)
         self.steps.extend(handler(call))
         return Value(call.name, call.shape)
 
@@ -388,27 +370,6 @@ def _point_shape(call: Call, meta: Tensor, batch: str) -> tuple[int, ...]:
     if str(first) != batch:
         raise call.refuse(f"it folds other dimensions into the batch ({first} rows)")
     return tuple(rest)
-
-
-def _check_claimed_shape(call: Call, most: int) -> None:
-    """A stranger's program says what shapes it makes; compute them without the numbers before anyone relies on them."""
-    if math.prod(call.shape) > most:
-        raise call.refuse(
-            f"it makes {math.prod(call.shape):,} numbers for a point, more than limits.tensor_elements allows"
-        )
-    values = values_in(call.args) + values_in(list(call.kwargs.values()))
-    points = [torch.empty(3, *value.shape, device="meta") for value in values]
-    plain = replace(call, args=tuple(tree_map_only(Tensor, _to_meta, list(call.args))))
-    try:
-        made = replay(plain, values)(*points)
-    except (NotImplementedError, RuntimeError, TypeError) as error:
-        raise call.refuse(f"its shape cannot be computed ({str(error).strip().splitlines()[0]})") from None
-    if tuple(made.shape) != (3, *call.shape):
-        raise call.refuse(f"the file says that it makes {call.shape} of a point, but it makes {tuple(made.shape[1:])}")
-
-
-def _to_meta(tensor: Tensor) -> Tensor:
-    return tensor.to("meta", torch.float32) if tensor.dtype.is_floating_point else tensor
 
 
 # What takes the size of the batch as the size of a dimension: a number of its own, or in a list of sizes.

@@ -8,7 +8,6 @@ import json
 import math
 import os
 import sys
-import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, BinaryIO
@@ -17,7 +16,7 @@ import numpy as np
 import typer
 from numpy.typing import NDArray
 
-from relu_regions.archive import load_program
+from relu_regions.array_files import array_named
 from relu_regions.files import replacing
 from relu_regions.interval import exact_interval
 from relu_regions.lines import LineBatch
@@ -78,8 +77,8 @@ def interval(
     if out is not None and not out.absolute().parent.is_dir():
         raise ValueError(f"there is no folder {out.absolute().parent}")
     network = _network(model)
-    directions = _array(x, "d", alone=False) if d is None else _array(d, "d")
-    found = _intervals(LineBatch.of(network, _array(x, "x"), directions, t_range), t_range)
+    directions = array_named(x, "d", alone=False) if d is None else array_named(d, "d")
+    found = _intervals(LineBatch.of(network, array_named(x, "x"), directions, t_range), t_range)
     if out is None:
         _write_csv(found, sys.stdout.buffer)
     else:
@@ -118,26 +117,11 @@ def _network(path: Path) -> Network:
     if path.suffix == ".onnx":
         return Network.from_onnx(path)
     if path.suffix == ".pt2":
-        return Network.from_exported(load_program(path))
+        return Network.from_exported(path)
     raise ValueError(
         f"{path} is neither .pt2 nor .onnx: save a model with "
         "torch.export.save(torch.export.export(model, (x,), dynamic_shapes=({0: torch.export.Dim('N')},)), 'model.pt2')"
     )
-
-
-def _array(path: Path, name: str, alone: bool = True) -> NDArray[Any]:
-    """The array of this name in a file; also one without a name, or the only one, if ``alone``."""
-    try:
-        loaded = np.load(path, allow_pickle=False)
-        arrays = {"": loaded} if isinstance(loaded, np.ndarray) else dict(loaded)
-    except (EOFError, ValueError, zipfile.BadZipFile) as error:
-        raise ValueError(f"{path} holds no arrays that numpy reads without pickle: {error}") from None
-    if name in arrays:
-        return arrays[name]
-    if alone and len(arrays) == 1:
-        return next(iter(arrays.values()))
-    names = ", ".join(repr(key) for key in arrays if key) or "one without a name"
-    raise ValueError(f"{path} holds no array {name!r}, only {names}; --{name} takes the file of another")
 
 
 # ---------------------------------------------------------------- out

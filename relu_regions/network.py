@@ -7,20 +7,19 @@ import os
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from importlib.util import find_spec
 from typing import Any, NamedTuple, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
 from torch.export import ExportedProgram
 
-from relu_regions.archive import load_program
-from relu_regions.binding import Allowance, Graph, bind, output_position
+from relu_regions.archive import module_from_pt2
+from relu_regions.binding import Graph, bind, output_position
 from relu_regions.chains import Chain, chains_of, products_of
 from relu_regions.comparison import Original
 from relu_regions.folding import folded
-from relu_regions.gates import rows
-from relu_regions.steps import AffineStep, GateStep, Step
+from relu_regions.limits import Limits
+from relu_regions.steps import AffineStep, GateStep, Step, evaluate
 from relu_regions.tracing import example_of, outputs_of, tensors_of, traced
 
 __all__ = ["Network", "Reading", "read", "read_module", "read_program"]
@@ -70,25 +69,34 @@ class Network:
 
     @classmethod
     def from_exported(
-        cls, program: ExportedProgram | str | os.PathLike[str], output: int | str | None = None
+        cls,
+        program: ExportedProgram | str | os.PathLike[str],
+        output: int | str | None = None,
+        *,
+        limits: Limits | None = None,
     ) -> Network:
         """Read a torch.export program, live or from a ``.pt2`` file.
 
         Args:
             program: one with a single float input whose first dimension is a dynamic batch size.
             output: which output to read, by position or key, where the program returns several.
+            limits: how much a file may ask for.
 
         Raises:
             OSError: the file cannot be read.
-            ValueError: the file is no exported program or holds what could run code, or the batch size is fixed.
+            ValueError: the file is no exported program, is damaged, asks for more than the limits allow, or the batch
+                size is fixed.
             UnsupportedOperation: the program is not continuous and piecewise linear, or cannot be read.
         """
         if not isinstance(program, ExportedProgram):
-            program = load_program(program)
+            limits = limits or Limits()
+            return module_from_pt2(program, output, limits).network(_network_of_traced, limits)
         return read_program(program, output).network
 
     @classmethod
-    def from_onnx(cls, path: str | os.PathLike[str], output: str | None = None) -> Network:
+    def from_onnx(
+        cls, path: str | os.PathLike[str], output: str | None = None, *, limits: Limits | None = None
+    ) -> Network:
         """Read an ONNX file (needs the extra ``relu-regions[onnx]``).
 
         The weights are those of the file, exactly. Where onnxruntime is installed, its answers on random inputs are
@@ -97,21 +105,21 @@ class Network:
         Args:
             path: of a file with one input, whose first axis is a batch of 1 or of any size.
             output: name of the output to read, where the file has several.
+            limits: how much the file may ask for.
 
         Raises:
             ImportError: onnx or onnx2fx is not installed.
             FileNotFoundError: there is no such file.
-            ValueError: the file is no ONNX model, has several inputs or outputs, or its first axis is not a batch.
+            ValueError: the file is no ONNX model, asks for more than the limits allow, has several inputs or outputs, or
+                its first axis is not a batch.
             UnsupportedOperation: the network is not continuous and piecewise linear, or cannot be read; the text
                 names the node.
         """
         from relu_regions.onnx_reading import check_against_onnxruntime, module_from_onnx
 
-        model, input_shape = module_from_onnx(path, output)
-        network = cls.from_module(model, input_shape)
-        if find_spec("onnxruntime") is not None:
-            check_against_onnxruntime(network, path, output)
-        return network
+        limits = limits or Limits()
+        file, model = module_from_onnx(path, output, limits)
+        return file.network(_network_of_traced, limits, lambda network: check_against_onnxruntime(network, model))
 
     @property
     def gates(self) -> tuple[GateStep, ...]:
@@ -160,7 +168,7 @@ class Network:
         """The network's own forward pass: ``(N, *input_shape)`` to ``(N, *output_shape)``, in x's dtype."""
         values = {self.input_name: x}
         for step, last_use in zip(self.steps, self.releases):
-            values[step.output] = _evaluate(step, [values[name] for name in step.inputs])
+            values[step.output] = evaluate(step, [values[name] for name in step.inputs])
             for name in last_use:
                 del values[name]
         return values[self.output_name]
@@ -243,15 +251,27 @@ def read(
     return reading
 
 
+def _network_of_traced(model: nn.Module, program: ExportedProgram) -> Network:
+    return read_module(model, Graph.as_traced(program).input.meta["val"].shape[1:], program=program).network
+
+
 def read_module(
-    model: nn.Module, input_shape: Sequence[int], output: int | str | None = None, rows: Tensor | None = None
+    model: nn.Module,
+    input_shape: Sequence[int],
+    output: int | str | None = None,
+    rows: Tensor | None = None,
+    program: ExportedProgram | None = None,
 ) -> Reading:
-    """A module's network, compared with the module; errors as :meth:`Network.from_module`."""
+    """A module's network, compared with the module; errors as :meth:`Network.from_module`.
+
+    Args:
+        program: the module as torch.export has just traced it, if it has.
+    """
     _check_module(model)
     example = example_of(model, tuple(int(size) for size in input_shape))
     own = None if rows is None else rows.to(example)
-    trace = traced(model, own if own is not None and torch.isfinite(own).all() else example[:2])
-    network = _bound(trace.graph, tensors_of(model), output, None)
+    trace = traced(model, own if own is not None and torch.isfinite(own).all() else example[:2], program)
+    network = _bound(trace.graph, tensors_of(model), output)
 
     def forward(x: Tensor) -> Tensor:
         return _chosen(outputs_of(model, x), output)
@@ -263,12 +283,10 @@ def read_module(
     return Reading(network, original)
 
 
-def read_program(
-    program: ExportedProgram, output: int | str | None = None, allowance: Allowance | None = None
-) -> Reading:
+def read_program(program: ExportedProgram, output: int | str | None = None) -> Reading:
     """A program's network, compared with the program; errors as :meth:`Network.from_exported`."""
     graph = Graph.of(program)
-    network = _bound(graph, program.state_dict, output, allowance)
+    network = _bound(graph, program.state_dict, output)
     position = output_position(graph, output)
 
     def forward(x: Tensor) -> Tensor:
@@ -282,17 +300,9 @@ def read_program(
     return Reading(network, original)
 
 
-def _bound(
-    graph: Graph, tensors: Mapping[str, Tensor], output: int | str | None, allowance: Allowance | None
-) -> Network:
-    found = bind(graph, tensors, output, allowance)
+def _bound(graph: Graph, tensors: Mapping[str, Tensor], output: int | str | None) -> Network:
+    found = bind(graph, tensors, output)
     return Network(found.steps, found.input.name, found.output.name, found.input.shape, found.output.shape, found.dtype)
-
-
-def _evaluate(step: Step, values: list[Tensor]) -> Tensor:
-    if isinstance(step, AffineStep):
-        return step(*values)
-    return step.gate.apply(rows(values[0])).view(len(values[0]), *step.shape)
 
 
 def _gain(step: AffineStep, shapes: list[tuple[int, ...]]) -> float:

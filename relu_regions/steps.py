@@ -10,9 +10,9 @@ from math import prod
 import torch
 from torch import Tensor
 
-from relu_regions.gates import Gate
+from relu_regions.gates import Gate, rows
 
-__all__ = ["AffineStep", "Convolution", "Form", "GateStep", "Matrix", "Origin", "Step"]
+__all__ = ["AffineStep", "Convolution", "Form", "GateStep", "Matrix", "Origin", "Step", "evaluate"]
 
 
 @dataclass(frozen=True)
@@ -211,3 +211,10 @@ class GateStep:
 
 
 Step = AffineStep | GateStep
+
+
+def evaluate(step: Step, values: list[Tensor]) -> Tensor:
+    """What a step makes of stacks of points ``(N, *shape)``, one for each value that it reads."""
+    if isinstance(step, AffineStep):
+        return step(*values)
+    return step.gate.apply(rows(values[0])).view(len(values[0]), *step.shape)

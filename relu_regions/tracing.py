@@ -20,7 +20,7 @@ from relu_regions.binding import Graph
 from relu_regions.operations import UnsupportedOperation
 from relu_regions.recording import Recording, record
 
-__all__ = ["Trace", "example_of", "outputs_of", "tensors_of", "traced"]
+__all__ = ["Trace", "example_of", "exported", "outputs_of", "tensors_of", "traced"]
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ _MOST_KEPT = 64
 _LOCK = threading.RLock()
 
 
-def traced(model: nn.Module, rows: Tensor) -> Trace:
+def traced(model: nn.Module, rows: Tensor, program: ExportedProgram | None = None) -> Trace:
     """The trace of a module as it is now.
 
     The module runs on two rows, and what it calls is recorded. A kept trace is used if the module called the same when
@@ -59,6 +59,7 @@ def traced(model: nn.Module, rows: Tensor) -> Trace:
     Args:
         model: in eval mode.
         rows: ``(2, *input_shape)``, in the model's dtype, on its device.
+        program: the model as torch.export has just traced it, if it has.
 
     Raises:
         ValueError: the module does not take such rows.
@@ -71,8 +72,7 @@ def traced(model: nn.Module, rows: Tensor) -> Trace:
         if key in _KEPT:
             _KEPT.move_to_end(key)
             return Trace(_KEPT[key], recording, rows, fresh=False)
-        with _interrupts_held_back():
-            program = _export(model, rows)
+        program = program or exported(model, tuple(rows.shape[1:]))
         if _recorded(model, rows, tensors) != recording:
             raise UnsupportedOperation(
                 "Two calls of the model on the same rows did different things: its answer depends on chance or on the calls "
@@ -91,6 +91,23 @@ def _key(model: nn.Module, rows: Tensor, recording: Recording) -> Key:
     names = tuple((name, type(module).__qualname__) for name, module in model.named_modules())
     plain = replace(recording, outputs=None)
     return plain, recording.structure, tuple(rows.shape[1:]), rows.dtype, str(rows.device), names
+
+
+def exported(model: nn.Module, shape: tuple[int, ...]) -> ExportedProgram:
+    """A module as torch.export traces it, which computes shapes only; no number of it is touched.
+
+    Raises:
+        ValueError: the module does not take a batch of inputs of that shape.
+        UnsupportedOperation: its control flow depends on data.
+    """
+    example = example_of(model, shape)
+    with _LOCK, torch.no_grad(), torch.autocast(example.device.type, enabled=False), _interrupts_held_back():
+        try:
+            return torch.export.export(model, (example,), dynamic_shapes=({0: Dim("N")},))
+        except UnsupportedOperation:
+            raise
+        except Exception as error:
+            raise _explained(error, model, shape) from error
 
 
 def outputs_of(model: nn.Module, x: Tensor) -> Any:
@@ -119,17 +136,6 @@ def _recorded(model: nn.Module, rows: Tensor, tensors: Mapping[str, Tensor]) -> 
         return record(model, rows.clone(), tensors)
     except UnsupportedOperation as error:
         raise UnsupportedOperation(f"Cannot read {_where(error, model)}. {error}") from None
-    except Exception as error:
-        raise _explained(error, model, tuple(rows.shape[1:])) from error
-
-
-def _export(model: nn.Module, rows: Tensor) -> ExportedProgram:
-    example = torch.randn(3, *rows.shape[1:], generator=torch.Generator().manual_seed(0)).to(rows.device, rows.dtype)
-    try:
-        with torch.no_grad():
-            return torch.export.export(model, (example,), dynamic_shapes=({0: Dim("N")},))
-    except UnsupportedOperation:
-        raise
     except Exception as error:
         raise _explained(error, model, tuple(rows.shape[1:])) from error
 

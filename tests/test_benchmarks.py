@@ -32,7 +32,15 @@ def beside_the_scripts(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_every_benchmark_is_expected_here() -> None:
-    assert {path.stem for path in BENCHMARKS.glob("*.py")} == {*EXPECTED, "gpu", "measuring", "verify_norm_bounds"}
+    assert {path.stem for path in BENCHMARKS.glob("*.py")} == {
+        *EXPECTED,
+        "fuzz_files",
+        "gpu",
+        "measuring",
+        "mutants",
+        "onnx_mutants",
+        "verify_norm_bounds",
+    }
 
 
 @pytest.fixture

@@ -94,8 +94,8 @@ def test_twenty_rounds_of_training_and_changes() -> None:
 
 
 def test_an_unchanged_model_is_traced_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    export, exports = tracing._export, []
-    monkeypatch.setattr(tracing, "_export", lambda *given: exports.append(export(*given)) or exports[-1])
+    export, exports = tracing.exported, []
+    monkeypatch.setattr(tracing, "exported", lambda *given: exports.append(export(*given)) or exports[-1])
     tracing._KEPT.clear()
     model = Changing().eval()
     for seed in range(4):

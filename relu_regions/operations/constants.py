@@ -80,24 +80,21 @@ def operation_name(target: Any) -> str:
     return str(schema.name).split("::")[-1] if schema is not None else getattr(target, "__name__", str(target))
 
 
-def fold(target: Any, arguments: list[Any], keywords: dict[str, Any], allowance: int | None = None) -> Any:
+def fold(target: Any, arguments: list[Any], keywords: dict[str, Any]) -> Any:
     """What an operation makes of constants, in float64: every number is exact or rounded to the nearest once.
 
     Args:
         target: an ATen operation, or a function of Python on numbers.
         arguments, keywords: tensors (floats in float64), numbers and lists of them.
-        allowance: bytes that the result may take; None where the model is the caller's own.
 
     Raises:
-        UnsupportedOperation: the operation is not on the list :data:`PURE`, or the result would be larger than that.
+        UnsupportedOperation: the operation is not on the list :data:`PURE`.
     """
     name = operation_name(target)
     if target in _OF_SIZES:
         return _number(target, name, arguments)
     _check_pure(target, name, arguments)
     arguments, keywords = [_widened(a) for a in arguments], {k: _widened(a) for k, a in keywords.items()}
-    if allowance is not None:
-        _check_size(target, name, arguments, keywords, allowance)
     result = target(*arguments, **keywords)
     if name in _COMPUTED and _holds_floats(result) and not _holds_floats([arguments, list(keywords.values())]):
         # Of integers torch makes fractions in its default type, which may be narrow.
@@ -131,25 +128,6 @@ def _check_pure(target: Any, name: str, arguments: list[Any]) -> None:
         raise UnsupportedOperation(
             f"{name} is not among the operations that relu_regions runs on constants: it may do more than compute. "
             "Compute its result beforehand and keep it as a buffer of the model."
-        )
-
-
-def _check_size(target: Any, name: str, arguments: list[Any], keywords: dict[str, Any], allowance: int) -> None:
-    """Refuse a result that is too large before it is made: its shape is computed without its numbers."""
-    shapes = [_mapped(lambda tensor: tensor.to("meta"), argument) for argument in arguments]
-    settings = {k: _mapped(lambda tensor: tensor.to("meta"), argument) for k, argument in keywords.items()}
-    if any(argument.name == "device" for argument in target._schema.arguments):
-        settings["device"] = "meta"
-    try:
-        made = target(*shapes, **settings)
-    except (NotImplementedError, RuntimeError) as error:
-        raise UnsupportedOperation(f"The size of what {name} makes of constants cannot be told beforehand.") from error
-    sizes: list[int] = []
-    _mapped(lambda tensor: sizes.append(tensor.numel() * tensor.element_size()), made)
-    if sum(sizes) > allowance:
-        raise UnsupportedOperation(
-            f"{name} would make {sum(sizes):,} bytes of constants, where {allowance:,} are left; raise limits.folded_bytes "
-            "if the file is to be trusted."
         )
 
 
