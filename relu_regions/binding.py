@@ -110,6 +110,14 @@ class Graph:
             raise UnsupportedOperation(f"The model takes {len(users)} inputs; relu_regions walks models of one input.")
         return users[0]
 
+    @cached_property
+    def narrowest(self) -> torch.dtype:
+        """The float dtype with the fewest bits that anything is computed in."""
+        metas = [node.meta.get("val") for node in self.nodes if node.op == "call_function"]
+        made: set[torch.dtype] = {meta.dtype for meta in metas if isinstance(meta, Tensor) and meta.dtype.is_floating_point}
+        own: torch.dtype = self.input.meta["val"].dtype
+        return max({own, *made}, key=lambda dtype: torch.finfo(dtype).eps)
+
     def tensor(self, placeholder: torch.fx.Node, tensors: Mapping[str, Tensor]) -> Tensor:
         """The parameter, buffer or constant that an input of the graph stands for.
 

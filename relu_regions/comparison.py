@@ -69,12 +69,14 @@ class Original:
         network: as read, in float64.
         forward: from rows in the model's dtype, on its device, to the chosen output.
         dtype, device: of the model.
+        narrowest: the dtype with the fewest bits that it computes in.
     """
 
     network: Any
     forward: Callable[[Tensor], Tensor]
     dtype: torch.dtype
     device: torch.device
+    narrowest: torch.dtype
 
     @property
     def most_rows(self) -> int:
@@ -105,7 +107,7 @@ class Original:
     def compare(self, points: Tensor, theirs: Tensor) -> None:
         """Compare the network with what the model answered at points in its own dtype; errors as :meth:`check`."""
         with torch.no_grad():
-            value, allowed = _with_radius(self.network, points.double(), unit_of(self.dtype, self.device))
+            value, allowed = _with_radius(self.network, points.double(), unit_of(self.narrowest, self.device))
         if theirs.shape != value.shape:
             raise UnsupportedOperation(
                 f"The model answers {len(points)} points of shape {tuple(points.shape[1:])} with a tensor of shape "
@@ -119,7 +121,7 @@ class Original:
             place = tuple(wrong[0].tolist())
             raise UnsupportedOperation(
                 f"The model differs from the network as read: at the point {_shown(points[place[0]])} its output "
-                f"{place[1:] or 0} is {theirs[place]:.9g} and the network's is {value[place]:.9g}, where {self.dtype} explains "
+                f"{place[1:] or 0} is {theirs[place]:.9g} and the network's is {value[place]:.9g}, where {self.narrowest} explains "
                 f"a difference of {allowed[place]:.3g}. Its forward pass may depend on the batch, on global state, on chance, or "
                 "on numbers that torch.export does not see; relu_regions cannot walk it."
             )

@@ -276,7 +276,7 @@ def read_module(
     def forward(x: Tensor) -> Tensor:
         return _chosen(outputs_of(model, x), output)
 
-    original = Original(network, forward, example.dtype, example.device)
+    original = Original(network, forward, example.dtype, example.device, trace.graph.narrowest)
     original.compare(trace.rows, _chosen(trace.recording.outputs, output))
     if trace.fresh:
         original.check(example, alone=True)
@@ -295,7 +295,7 @@ def read_program(program: ExportedProgram, output: int | str | None = None) -> R
         return chosen
 
     device = next((tensor.device for tensor in program.state_dict.values()), torch.device("cpu"))
-    original = Original(network, forward, network.input_dtype, device)
+    original = Original(network, forward, network.input_dtype, device, graph.narrowest)
     original.check(torch.randn(3, *network.input_shape, generator=torch.Generator().manual_seed(0)), alone=True)
     return Reading(network, original)
 

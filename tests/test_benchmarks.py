@@ -17,6 +17,7 @@ EXPECTED = {
     "agreement": "networks",
     "architectures": "networks",
     "certified": "certificates",
+    "changed_models": "changed",
     "exact_vs_sampled": "networks",
     "floor": "networks",
     "integrated_gradients": "networks",
@@ -34,6 +35,7 @@ def beside_the_scripts(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_every_benchmark_is_expected_here() -> None:
     assert {path.stem for path in BENCHMARKS.glob("*.py")} == {
         *EXPECTED,
+        "changes",
         "fuzz_files",
         "gpu",
         "measuring",

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations, parametrize, prune
 
-__all__ = ["CHANGES", "Changing"]
+__all__ = ["CHANGES", "SETTINGS", "Changing", "in_float64"]
 
 SETTINGS = {"factor": 1.0}
 
@@ -59,6 +59,23 @@ class Changing(nn.Module):
         h = torch.relu(self.third(self.shifted(h))) * SETTINGS["factor"]
         logits = self.size * self.last(h)
         return logits.flip(1) if self.swapped else logits
+
+
+def in_float64(model: Changing, points: Tensor, dtype: torch.dtype) -> Tensor:
+    """The model's own forward pass in float64, plain tensors among its attributes as well; the model is in dtype afterwards."""
+
+    def convert(to: torch.dtype) -> None:
+        model.to(to)
+        for module in model.modules():
+            for name, value in vars(module).items():
+                if isinstance(value, Tensor):
+                    object.__setattr__(module, name, value.to(to))
+
+    convert(torch.float64)
+    with torch.no_grad():
+        true = model(points)
+    convert(dtype)
+    return true
 
 
 def _attribute(model: Changing) -> None:
