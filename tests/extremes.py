@@ -161,8 +161,9 @@ def main(backend: str, first: int, last: int, seconds: int) -> None:
     for name, module in list(sys.modules.items()):
         if name.startswith("relu_regions.") and hasattr(module, "kernel_for"):
             module.kernel_for = lambda device: chosen
-    for _ in complaints(extreme_case(0)):  # loops are compiled here, not under the limit
-        pass
+    # Loops are compiled here, which takes longer.
+    faulthandler.dump_traceback_later(10 * seconds, exit=True)
+    list(complaints(extreme_case(len(_KNOWN))))
     for seed in range(first, last):
         # The whole process ends where this does: a loop without end holds the interpreter's lock.
         faulthandler.dump_traceback_later(seconds, exit=True)

@@ -34,6 +34,7 @@ def beside_the_scripts(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_every_benchmark_is_expected_here() -> None:
     assert {path.stem for path in BENCHMARKS.glob("*.py")} == {
         *EXPECTED,
+        "fuzz_certificates",
         "fuzz_files",
         "gpu",
         "measuring",
