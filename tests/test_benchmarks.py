@@ -36,6 +36,7 @@ def test_every_benchmark_is_expected_here() -> None:
     assert {path.stem for path in BENCHMARKS.glob("*.py")} == {
         *EXPECTED,
         "changes",
+        "fuzz_certificates",
         "fuzz_files",
         "gpu",
         "measuring",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 import time
 from dataclasses import replace
 from fractions import Fraction
@@ -288,6 +289,26 @@ def test_long_text_is_refused(certificate: Certificate, tmp_path: Path) -> None:
     ):
         with pytest.raises(CertificateError, match="limit"):
             read()
+
+
+def test_long_fractions_are_refused_unless_allowed(certificate: Certificate) -> None:
+    one, other = 1, 1
+    while other.bit_length() < 4 * 5000:
+        one, other = other, one + other
+    text = with_field(certificate, "bends", [{"t": f"{one:x}/{other:x}", "flips": []}])
+    with pytest.raises(CertificateError, match="digits="):
+        Certificate.from_json(text)
+    assert Certificate.from_json(text, digits=5000).bends[0].t == Fraction(one, other)
+
+
+def test_depth_is_limited_whatever_the_recursion_limit() -> None:
+    limit = sys.getrecursionlimit()
+    sys.setrecursionlimit(1_000_000)
+    try:
+        with pytest.raises(CertificateError, match="deep"):
+            Certificate.from_json('{"x":[' * DEEP)
+    finally:
+        sys.setrecursionlimit(limit)
 
 
 def test_a_missing_field_is_refused(certificate: Certificate) -> None:

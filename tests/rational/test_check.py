@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import math
+import sys
 import time
 from dataclasses import replace
 from fractions import Fraction
@@ -276,3 +278,65 @@ def test_an_end_at_which_the_class_goes_on(relu: tuple[Certificate, ExactNetwork
 def test_no_direction() -> None:
     certificate, network = certified(make_case([3, 8, 7, 3], seed=7, t_range=(-1.0, 1.0)))
     rejected(replace(certificate, d=(0.0, 0.0, 0.0)), network, "direction is zero")
+
+
+# ---------------------------------------------------------------- nothing is spent on lies
+
+
+def with_inputs(certificate: Certificate, times: int, shape: tuple[int, ...], units: int = 1) -> Certificate:
+    """The certificate for so many times as many inputs, its question and the counts of its units with it."""
+    x, d = certificate.x * times, certificate.d * times
+    pattern = tuple(pieces * units for pieces in certificate.first_pattern)
+    question = question_digest(shape, x, d, certificate.t_range, certificate.classes)
+    return replace(certificate, input_shape=shape, x=x, d=d, question=question, first_pattern=pattern)
+
+
+def test_sizes_are_compared_before_anything_is_built(
+    relu: tuple[Certificate, ExactNetwork], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    certificate, network = relu
+    model = mlp(3, 8, 7, 3).double().eval()
+
+    def built(*_: object) -> None:
+        raise AssertionError("Exact coefficients were made.")
+
+    monkeypatch.setattr(ExactNetwork, "_coefficients", property(built))
+    for forged in (
+        with_inputs(certificate, 40, (40, 3)),
+        with_inputs(certificate, 40, (40, 3), units=40),
+        replace(certificate, first_pattern=certificate.first_pattern[:1]),
+        replace(certificate, bends=(replace(certificate.bends[0], flips=((0, 8, 0, 1),)), *certificate.bends[1:])),
+    ):
+        with pytest.raises(CertificateError, match=r"fit|exist"):
+            rational.check(forged, model)
+    for read in (network, network.network):
+        with pytest.raises(CertificateError, match="another shape"):
+            rational.check(with_inputs(certificate, 2, (6,)), read)
+
+
+def test_a_module_is_not_traced_at_a_shape_that_is_known_to_be_wrong(
+    relu: tuple[Certificate, ExactNetwork], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    certificate, _ = relu
+    module = sys.modules["relu_regions.rational.check"]
+
+    def traced(*_: object) -> None:
+        raise AssertionError("The module was traced.")
+
+    monkeypatch.setattr(module, "as_network", traced)
+    model = mlp(3, 8, 7, 3).eval()
+    with pytest.raises(CertificateError, match="another shape"):
+        rational.check(with_inputs(certificate, 2, (6,)), model, input_shape=(3,))
+    with pytest.raises(ValueError, match="give check"):
+        rational.check(with_inputs(certificate, 2000, (6000,)), model)
+
+
+def test_mutants_end_in_a_verdict(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[2] / "benchmarks"))
+    fuzz = importlib.import_module("fuzz_certificates")
+    _, network, text = fuzz.subject()
+    assert fuzz.verdict(text, network) == "true"
+    start = time.perf_counter()
+    verdicts = [fuzz.verdict(mutant, network) for _, mutant in zip(range(80), fuzz.mutants(text, seed=1))]
+    assert set(verdicts) <= {"true", "CertificateError", "ValueError"} and verdicts.count("true") < 20
+    assert time.perf_counter() - start < 80
