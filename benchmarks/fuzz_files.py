@@ -20,12 +20,14 @@ import time
 import traceback
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
 from multiprocessing.connection import Connection
 from pathlib import Path
 from types import CodeType
 from typing import Any
 
 import psutil
+from measuring import machine, parser, write_json
 from mutants import MARKER, families, read
 
 SECONDS = 10.0
@@ -236,25 +238,29 @@ def outcomes(count: int, seed: int, share: int = 0, shares: int = 1) -> Iterator
         reader.close()
 
 
-def _outcomes(count: int, seed: int, share: int, shares: int, seconds: float) -> list[tuple[str, int, str]]:
-    """The same, with news of it, as far as it comes in that time."""
+def _read_share(
+    found: list[tuple[str, int, str]], count: int, seed: int, share: int, shares: int, seconds: float
+) -> None:
+    """Add what comes of a share of the mutants to a list, with news of it, as far as it comes in that time."""
     end = time.monotonic() + seconds
-    found = []
-    for result in outcomes(count, seed, share, shares):
+    for done, result in enumerate(outcomes(count, seed, share, shares), 1):
         found.append(result)
-        if result[2].startswith("WRONG") or not len(found) % 100:
-            print(f"{len(found)} of {count // shares}: {result[0]} {result[1]} {result[2]}", flush=True)
+        if result[2].startswith("WRONG") or not done % 100:
+            print(f"{done} of {count // shares}: {result[0]} {result[1]} {result[2]}", flush=True)
         if time.monotonic() > end:
             break
-    return found
+
+
+def _report(results: list[tuple[str, int, str]], seed: int) -> dict[str, Any]:
+    table: dict[str, Counter[str]] = {}
+    for family, _, result in results:
+        table.setdefault(family, Counter())["wrong" if result.startswith("WRONG") else result] += 1
+    wrong = [{"family": f, "number": n, "outcome": r} for f, n, r in results if r.startswith("WRONG")]
+    return {"machine": machine(), "seed": seed, "mutants": len(results), "outcomes": table, "wrong": wrong}
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command."""
-    from concurrent.futures import ThreadPoolExecutor
-
-    from measuring import machine, parser, write_json
-
     options = parser(__doc__, "fuzz_files")
     options.add_argument("--count", type=int, default=20_000)
     options.add_argument("--seed", type=int, default=0)
@@ -262,23 +268,21 @@ def main(arguments: list[str] | None = None) -> int:
     options.add_argument("--minutes", type=float, default=600, help="end then, with the mutants that were read")
     given = options.parse_args(arguments)
     count = 60 if given.quick else given.count
+    results: list[tuple[str, int, str]] = []
     with ThreadPoolExecutor(given.workers) as pool:
         shares = [
-            pool.submit(_outcomes, count, given.seed, share, given.workers, 60 * given.minutes)
+            pool.submit(_read_share, results, count, given.seed, share, given.workers, 60 * given.minutes)
             for share in range(given.workers)
         ]
-        results = [result for share in shares for result in share.result()]
-    table: dict[str, Counter[str]] = {}
-    for family, _, result in results:
-        table.setdefault(family, Counter())["wrong" if result.startswith("WRONG") else result] += 1
-    wrong = [{"family": f, "number": n, "outcome": r} for f, n, r in results if r.startswith("WRONG")]
-    for family, counter in table.items():
+        while wait(shares, timeout=120).not_done:
+            write_json(_report(list(results), given.seed), given.out)
+        for share in shares:
+            share.result()
+    report = _report(results, given.seed)
+    for family, counter in report["outcomes"].items():
         print(f"{family:6}", "  ".join(f"{name} {number}" for name, number in counter.most_common()))
-    report = {
-        "machine": machine(), "seed": given.seed, "mutants": len(results), "outcomes": table, "wrong": wrong,
-    }  # fmt: skip
     write_json(report, given.out)
-    return int(bool(wrong))
+    return int(bool(report["wrong"]))
 
 
 if __name__ == "__main__":

@@ -42,17 +42,22 @@ class FileNode(nn.Module):
         """What the operation does.
 
         Raises:
-            UnsupportedOperation: two sizes of its result depend on the batch. What is computed from such sizes can
-                grow with every step, and no network that can be walked has them.
+            UnsupportedOperation: two sizes of its result depend on the batch, or one in an involved way. What is
+                computed from such sizes can grow with every step, and no network that can be walked has them.
         """
         result = self.function(*args, **kwargs)
         for value in result if isinstance(result, (list, tuple)) else (result,):
-            if isinstance(value, Tensor) and sum(isinstance(size, torch.SymInt) for size in value.shape) > 1:
+            sizes = value.shape if isinstance(value, Tensor) else (value,)
+            free = [str(size) for size in sizes if isinstance(size, torch.SymInt)]
+            if len(free) > 1 or any(len(size) > _LONGEST_SIZE for size in free):
                 raise UnsupportedOperation(
-                    f"two sizes of a result of shape {tuple(value.shape)} depend on the batch; relu_regions walks networks "
-                    "that treat the members of a batch apart."
+                    f"sizes of a result depend on the batch as {shown(', '.join(free))}; relu_regions walks networks that "
+                    "treat the members of a batch apart."
                 )
         return result
+
+
+_LONGEST_SIZE = 60  # of the expression of a size that depends on the batch; that of a batch is one symbol
 
 
 @dataclass(frozen=True)

@@ -91,9 +91,15 @@ def pickled(thing: object) -> bytes:
     return buffer.getvalue()
 
 
+@pytest.fixture(scope="module")
+def content(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    return saved(mlp(4, 8, 3), (4,), tmp_path_factory.mktemp("saved") / "model.pt2").read_bytes()
+
+
 @pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return saved(mlp(4, 8, 3), (4,), tmp_path / "model.pt2")
+def path(content: bytes, tmp_path: Path) -> Path:
+    (tmp_path / "model.pt2").write_bytes(content)
+    return tmp_path / "model.pt2"
 
 
 @pytest.mark.parametrize(
@@ -324,6 +330,30 @@ def test_values_that_would_be_huge_are_refused_before_they_are_made(tmp_path: Pa
         rr.Network.from_exported(with_graph(path, change))
 
 
+class Involved(nn.Module):
+    """A size that depends on the batch in an ever more involved way; torch takes the longer to compare it."""
+
+    def __init__(self, outer: bool) -> None:
+        super().__init__()
+        self.outer = outer
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The input's rectified values, and what comes of the sizes."""
+        y = x.sum(1)
+        if self.outer:
+            return torch.relu(x) + torch.outer(y, y).sum()
+        for _ in range(9):
+            y = nn.functional.pad(y, (0, 1))[::2]
+        return torch.relu(x) + y.sum()
+
+
+@pytest.mark.parametrize("outer", [False, True])
+def test_involved_sizes_are_refused(outer: bool, tmp_path: Path) -> None:
+    path = saved(Involved(outer), (4,), tmp_path / "model.pt2")
+    with pytest.raises(rr.UnsupportedOperation, match=r"model\.pt2.*sizes of a result depend on the batch"):
+        rr.Network.from_exported(path)
+
+
 # ---------------------------------------------------------------- what is no program
 
 
@@ -351,14 +381,14 @@ def test_a_name_twice_is_refused(path: Path) -> None:
 
 @pytest.mark.parametrize("entry", ["models/model.json", "data/weights/model_weights_config.json"])
 @pytest.mark.parametrize(
-    "content",
+    "document",
     [
         b"[]", b"{}", b"null", b"7", b"", b"\xff", b'{"config": []}', b'{"graph_module": {"graph": 3}}', b"[" * 101,
         b'"' * 99, b'{"a":' * 100_000, b'"\\"' * 100_000, b'{"config": {"0.weight": 3}}',
     ],
 )  # fmt: skip
-def test_malformed_documents(entry: str, content: bytes, path: Path) -> None:
-    altered(path, lambda name, given: content if name.endswith(entry) else given)
+def test_malformed_documents(entry: str, document: bytes, path: Path) -> None:
+    altered(path, lambda name, given: document if name.endswith(entry) else given)
     with pytest.raises(ValueError, match=r"model\.pt2"):
         rr.Network.from_exported(path)
 
