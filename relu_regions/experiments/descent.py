@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 __all__ = [
+    "Descent",
     "TrainingConfig",
     "initial_parameters",
     "layers_of",
@@ -24,18 +25,13 @@ __all__ = [
 ]
 
 
-@dataclass(frozen=True)
-class TrainingConfig:
-    """How to train multilayer perceptrons with ReLU: SGD on the cross entropy, at a constant learning rate.
-
-    The paper gives widths, learning rate and "random uniform" weights; the rest it leaves open.
+@dataclass(frozen=True, kw_only=True)
+class Descent:
+    """SGD on the cross entropy at a constant learning rate, and when it ends, whatever it trains.
 
     Attributes:
-        widths: inputs, hidden layers, classes, such as (784, 128, 128, 128, 10).
         learning_rate, momentum, weight_decay: as in `torch.optim.SGD`.
         batch_size: samples per step; the last step of an epoch takes what is left.
-        initialisation: "fan_in", weights and biases uniform within ±1 / √inputs, which is torch's own; or
-            "fixed", weights uniform within ±0.05 and biases 0, which is what Keras calls random uniform.
         target_loss: training ends once no training sample is misclassified and their mean loss is at most
             this. It is looked at after each epoch in which the samples, as they were visited, fulfilled the
             same: so it costs nothing before. ``math.inf`` ends training at zero error.
@@ -43,21 +39,15 @@ class TrainingConfig:
         checkpoints: epochs after which the parameters are kept; 0 is before training.
     """
 
-    widths: tuple[int, ...]
     learning_rate: float = 0.01
     momentum: float = 0.0
     weight_decay: float = 0.0
     batch_size: int = 32
-    initialisation: Literal["fan_in", "fixed"] = "fan_in"
     target_loss: float = 0.01
     max_epochs: int = 10_000
     checkpoints: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
-        if len(self.widths) < 2 or min(self.widths) < 1:
-            raise ValueError(f"widths must be two or more positive numbers, got {self.widths}")
-        if self.initialisation not in ("fan_in", "fixed"):
-            raise ValueError(f"initialisation must be 'fan_in' or 'fixed', got {self.initialisation!r}")
         if not (0 < self.learning_rate < math.inf and 0 <= self.momentum < 1 and self.weight_decay >= 0):
             raise ValueError(
                 "learning_rate must be positive, momentum in [0, 1) and weight_decay not negative, got "
@@ -70,6 +60,37 @@ class TrainingConfig:
             )
         if any(not 0 <= epoch <= self.max_epochs for epoch in self.checkpoints):
             raise ValueError(f"checkpoints must lie in 0 to {self.max_epochs}, got {self.checkpoints}")
+
+    def reached(self, loss: float, errors: int) -> bool:
+        """Whether training has come to what it is for, by the mean loss and the number of errors."""
+        return errors == 0 and loss <= self.target_loss
+
+    def ends(self, epoch: int, loss: float, errors: int) -> bool:
+        """Whether an epoch is the last, by what came of it: then it has reached its aim, runs out of epochs, or diverged."""
+        return self.reached(loss, errors) or epoch == self.max_epochs or not math.isfinite(loss)
+
+
+@dataclass(frozen=True)
+class TrainingConfig(Descent):
+    """How to train multilayer perceptrons with ReLU.
+
+    The paper gives widths, learning rate and "random uniform" weights; the rest it leaves open.
+
+    Attributes:
+        widths: inputs, hidden layers, classes, such as (784, 128, 128, 128, 10).
+        initialisation: "fan_in", weights and biases uniform within ±1 / √inputs, which is torch's own; or
+            "fixed", weights uniform within ±0.05 and biases 0, which is what Keras calls random uniform.
+    """
+
+    widths: tuple[int, ...]
+    initialisation: Literal["fan_in", "fixed"] = "fan_in"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if len(self.widths) < 2 or min(self.widths) < 1:
+            raise ValueError(f"widths must be two or more positive numbers, got {self.widths}")
+        if self.initialisation not in ("fan_in", "fixed"):
+            raise ValueError(f"initialisation must be 'fan_in' or 'fixed', got {self.initialisation!r}")
 
 
 # ---------------------------------------------------------------- parameters

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from relu_regions.experiments.cache import read_npz, save_npz
 from relu_regions.experiments.data import Dataset
+from relu_regions.experiments.descent import Descent
 
 __all__ = ["ARCHITECTURES", "FittedModule", "Maxout", "fit"]
 
@@ -91,16 +92,10 @@ def fit(
     architecture: str,
     data: Dataset,
     seed: int,
+    descent: Descent,
     *,
     cache_dir: Path,
-    learning_rate: float = 0.01,
-    momentum: float = 0.9,
-    weight_decay: float = 0.0,
-    batch_size: int = 32,
-    target_loss: float = 0.01,
-    max_epochs: int = 1000,
     augment: int = 0,
-    checkpoints: Sequence[int] = (),
 ) -> FittedModule:
     """Trains by SGD on the cross entropy until no training sample is misclassified and the loss is small.
 
@@ -108,15 +103,17 @@ def fit(
         architecture: one of `ARCHITECTURES`.
         data: training samples, images.
         seed: of first weights, order, dropout and shifts.
+        descent: how to train, and when to end.
         cache_dir: where the network is kept under a hash of all of this.
-        learning_rate, momentum, weight_decay, batch_size, target_loss, max_epochs, checkpoints: as in `TrainingConfig`.
         augment: images are shifted by up to so many pixels in each direction, anew each time.
 
     Raises:
         ValueError: the file in ``cache_dir`` is damaged.
     """
     shape, classes = tuple(data.x_train.shape[1:]), data.classes
-    options = [learning_rate, momentum, weight_decay, batch_size, target_loss, max_epochs, augment, list(checkpoints)]
+    d = descent
+    rates, ends = [d.learning_rate, d.momentum, d.weight_decay], [d.target_loss, d.max_epochs]
+    options = [*rates, d.batch_size, *ends, augment, list(d.checkpoints)]
 
     def build() -> nn.Sequential:
         return ARCHITECTURES[architecture](shape, classes)
@@ -130,17 +127,16 @@ def fit(
         path = cache_dir / f"{architecture}-{key.hexdigest()[:32]}.npz"
         if path.exists():
             return _read(path, build)
-        optimizer = torch.optim.SGD(model.parameters(), learning_rate, momentum, weight_decay=weight_decay)
-        states = {0: _state(model)} if 0 in checkpoints else {}
-        for epoch in range(1, max_epochs + 1):
-            seen_loss, seen_errors = _epoch(model, optimizer, data, batch_size, augment)
-            if epoch in checkpoints:
+        optimizer = torch.optim.SGD(model.parameters(), d.learning_rate, d.momentum, weight_decay=d.weight_decay)
+        states = {0: _state(model)} if 0 in d.checkpoints else {}
+        for epoch in range(1, d.max_epochs + 1):
+            seen = _epoch(model, optimizer, data, d.batch_size, augment)
+            if epoch in d.checkpoints:
                 states[epoch] = _state(model)
             # Dropout and shifts make the samples harder than they are: those are judged without, every few epochs.
-            near = seen_errors == 0 and seen_loss <= target_loss
-            if near or epoch == max_epochs or (epoch % 5 == 0 and (augment or architecture == "dropout")):
+            if d.ends(epoch, *seen) or (epoch % 5 == 0 and (augment or architecture == "dropout")):
                 loss, errors = _judge(model, data)
-                if (errors == 0 and loss <= target_loss) or epoch == max_epochs:
+                if d.ends(epoch, loss, errors):
                     break
     states[-1] = _state(model)
     arrays = {f"{at}/{name}": value.numpy() for at, state in states.items() for name, value in state.items()}

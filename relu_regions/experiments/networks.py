@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from relu_regions.decision import Decision
 from relu_regions.experiments.data import Dataset, load
-from relu_regions.experiments.descent import TrainingConfig
+from relu_regions.experiments.descent import Descent, TrainingConfig
 from relu_regions.experiments.modules import FittedModule, fit
 from relu_regions.experiments.results import Run
 from relu_regions.experiments.training import TrainedNetwork, train
@@ -39,7 +39,8 @@ class Setup:
         standardised: pixels shifted and scaled to mean 0 and variance 1, in place of [0, 1].
         architecture: "mlp", or one of `relu_regions.experiments.modules`, whose samples keep the shape of images.
         hidden: widths of the hidden layers of "mlp".
-        training: further attributes of `TrainingConfig`, or arguments of `relu_regions.experiments.modules.fit`.
+        training: further attributes of `TrainingConfig`; of other architectures those of `Descent`, and ``augment`` of
+            `relu_regions.experiments.modules.fit`.
     """
 
     data: str = "mnist"
@@ -139,6 +140,7 @@ def _perceptrons(run: Run, setup: Setup, data: Sequence[Dataset], seeds: Sequenc
 
 def _modules(run: Run, setup: Setup, data: Sequence[Dataset], seeds: Sequence[int]) -> list[FittedModule]:
     options = setup.options(run)
+    augment, descent = options.pop("augment", 0), Descent(**options)
     with tqdm(
         total=len(data),
         desc=setup.architecture,
@@ -147,7 +149,9 @@ def _modules(run: Run, setup: Setup, data: Sequence[Dataset], seeds: Sequence[in
     ) as bar:
         fitted = []
         for given, seed in zip(data, seeds):
-            fitted.append(fit(setup.architecture, given, seed, cache_dir=run.cache / "networks", **options))
+            fitted.append(
+                fit(setup.architecture, given, seed, descent, cache_dir=run.cache / "networks", augment=augment)
+            )
             bar.update()
     return fitted
 

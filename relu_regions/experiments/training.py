@@ -65,7 +65,7 @@ class TrainedNetwork:
     @property
     def converged(self) -> bool:
         """Whether the training error is 0 and the loss no larger than asked for."""
-        return _reached(self.config, self.loss, self.errors)
+        return self.config.reached(self.loss, self.errors)
 
     def model(self, epoch: int | None = None) -> nn.Sequential:
         """The final network, or that after an epoch of ``config.checkpoints``, float32 and in eval mode.
@@ -251,18 +251,13 @@ def _settle(active: list[_Member], layers: list[Tensor], rows: Tensor, config: T
     """Marks the networks that are done; True if there is one."""
     ended = False
     for place, member in enumerate(active):
-        loss, errors = member.losses[-1], member.error_counts[-1]
-        last = len(member.losses) == config.max_epochs or not math.isfinite(loss)
-        if last or _reached(config, loss, errors):
+        epoch, loss = len(member.losses), member.losses[-1]
+        if config.ends(epoch, loss, member.error_counts[-1]):
             samples = rows[member.start : member.start + len(member.labels)]
             final = loss_and_errors([layer[place : place + 1] for layer in layers], samples, member.labels)
-            if last or _reached(config, *final):
+            if config.ends(epoch, *final) or not math.isfinite(loss):
                 member.final, ended = final, True
     return ended
-
-
-def _reached(config: TrainingConfig, loss: float, errors: int) -> bool:
-    return errors == 0 and loss <= config.target_loss
 
 
 def _checked(x: Tensor, labels: Tensor, seeds: Sequence[int], config: TrainingConfig) -> tuple[Tensor, Tensor]:

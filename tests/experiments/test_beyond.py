@@ -12,7 +12,7 @@ from relu_regions.directions import pairs
 from relu_regions.experiments.beyond_breakpoints import angle, he_network
 from relu_regions.experiments.beyond_prediction import noisy, predictors
 from relu_regions.experiments.data import Dataset, load
-from relu_regions.experiments.descent import TrainingConfig
+from relu_regions.experiments.descent import Descent, TrainingConfig
 from relu_regions.experiments.modules import ARCHITECTURES, Maxout, _shifted, fit
 from relu_regions.experiments.training import train
 
@@ -24,7 +24,7 @@ def digits() -> Dataset:
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_what_was_fitted_is_read_again(architecture: str, digits: Dataset, tmp_path: Path) -> None:
-    given = {"cache_dir": tmp_path, "max_epochs": 3, "checkpoints": (0, 2)}
+    given = {"descent": Descent(momentum=0.9, max_epochs=3, checkpoints=(0, 2)), "cache_dir": tmp_path}
     torch.manual_seed(5)
     before = torch.random.get_rng_state()
     first = fit(architecture, digits, 0, **given)
@@ -52,11 +52,11 @@ def test_what_was_fitted_is_read_again(architecture: str, digits: Dataset, tmp_p
 
 
 def test_a_damaged_network_is_named(digits: Dataset, tmp_path: Path) -> None:
-    fit("maxout", digits, 0, cache_dir=tmp_path, max_epochs=1)
+    fit("maxout", digits, 0, Descent(max_epochs=1), cache_dir=tmp_path)
     (path,) = tmp_path.iterdir()
     path.write_bytes(path.read_bytes()[:100])
     with pytest.raises(ValueError, match=r"is damaged.*delete it"):
-        fit("maxout", digits, 0, cache_dir=tmp_path, max_epochs=1)
+        fit("maxout", digits, 0, Descent(max_epochs=1), cache_dir=tmp_path)
 
 
 def test_maxout_is_the_largest_piece() -> None:

@@ -58,8 +58,9 @@ def test_every_network_is_what_torch_would_train_alone(momentum, weight_decay, b
     x, labels = samples()
     label_sets = torch.stack([labels, labels.flip(0), labels])
     config = TrainingConfig(
-        widths, 0.1, momentum, weight_decay, batch_size, target_loss=1e-9, max_epochs=4, checkpoints=(2, 4)
-    )
+        widths, learning_rate=0.1, momentum=momentum, weight_decay=weight_decay, batch_size=batch_size,
+        target_loss=1e-9, max_epochs=4, checkpoints=(2, 4),
+    )  # fmt: skip
     for network, seed, classes in zip(train(x, label_sets, [3, 3, 4], config), [3, 3, 4], label_sets):
         model, losses, errors = trained_by_torch(x, classes, seed, config)
         torch.testing.assert_close(network.model().state_dict(), model.state_dict(), rtol=1e-4, atol=1e-5)
