@@ -138,7 +138,7 @@ def outcome(path: Path, watch: Watch) -> str:
     except (ValueError, OSError) as error:
         result = type(error).__name__ if path.name in str(error) else f"WRONG: no file in {error!r}"[:1000]
     except BaseException as error:
-        result = f"WRONG: {type(error).__name__}: {error}\n{traceback.format_exc()}"[-3000:]
+        result = f"WRONG: {type(error).__name__}: {str(error)[:500]}\n{traceback.format_exc()[-2000:]}"
     finally:
         watch.active = False
     taken = peak() - before

@@ -114,7 +114,9 @@ class Graph:
     def narrowest(self) -> torch.dtype:
         """The float dtype with the fewest bits that anything is computed in."""
         metas = [node.meta.get("val") for node in self.nodes if node.op == "call_function"]
-        made: set[torch.dtype] = {meta.dtype for meta in metas if isinstance(meta, Tensor) and meta.dtype.is_floating_point}
+        made: set[torch.dtype] = {
+            meta.dtype for meta in metas if isinstance(meta, Tensor) and meta.dtype.is_floating_point
+        }
         own: torch.dtype = self.input.meta["val"].dtype
         return max({own, *made}, key=lambda dtype: torch.finfo(dtype).eps)
 
