@@ -126,9 +126,8 @@ class Tensors:
         """The same numbers in a tensor of this name that holds nothing else.
 
         Raises:
-            OSError: the file of its external data cannot be read.
-            ValueError: its shape contradicts its numbers, its type is no number, its external data lies outside of the
-                file's folder, or there is too much of it.
+            ValueError: its shape contradicts its numbers, its type is no number, its external data cannot be read or lies
+                outside of the file's folder, or there is too much of it.
         """
         what = f"the tensor {shown(tensor.name)!r}"
         itemsize = _ITEMSIZES.get(tensor.data_type)
@@ -144,7 +143,10 @@ class Tensors:
         self.bytes += elements * itemsize
         copy = TensorProto(name=name, data_type=tensor.data_type, dims=tensor.dims)
         if tensor.data_location == TensorProto.EXTERNAL:
-            copy.raw_data = self._external(tensor, what, elements * itemsize)
+            try:
+                copy.raw_data = self._external(tensor, what, elements * itemsize)
+            except OSError as error:  # whose path is the file's
+                raise ValueError(f"{what} has external data that cannot be read: {error.strerror}") from None
         elif tensor.HasField("raw_data"):
             copy.raw_data = tensor.raw_data
         else:

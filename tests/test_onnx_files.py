@@ -229,7 +229,20 @@ def test_external_data_beside_the_file(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "location",
-    ["../secret", "/etc/passwd", "link", "folder/../../secret", "", ".", "folder", "none", "C:\\x", "secret\0"],
+    [
+        "../secret",
+        "/etc/passwd",
+        "link",
+        "folder/../../secret",
+        "",
+        ".",
+        "folder",
+        "none",
+        "C:\\x",
+        "x" * 5000,
+        "y/" * 3000,
+        "secret\0",
+    ],
 )
 def test_external_data_elsewhere_is_refused(location: str, tmp_path: Path) -> None:
     (tmp_path / "secret").write_bytes(bytes(48))
