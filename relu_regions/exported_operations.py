@@ -15,6 +15,10 @@ __all__ = ["operation_named"]
 
 _ATEN = re.compile(r"torch\.ops\.aten\.(\w+)\.(\w+)", re.ASCII)
 _SIZES = frozenset({"sym_size", "sym_numel"})
+# Factorisations are left out: a file of a few megabytes could ask for hours of them.
+_LISTED = {name for name in OPERATIONS.keys() | REFUSED.keys() | PURE | _SIZES if "linalg" not in name or "norm" in name} - {
+    "matrix_exp", "chain_matmul",
+}  # fmt: skip
 _ARITHMETIC: dict[str, Callable[..., Any]] = {
     f"_operator.{name}": getattr(operator, name) for name in ("add", "sub", "mul", "floordiv", "mod", "neg")
 }
@@ -35,7 +39,7 @@ def operation_named(target: str, where: str) -> tuple[Callable[..., Any], Any]:
     match = _ATEN.fullmatch(target)
     name = match[1] if match else ""
     # An operation in place is that of the same name without it, for one who writes to a tensor of the graph.
-    listed = {name, name.removesuffix("_")} & (OPERATIONS.keys() | REFUSED.keys() | PURE | _SIZES)
+    listed = {name, name.removesuffix("_")} & _LISTED
     packet = getattr(torch.ops.aten, name, None) if listed else None
     overload = getattr(packet, match[2], None) if match and packet is not None else None
     if not isinstance(overload, torch._ops.OpOverload):

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch import Tensor, nn
 from torch.export import ExportedProgram
+from torch.utils._pytree import tree_leaves
 
 from relu_regions.limits import Limits
 from relu_regions.operations import UnsupportedOperation
@@ -106,17 +107,36 @@ class FileModule:
 
 
 def _check_sizes(program: ExportedProgram, limits: Limits) -> None:
-    total = 0
+    """Refuse values and constants that are too large, from the shapes in a trace."""
+    total = constants = given = 0
+    dependent: set[str] = set(program.graph_signature.user_inputs)
     for node in program.graph.nodes:
-        made = node.meta.get("val")
-        for value in made if isinstance(made, (list, tuple)) else (made,):
-            if isinstance(value, Tensor):
-                elements = prod(size for size in value.shape if isinstance(size, int))
-                if node.op != "placeholder":
-                    stack = list((node.meta.get("nn_module_stack") or {}).values())
-                    limits.check_value(f"the result of {stack[-1][0] if stack else node.name}", elements)
-                total += elements if node.op != "placeholder" else 0
+        elements = sum(_elements(value) for value in tree_leaves(node.meta.get("val")) if isinstance(value, Tensor))
+        if node.op == "placeholder":
+            given += elements if node.name not in dependent else 0
+            continue
+        stack = list((node.meta.get("nn_module_stack") or {}).values())
+        limits.check_value(f"the result of {stack[-1][0] if stack else node.name}", elements)
+        if any(source.name in dependent for source in node.all_input_nodes):
+            dependent.add(node.name)
+            total += elements
+        elif not _is_view(node):
+            constants += elements
     limits.check_values(total)
+    limits.check_folded(_BYTES * constants, _BYTES * given)
+
+
+_BYTES = 8  # constants are folded in float64
+
+
+def _elements(value: Tensor) -> int:
+    return prod(size for size in value.shape if isinstance(size, int))
+
+
+def _is_view(node: torch.fx.Node) -> bool:
+    """Whether a node's result lies in the memory of what it reads."""
+    schema = getattr(node.target, "_schema", None)
+    return schema is not None and any(made.alias_info is not None for made in schema.returns)
 
 
 # ---------------------------------------------------------------- names, and the door

@@ -74,6 +74,19 @@ class Limits:
         """
         _check("all values together", elements, "numbers for one point", "values_elements", self.values_elements)
 
+    def check_folded(self, folded: int, given: int) -> None:
+        """Refuse constants that a network computes from others.
+
+        Args:
+            folded: bytes that they take together.
+            given: bytes that the file's own tensors take.
+
+        Raises:
+            ValueError: they take more than these and ``spare_bytes``.
+        """
+        allowed = given + self.spare_bytes
+        _check("all that is computed from constants", folded, "bytes", "spare_bytes", allowed)
+
 
 class Budget:
     """What one file may still unpack, and how many numbers its tensors may still have."""

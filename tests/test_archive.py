@@ -17,7 +17,7 @@ from torch import Tensor, nn
 import relu_regions as rr
 from relu_regions.archive import module_from_pt2
 from relu_regions.limits import Limits
-from tests.models import mlp
+from tests.models import Wrapped, mlp
 
 
 class RunsACommand:
@@ -326,6 +326,16 @@ def test_values_that_would_be_huge_are_refused_before_they_are_made(tmp_path: Pa
 
     with pytest.raises(ValueError, match=r"model\.pt2.*value_elements"):
         rr.Network.from_exported(with_graph(path, change))
+
+
+def test_constants_that_are_huge_together_are_refused_before_they_are_made(tmp_path: Path) -> None:
+    model = Wrapped(lambda m, x: x + sum(torch.full((2000, 1000), float(number)).mean() for number in range(8)))
+    with pytest.raises(
+        ValueError, match=r"model\.pt2: all that is computed from constants has 128,000,\d+ bytes.*spare_bytes"
+    ):
+        rr.Network.from_exported(saved(model, (4,), tmp_path / "model.pt2"))
+    network = rr.Network.from_exported(tmp_path / "model.pt2", limits=Limits(spare_bytes=1 << 28))
+    assert torch.equal(network(torch.zeros(1, 4)), torch.full((1, 4), 28.0))
 
 
 class Involved(nn.Module):
