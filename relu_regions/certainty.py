@@ -35,6 +35,7 @@ from relu_regions.identities import Identities
 from relu_regions.kernels import Placement, kernel_for
 from relu_regions.network import Network
 from relu_regions.points import Points
+from relu_regions.rounding import APART, CROSSING, NEW_ROW, PER_BEND, PER_INTERVAL, VALUE
 from relu_regions.steps import AffineStep, GateStep
 
 __all__ = ["Certainty", "Shifts", "StepNorms", "beside", "largest"]
@@ -135,7 +136,7 @@ class Certainty:
             here = torch.stack([error, largest(at_x[name]) + error])
             there = torch.stack([errors_along[name], largest(along[name]) + errors_along[name]])
             error, size = here[:, line] + reach * there[:, line]
-            bounds[name] = error + 8 * self.unit * size + 4 * self.tiny
+            bounds[name] = error + VALUE * self.unit * size + 4 * self.tiny
         exact = ("shift", "position", "weight") if weighted else ("shift", "position")
         return bounds | {name: torch.zeros_like(position) for name in exact}
 
@@ -236,14 +237,14 @@ class Certainty:
 
     def _level(self, largest: float, points: Points, size: Tensor) -> Tensor:
         """What taking the distance from a knot adds to the error."""
-        level = 8 * self.unit * (size + largest)
+        level = VALUE * self.unit * (size + largest)
         return level if points.weight is None else level + largest * points.errors["weight"]
 
     def _shifts(self, points: Points, error: Tensor, size: Tensor, placed: Placement) -> Shifts:
         """How far each bend may be from the true one, from a bound of the error of what is 0 there."""
         row = placed.bends.row
         # A rise within its error says nothing; the signs at its ends are in doubt then.
-        relative = _of_interval(error)[row] / placed.bends.rise.abs() + 16 * self.unit
+        relative = _of_interval(error)[row] / placed.bends.rise.abs() + CROSSING * self.unit
         return Shifts(relative, relative * points.position.diff().abs()[row], size)
 
     def inserted(self, points: Points, name: str, placed: Placement, shifts: Shifts) -> dict[str, Tensor]:
@@ -267,7 +268,7 @@ class Certainty:
         return self.inserted(points, name, placed, Shifts(none, none, largest(points.values[name])))
 
     def _mixed(self, size: Tensor, error: Tensor, placed: Placement) -> Tensor:
-        new = _of_interval(error) + 32 * self.unit * _of_interval(size + error)
+        new = _of_interval(error) + NEW_ROW * self.unit * _of_interval(size + error)
         return _spread(error, new[placed.row], placed)
 
     def applied(self, gate: Gate, error: Tensor, outputs: Tensor, placed: Placement, shifts: Shifts) -> Tensor:
@@ -282,7 +283,7 @@ class Certainty:
             return error + _spread(torch.zeros_like(shifts.size), made, placed)
         if gate.is_relu:
             return error
-        return gate.sizes.slope * error + 8 * self.unit * (largest(outputs) + gate.sizes.offset)
+        return gate.sizes.slope * error + VALUE * self.unit * (largest(outputs) + gate.sizes.offset)
 
     def multiplied(self, gate: Gate, step: AffineStep, error: Tensor, placed: Placement, shifts: Shifts) -> Tensor:
         """The bound of the output of a matrix or a convolution where only the gate's output goes into it.
@@ -310,7 +311,7 @@ class Certainty:
         kinks = 2 * sizes.turn * (size + sizes.knot)
         reach = 2 * product + norms.gain * kinks
         made = norms.rounding * product + norms.floor
-        carried = (6 * torch.bincount(placed.bends.row, minlength=len(size)) + 48) * self.unit * reach
+        carried = (PER_BEND * torch.bincount(placed.bends.row, minlength=len(size)) + PER_INTERVAL) * self.unit * reach
         return norms.gain * sizes.slope * error + _spread(made, (made + carried)[placed.row], placed)
 
     def _doubt(self, points: Points, rows: Tensor) -> None:
@@ -340,7 +341,7 @@ class Shifts:
         if len(row) < 2:
             return row[:0]
         shared = placed.bend_row[1:] == placed.bend_row[:-1]
-        close = ~(place.diff() > 1.5 * (self.relative[1:] + self.relative[:-1])) | shared
+        close = ~(place.diff() > APART * (self.relative[1:] + self.relative[:-1])) | shared
         if same is not None:
             close &= ~(same & shared)
         return row[1:][close & (row[1:] == row[:-1])]

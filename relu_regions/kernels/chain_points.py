@@ -3,6 +3,8 @@
 import numpy as np
 from numba import njit
 
+from relu_regions.rounding import APART, CROSSING, NEW_ROW, PER_BEND, PER_INTERVAL, VALUE
+
 __all__ = ["bent", "bounds", "nearness", "points", "record"]
 
 
@@ -159,14 +161,16 @@ def bounds(
             while stop < count and row[stop] == i:
                 stop += 1
             reach = 2 * product + gain * 2 * turn * (largest + knot)
-            made += (6 * (stop - start) + 48) * unit * reach
-            value = max(errors[0, i], errors[0, j]) + 32 * unit * max(size[i] + errors[0, i], size[j] + errors[0, j])
-            stored = max(errors[2, i], errors[2, j]) + 32 * unit * max(
+            made += (PER_BEND * (stop - start) + PER_INTERVAL) * unit * reach
+            value = max(errors[0, i], errors[0, j]) + NEW_ROW * unit * max(
+                size[i] + errors[0, i], size[j] + errors[0, j]
+            )
+            stored = max(errors[2, i], errors[2, j]) + NEW_ROW * unit * max(
                 abs(position[i]) + errors[2, i], abs(position[j]) + errors[2, j]
             )
             heavy = 0.0
             if weighted:
-                heavy = max(errors[3, i], errors[3, j]) + 32 * unit * max(
+                heavy = max(errors[3, i], errors[3, j]) + NEW_ROW * unit * max(
                     weight[i] + errors[3, i], weight[j] + errors[3, j]
                 )
             for g in range(r + 1, r + 1 + added[i]):
@@ -174,16 +178,16 @@ def bounds(
                 to_errors[1, g], to_errors[2, g], to_errors[3, g] = 0, stored, heavy
             limit, length = max(near[0, i], near[0, j]), abs(position[j] - position[i])
             if knot > 0:
-                limit = max(near[0, i] + 8 * unit * (size[i] + knot), near[0, j] + 8 * unit * (size[j] + knot))
+                limit = max(near[0, i] + VALUE * unit * (size[i] + knot), near[0, j] + VALUE * unit * (size[j] + knot))
             earlier = 0.0
             for m in range(start, stop):
-                relative = limit / abs(rise[m]) + 16 * unit
+                relative = limit / abs(rise[m]) + CROSSING * unit
                 if not (inside[m] and abs(rise[m]) < np.inf):
                     uncertain[s] = True
                 elif relative * length > to_errors[1, bend_row[m]]:
                     to_errors[1, bend_row[m]] = relative * length
                 if m > start and (
-                    bend_row[m] == bend_row[m - 1] or not right[m] - right[m - 1] > 1.5 * (relative + earlier)
+                    bend_row[m] == bend_row[m - 1] or not right[m] - right[m - 1] > APART * (relative + earlier)
                 ):
                     uncertain[s] = True
                 earlier = relative

@@ -8,7 +8,13 @@ and by which share of their change over the interval before it, and after it, a 
 import triton
 import triton.language as tl
 
+from relu_regions import rounding
+
 __all__ = ["bounds", "move", "nearness", "opening", "order", "place", "quotient", "record", "shares", "weigh"]
+
+_VALUE, _NEW_ROW = tl.constexpr(rounding.VALUE), tl.constexpr(rounding.NEW_ROW)
+_PER_BEND, _PER_INTERVAL = tl.constexpr(rounding.PER_BEND), tl.constexpr(rounding.PER_INTERVAL)
+_CROSSING, _APART = tl.constexpr(rounding.CROSSING), tl.constexpr(rounding.APART)
 
 
 @triton.jit
@@ -237,29 +243,29 @@ def bounds(
     heavy_here = tl.load(heavy + r, mask=there, other=0.0)
     tl.store(to_errors + 3 * total + n, heavy_here, mask=there)
     reach = 2 * product + gain * 2 * turn * (largest + knot)
-    made += (6 * count + 48).to(made.dtype) * roundoff * reach
+    made += (count * _PER_BEND + _PER_INTERVAL).to(made.dtype) * roundoff * reach
     beside = tl.maximum(value, value_there)
-    beside += 32 * roundoff * tl.maximum(size_here + value, size_there + value_there)
+    beside += roundoff * _NEW_ROW * tl.maximum(size_here + value, size_there + value_there)
     place, place_there = tl.load(position + r, mask=there, other=0.0), tl.load(position + j, mask=there, other=0.0)
     kept = tl.maximum(stored_here, stored_there)
-    kept += 32 * roundoff * tl.maximum(tl.abs(place) + stored_here, tl.abs(place_there) + stored_there)
+    kept += roundoff * _NEW_ROW * tl.maximum(tl.abs(place) + stored_here, tl.abs(place_there) + stored_there)
     heavier = tl.zeros_like(kept)
     if WEIGHTED:
         heavy_there = tl.load(heavy + j, mask=there, other=0.0)
         w, v = tl.load(weight + r, mask=there, other=0.0), tl.load(weight + j, mask=there, other=0.0)
         heavier = tl.maximum(heavy_here, heavy_there)
-        heavier += 32 * roundoff * tl.maximum(w + heavy_here, v + heavy_there)
+        heavier += roundoff * _NEW_ROW * tl.maximum(w + heavy_here, v + heavy_there)
     limit, limit_there = tl.load(near + r, mask=there, other=0.0), tl.load(near + j, mask=there, other=0.0)
     if LEVEL:
-        limit += 8 * roundoff * (size_here + knot)
-        limit_there += 8 * roundoff * (size_there + knot)
+        limit += roundoff * _VALUE * (size_here + knot)
+        limit_there += roundoff * _VALUE * (size_there + knot)
     limit, length = tl.maximum(limit, limit_there), tl.abs(place_there - place)
     doubt, earlier, shift, before = tl.zeros_like(r), tl.zeros_like(kept), tl.zeros_like(kept), tl.zeros_like(r) - 1
     place_before = tl.zeros_like(kept)
     for number in range(tl.max(count, 0)):
         m, known = begin + number, number < count
         growth = tl.abs(tl.load(rise + m, mask=known, other=1.0))
-        relative = quotient(limit, growth) + 16 * roundoff
+        relative = quotient(limit, growth) + roundoff * _CROSSING
         to, share = tl.load(bend_row + m, mask=known, other=-1), tl.load(right + m, mask=known, other=0.0)
         inside, same = known & (to >= 0), (number > 0) & (to == before)
         new, away = inside & (same == 0), relative * length
@@ -268,7 +274,7 @@ def bounds(
         tl.store(to_errors + total + to, shift, mask=inside)
         tl.store(to_errors + 2 * total + to, kept, mask=new)
         tl.store(to_errors + 3 * total + to, heavier, mask=new)
-        apart = share - place_before > 1.5 * (relative + earlier)
+        apart = share - place_before > (relative + earlier) * _APART
         doubt += (known & ((to < 0) | (growth == float("inf")) | ((number > 0) & (same | (apart == 0))))).to(tl.int64)
         earlier, before, place_before = relative, to, share
     tl.store(uncertain + own, (tl.zeros_like(own) + 1).to(tl.int8), mask=there & (doubt > 0))

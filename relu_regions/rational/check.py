@@ -120,7 +120,7 @@ class _Check:
         sizes, shape = [gate.units for gate in network.network.gates], network.network.output_shape
         if list(map(len, certificate.first_pattern)) != sizes:
             _reject("its first pattern does not fit the network's gates")
-        if len(shape) != 1 or not all(c < max(2, shape[0]) for c in certificate.classes):
+        if not {*certificate.classes} <= _outputs(shape).keys():
             _reject("its classes or its label do not fit the network")
         self.points = [_point(bend.t) for bend in certificate.bends]
         # The evidence begins and ends just inside of t_range, or just beyond the points where a class takes over.
