@@ -24,7 +24,7 @@ Number = Fraction | float
 
 _FORMAT = "relu_regions certificate 1"
 # Limits for certificates from strangers, far above what true ones need.
-_TEXT_LIMIT = 1 << 25  # characters of JSON
+_TEXT_LIMIT = 1 << 24  # characters of JSON: tens of thousands of regions
 _DIGIT_LIMIT = 1 << 12  # hexadecimal digits of a numerator or denominator: some 200 layers of float64 numbers
 _DEPTH_LIMIT = 100  # of lists and objects in one another; a certificate has 5
 _DIMENSION_LIMIT = 16  # of the shape of an input
