@@ -323,7 +323,7 @@ def test_a_module_is_not_traced_at_a_shape_that_is_known_to_be_wrong(
     def traced(*_: object) -> None:
         raise AssertionError("The module was traced.")
 
-    monkeypatch.setattr(module, "as_network", traced)
+    monkeypatch.setattr(module, "read", traced)
     model = mlp(3, 8, 7, 3).eval()
     with pytest.raises(CertificateError, match="another shape"):
         rational.check(with_inputs(certificate, 2, (6,)), model, input_shape=(3,))
