@@ -83,6 +83,10 @@ class Graph:
         constants = {name: value for name, value in program.constants.items() if isinstance(value, Tensor)}
         return cls(program.graph_module, program.graph_signature, keys, constants)
 
+    def with_own_constants(self) -> Graph:
+        """The same graph, whose constants stay as they are when the model's own are written to."""
+        return replace(self, constants={name: constant.detach().clone() for name, constant in self.constants.items()})
+
     def run(self, x: Tensor, tensors: Mapping[str, Tensor]) -> tuple[Any, ...]:
         """The model's outputs for rows ``(N, *input_shape)``, in the dtype of its tensors, given by name.
 

@@ -277,9 +277,9 @@ def read_module(
         return _chosen(outputs_of(model, x), output)
 
     original = Original(network, forward, example.dtype, example.device, trace.graph.narrowest)
-    original.compare(trace.rows, _chosen(trace.recording.outputs, output))
+    original.compare(trace.rows, _chosen(trace.outputs, output))
     if trace.fresh:
-        original.check(example, alone=True)
+        original.check(example)
     return Reading(network, original)
 
 

@@ -1,4 +1,4 @@
-"""Recording a run of a model: every ATen operation that it calls, with its numbers, and which tensors it calls it on.
+"""Recording a run of a model: every ATen operation that its answer comes from, with its numbers and its tensors.
 
 Two models whose runs have equal recordings compute the same function by the same operations on the parameters and
 buffers of the same names, however their Python state came about. So a kept trace is asked for nothing else than this.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -18,7 +18,15 @@ from torch.utils._pytree import tree_flatten
 
 from relu_regions.operations import UnsupportedOperation
 
-__all__ = ["Recording", "record"]
+__all__ = ["Called", "Recording", "record"]
+
+
+class Called(NamedTuple):
+    """An operation, what it was given, and whether it writes to one of its arguments."""
+
+    operation: str
+    given: Hashable
+    writes: bool
 
 
 @dataclass(frozen=True)
@@ -26,14 +34,14 @@ class Recording:
     """What a run called; equal where operations, numbers, constants and the names and shapes of tensors are.
 
     Attributes:
-        calls: for each operation its name, and what it was given: numbers, names of parameters and buffers, digests of
-            other tensors, and which call made what it reads.
+        calls: for each operation that what was returned depends on, or that writes, its name, and what it was given:
+            numbers, names of parameters and buffers, digests of other tensors, and which call made what it reads.
         returned: where each tensor that the run returned comes from.
         structure: how they were returned.
         outputs: what the run returned.
     """
 
-    calls: tuple[Hashable, ...]
+    calls: tuple[Called, ...]
     returned: Hashable
     structure: str = field(compare=False)
     outputs: Any = field(compare=False)
@@ -54,7 +62,39 @@ def record(run: Callable[[Tensor], Any], x: Tensor, tensors: Mapping[str, Tensor
     with torch.no_grad(), recorder:
         outputs = run(x)
     leaves, structure = tree_flatten(outputs)
-    return Recording(tuple(recorder.calls), recorder.token(leaves), str(structure), outputs)
+    calls, returned = _needed(recorder.calls, recorder.token(leaves))
+    return Recording(calls, returned, str(structure), outputs)
+
+
+class _Made(NamedTuple):
+    """A tensor that the run makes: by which call, and where among the call's results."""
+
+    call: int
+    position: int
+
+
+def _needed(calls: list[Called], returned: Hashable) -> tuple[tuple[Called, ...], Hashable]:
+    """The calls that matter, numbered anew, and what was returned. torch.export drops the others."""
+    wanted = {made.call for made in _mades(returned)}
+    for index in range(len(calls) - 1, -1, -1):
+        if index in wanted or calls[index].writes:
+            wanted.add(index)
+            wanted.update(made.call for made in _mades(calls[index].given))
+    numbers = {index: number for number, index in enumerate(sorted(wanted))}
+    kept = (calls[index]._replace(given=_renumbered(calls[index].given, numbers)) for index in numbers)
+    return tuple(kept), _renumbered(returned, numbers)
+
+
+def _mades(token: Hashable) -> Iterable[_Made]:
+    if isinstance(token, _Made):
+        return [token]
+    return [made for part in token for made in _mades(part)] if isinstance(token, tuple) else []
+
+
+def _renumbered(token: Hashable, numbers: Mapping[int, int]) -> Hashable:
+    if isinstance(token, _Made):
+        return _Made(numbers[token.call], token.position)
+    return tuple(_renumbered(part, numbers) for part in token) if isinstance(token, tuple) else token
 
 
 class _Named(tuple[Hashable, ...]):
@@ -75,9 +115,9 @@ def _named(tensors: Mapping[str, Tensor]) -> dict[int, _Named]:
 class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def __init__(self, x: Tensor, names: dict[int, _Named], storages: set[int]) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.calls: list[Hashable] = []
+        self.calls: list[Called] = []
         self._tokens: dict[int, Hashable] = {id(x): "input", **names}
-        self._storages = storages - {0}
+        self._storages = storages
         # An id names a tensor for as long as the tensor lives.
         self._held: list[Tensor] = []
 
@@ -85,20 +125,21 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         keywords = kwargs or {}
-        if func in _SAME_TENSOR:
+        if func in _SAME_TENSOR or _takes_all(func, args):
             token, result = self.token(args[0]), func(*args, **keywords)
             self._tokens[id(result)] = token
             self._held.append(result)
             return result
         _refuse_chance(func, args, keywords)
-        for tensor in _written(func, args, keywords):
+        written = list(_written(func, args, keywords))
+        for tensor in written:
             self._refuse_state(func, tensor)
         given = (self.token(args), tuple((name, self.token(keywords[name])) for name in sorted(keywords)))
         result = func(*args, **keywords)
         for position, tensor in enumerate(_tensors(result)):
-            self._tokens[id(tensor)] = (len(self.calls), position)
+            self._tokens[id(tensor)] = _Made(len(self.calls), position)
             self._held.append(tensor)
-        self.calls.append((str(func), given))
+        self.calls.append(Called(str(func), given, bool(written)))
         return result
 
     def token(self, argument: Any) -> Hashable:
@@ -107,6 +148,7 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
             if id(argument) not in self._tokens:
                 self._tokens[id(argument)] = _digest(argument)
                 self._held.append(argument)
+                self._storages.add(argument.untyped_storage().data_ptr())
             return self._tokens[id(argument)]
         if isinstance(argument, (list, tuple)):
             return tuple(self.token(item) for item in argument)
@@ -118,7 +160,7 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def _refuse_state(self, func: Any, tensor: Tensor) -> None:
         token = self._tokens.get(id(tensor))
-        kept = tensor.untyped_storage().data_ptr() in self._storages
+        kept = tensor.untyped_storage().data_ptr() in self._storages - {0}
         if kept or token is None or isinstance(token, _Digest):
             what = str(token[0]) if isinstance(token, _Named) else "a tensor that outlives it"
             raise UnsupportedOperation(
@@ -132,6 +174,14 @@ _SAME_TENSOR = {
     torch.ops.aten.detach.default, torch.ops.aten.detach_.default, torch.ops.aten.alias.default,
     torch.ops.aten.lift_fresh.default, torch.ops.aten.lift_fresh_copy.default,
 }  # fmt: skip
+
+
+def _takes_all(func: Any, args: tuple[Any, ...]) -> bool:
+    """Whether a slice is ``[:]``, which torch.export writes down and Python leaves out."""
+    return func is torch.ops.aten.slice.Tensor and len(args) > 3 and args[2] in (0, None) and args[3:] == (_END,)
+
+
+_END = 2**63 - 1
 
 
 class _Digest(str):

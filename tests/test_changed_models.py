@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 import torch
@@ -89,6 +89,47 @@ def test_an_unchanged_model_is_traced_once(monkeypatch: pytest.MonkeyPatch) -> N
     assert len(exports) == 1
 
 
+class Caching(nn.Module):
+    """Everyday Python: a cache that the first call fills, numbers that nothing reads, an index of everything."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.last, self.cached = nn.Linear(4, 8), nn.Linear(8, 3), None
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.cached is None:
+            self.cached = self.first.weight.abs().sum(1)
+        h = torch.relu(self.first(x))
+        self.last(h).sigmoid().mean()
+        return self.last(h[:, 2:] @ torch.eye(6, 8) + self.cached)
+
+
+def test_everyday_python_is_traced_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    export, exports = tracing.exported, []
+    monkeypatch.setattr(tracing, "exported", lambda *given: exports.append(export(*given)) or exports[-1])
+    model = Caching().eval()
+    for seed in range(3):
+        rr.walk(model, *_points(seed, torch.float32))
+    assert len(exports) == 1
+
+
+def test_a_kept_trace_keeps_its_constants() -> None:
+    model = Wrapped(lambda m, x: x * m.held[0]).eval()
+    live = torch.linspace(0.1, 0.4, 4)
+    model.held, before = [live], live.clone()
+    first = rr.Network.from_module(model, (4,)).steps[0].constants[0]
+    live.mul_(1 + 1e-6)
+    model.held = [before]
+    assert torch.equal(rr.Network.from_module(model, (4,)).steps[0].constants[0], first)
+
+
+def test_a_number_that_is_the_size_of_the_batch_is_not_a_plain_one() -> None:
+    for plain in (1, 2):
+        rr.walk(Wrapped(lambda m, x, plain=plain: x * plain).eval(), *_points(0, torch.float32))
+    with pytest.raises(rr.UnsupportedOperation, match="size of the batch"):
+        rr.walk(Wrapped(lambda m, x: x * x.shape[0]).eval(), *_points(0, torch.float32))
+
+
 def test_models_that_differ_in_widths_alone_are_told_apart() -> None:
     for width in (3, 5, 4):
         model = nn.Sequential(nn.Linear(4, width), nn.ReLU(), nn.Linear(width, 2)).eval()
@@ -134,6 +175,24 @@ class Remembering(nn.Module):
         return self.layer(x)
 
 
+@torch.library.custom_op("relu_regions_tests::relu", mutates_args=())
+def _other_relu(x: Tensor) -> Tensor:
+    return torch.where(x > 50, x / 2 + 25, x.relu())
+
+
+@_other_relu.register_fake
+def _(x: Tensor) -> Tensor:
+    return torch.empty_like(x)
+
+
+SEEN = torch.zeros(4)
+
+
+def _seen(x: Tensor) -> Tensor:
+    SEEN[0] = 1e-9
+    return x + SEEN
+
+
 REFUSED = {
     "chance": (Wrapped(lambda m, x: x + 1e-9 * torch.randn(4)), "randn"),
     "chance of the batch's shape": (Wrapped(lambda m, x: x + 1e-9 * torch.rand_like(x)), "rand_like"),
@@ -151,6 +210,8 @@ REFUSED = {
     "flip": (Wrapped(lambda m, x: x + 1e-9 * x.flip(0)), "flip"),
     "roll": (Wrapped(lambda m, x: x + 1e-9 * x.roll(6, 0)), "roll"),
     "roll of all": (Wrapped(lambda m, x: x + 1e-9 * x.roll(4)), "roll"),
+    "triu": (Wrapped(lambda m, x: x.triu(-10)), "members of a batch"),
+    "another library's": (Wrapped(lambda m, x: torch.ops.relu_regions_tests.relu(x)), "relu_regions_tests::relu"),
     "tril": (Wrapped(lambda m, x: x + 1e-9 * x.tril()), "tril"),
     "batch size": (Wrapped(lambda m, x: x * x.shape[0]), "size of the batch"),
     "divided by the batch size": (Wrapped(lambda m, x: x / x.shape[0]), "size of the batch"),
@@ -190,11 +251,22 @@ def test_chance_draws_no_number() -> None:
 
 
 def test_what_treats_one_point_otherwise_is_refused() -> None:
-    norm = nn.BatchNorm1d(4).eval()
-    norm.running_mean.fill_(0.001)
-    model = Wrapped(lambda m, x: norm(x) if x.shape[0] > 1 else x)
-    with pytest.raises(rr.UnsupportedOperation, match="differs from the network as read"):
+    model = Wrapped(lambda m, x: x * (1 + 1e-9) if x.shape[0] == 1 else x)
+    with pytest.raises(rr.UnsupportedOperation, match="with one point than with several"):
         rr.walk(model.eval(), *_points(0, torch.float32))
+
+
+@pytest.mark.parametrize("asks", [torch.compiler.is_exporting, torch.compiler.is_compiling])
+def test_what_is_traced_otherwise_is_refused(asks: Callable[[], bool]) -> None:
+    model = Wrapped(lambda m, x: x * (1 + 1e-9) if asks() else x)
+    with pytest.raises(rr.UnsupportedOperation, match="traces it than when it is called"):
+        rr.walk(model.eval(), *_points(0, torch.float32))
+
+
+def test_a_write_through_a_view_is_refused_before_it_happens() -> None:
+    with pytest.raises(rr.UnsupportedOperation, match="a tensor that outlives it"):
+        rr.walk(Wrapped(lambda m, x: _seen(x)).eval(), *_points(0, torch.float32))
+    assert not SEEN.any()
 
 
 def test_autocast_around_a_call_does_not_change_the_model() -> None:

@@ -70,6 +70,9 @@ REFUSED = {
     "embedding": Wrapped(lambda m, x: nn.functional.embedding((x > 0).long()[:, 0], torch.eye(3))),
     "swish": Wrapped(lambda m, x: torch.relu(x) * torch.sigmoid(x)),
     "sort": Wrapped(lambda m, x: x.sort(1).values),
+    "avg_pool2d": Wrapped(
+        lambda m, x: nn.functional.avg_pool2d(x[:, None, None], (1, 2), divisor_override=-3).flatten(1)
+    ),
 }
 # Where it is another operation that is named: the one whose answer cannot be followed.
 NAMED = {

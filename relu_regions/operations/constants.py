@@ -75,9 +75,9 @@ _OF_SIZES: frozenset[Callable[..., Any]] = frozenset(
 
 
 def operation_name(target: Any) -> str:
-    """The plain name of what a node of a graph calls: ``add`` for ``aten.add.Tensor``."""
+    """The name of what a node of a graph calls: ``add`` for ``aten.add.Tensor``; in full where it is none of ATen's."""
     schema = getattr(target, "_schema", None)
-    return str(schema.name).split("::")[-1] if schema is not None else getattr(target, "__name__", str(target))
+    return str(schema.name).removeprefix("aten::") if schema is not None else getattr(target, "__name__", str(target))
 
 
 def fold(target: Any, arguments: list[Any], keywords: dict[str, Any]) -> Any:

@@ -28,6 +28,8 @@ def _average(call: Call) -> list[Step]:
         dimensions = [dimensions] if isinstance(dimensions, int) else dimensions
         if not dimensions or any(dimension % (len(value.shape) + 1) == 0 for dimension in dimensions):
             raise call.refuse("it reduces over the batch")
+    elif (call.argument(6, "divisor_override") or 1) < 0:
+        raise call.refuse("it divides by a negative number; multiply by -1 outside of it")
     terms = math.prod(value.shape) // max(1, math.prod(call.shape)) if call.shape else math.prod(value.shape)
     return [call.affine([value], replay(call, [value]), terms=max(terms, math.prod(value.shape[1:]), 1))]
 
@@ -89,6 +91,8 @@ def _check_rows(call: Call, value: Value, move: Callable[[Tensor], Tensor]) -> N
         not dimensions or 0 in [d % (len(value.shape) + 1) for d in dimensions]
     ):
         raise call.refuse("it moves numbers between the members of a batch")
+    if call.origin.operation in ("tril", "triu") and len(value.shape) < 2:
+        raise call.refuse("it treats the members of a batch differently")
     count = math.prod(value.shape)
     numbers = torch.arange(1, 3 * count + 1, dtype=torch.float64).view(3, *value.shape)
     alone, together = move(numbers[:1]), move(numbers)
