@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, TypeVar, cast
 import torch
 from torch import Tensor, nn
 from torch.export import ExportedProgram
+from torch.utils._pytree import tree_leaves
 
 from relu_regions.archive import module_from_pt2
 from relu_regions.binding import Graph, bind, output_position
@@ -324,9 +325,8 @@ def _check_module(model: object) -> None:
 
 
 def _chosen(outputs: Any, output: int | str | None) -> Tensor:
-    if isinstance(outputs, Tensor):
-        return outputs
-    if isinstance(outputs, dict):
-        outputs = outputs if isinstance(output, str) else list(outputs.values())
-    chosen: Tensor = outputs[output if output is not None else 0]
-    return chosen
+    """One of a model's outputs, counted as torch.export counts them."""
+    leaves = tree_leaves(outputs)
+    if isinstance(output, str):
+        return cast(Tensor, leaves[list(map(str, outputs)).index(output)])
+    return cast(Tensor, leaves[output or 0])

@@ -125,7 +125,8 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         keywords = kwargs or {}
-        if func in _SAME_TENSOR or _takes_all(func, args):
+        args = _as_python_writes(func, args)
+        if func in _SAME_TENSOR or (func is _SLICE and args[2:] == (0, _END, 1)):
             token, result = self.token(args[0]), func(*args, **keywords)
             self._tokens[id(result)] = token
             self._held.append(result)
@@ -176,12 +177,15 @@ _SAME_TENSOR = {
 }  # fmt: skip
 
 
-def _takes_all(func: Any, args: tuple[Any, ...]) -> bool:
-    """Whether a slice is ``[:]``, which torch.export writes down and Python leaves out."""
-    return func is torch.ops.aten.slice.Tensor and len(args) > 3 and args[2] in (0, None) and args[3:] == (_END,)
+_SLICE, _END = torch.ops.aten.slice.Tensor, 2**63 - 1
 
 
-_END = 2**63 - 1
+def _as_python_writes(func: Any, args: tuple[Any, ...]) -> tuple[Any, ...]:
+    """The arguments of a call, where torch.export writes them otherwise: a slice in full, of which Python leaves out ``[:]``."""
+    if func is not _SLICE:
+        return args
+    whole = (args[0], 0, 0, _END, 1)
+    return tuple(standard if given is None else given for given, standard in zip((*args, *whole[len(args) :]), whole))
 
 
 class _Digest(str):

@@ -70,6 +70,9 @@ REFUSED = {
     "embedding": Wrapped(lambda m, x: nn.functional.embedding((x > 0).long()[:, 0], torch.eye(3))),
     "swish": Wrapped(lambda m, x: torch.relu(x) * torch.sigmoid(x)),
     "sort": Wrapped(lambda m, x: x.sort(1).values),
+    "max_pool1d": Wrapped(
+        lambda m, x: nn.functional.max_pool1d(x[:, :4].unsqueeze(1), 2, padding=1, dilation=5).flatten(1)
+    ),
     "avg_pool2d": Wrapped(
         lambda m, x: nn.functional.avg_pool2d(x[:, None, None], (1, 2), divisor_override=-3).flatten(1)
     ),
@@ -128,6 +131,18 @@ def test_several_outputs_need_a_name() -> None:
     assert torch.allclose(network.to(torch.float32, "cpu")(x), model(x)["second"], atol=1e-6)
     with pytest.raises(ValueError, match="third"):
         rr.Network.from_module(model, (4,), output="third")
+
+
+@pytest.mark.parametrize(("output", "factor"), [(0, 1.0), (1, 2.0), (2, 3.0), (-1, 3.0)])
+def test_nested_outputs_are_counted_as_torch_export_counts_them(output: int, factor: float) -> None:
+    network = rr.Network.from_module(Wrapped(lambda m, x: (x + 0, (2 * x, {"a": 3 * x}))).eval(), (6,), output)
+    assert torch.equal(network(X), factor * X)
+
+
+def test_outputs_by_keys_that_are_numbers() -> None:
+    model = Wrapped(lambda m, x: {1: x + 0, 0: 2 * x}).eval()
+    assert torch.equal(rr.Network.from_module(model, (6,), "0")(X), 2 * X)
+    assert torch.equal(rr.Network.from_module(model, (6,), 0)(X), X)
 
 
 def test_weights_are_read_anew() -> None:

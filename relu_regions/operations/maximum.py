@@ -181,6 +181,8 @@ def _max_pool(call: Call) -> list[Step]:
         starts = [place * stride[d] - padding[d] for place in range(places_out[d])]
         places = [range(start, start + kernel[d] * dilation[d], dilation[d]) for start in starts]
         reach.append([[p for p in window if 0 <= p < shape[1 + d]] for window in places])
+    if not all(window for places in reach for window in places):
+        raise call.refuse("a window covers padding alone, so that its maximum is minus infinity")
     return _maximum_of(call, [value], _pooling_windows(shape, reach))
 
 
