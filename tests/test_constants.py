@@ -55,6 +55,22 @@ def test_a_constant_is_its_number(use: str, dtype: torch.dtype) -> None:
         assert abs(Fraction(made.item()) - exact) <= 2 * Fraction(2) ** -53 * (abs(exact) + 16)
 
 
+SCALED = {
+    "add": (torch.ops.aten.add.Scalar, lambda x, alpha: x + alpha * 2),
+    "sub": (torch.ops.aten.sub.Scalar, lambda x, alpha: x - alpha * 2),
+    "rsub": (torch.ops.aten.rsub.Scalar, lambda x, alpha: 2 - alpha * x),
+}
+
+
+@pytest.mark.parametrize("name", SCALED)
+def test_the_factor_of_a_plain_number(name: str) -> None:
+    operation, true = SCALED[name]
+    factor = 1 + 2.0**-40  # so close to 1 that no comparison in float32 tells them apart
+    network = rr.Network.from_module(Wrapped(lambda m, x: operation(x, 2, factor)).eval(), (3,))
+    x = torch.tensor([[0.5, -1.5, 3.0]], dtype=torch.float64)
+    assert torch.equal(network(x), true(x, factor))
+
+
 @pytest.mark.parametrize("divisor", [3, 7, 10, 49])
 def test_a_third_is_the_float_nearest_to_it(divisor: int) -> None:
     integers = torch.full((3,), divisor)

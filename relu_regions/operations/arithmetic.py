@@ -51,17 +51,17 @@ def _sum_of(call: Call, left: Any, right: Any, left_sign: float, right_sign: flo
 
 @register("add")
 def _add(call: Call) -> list[Step]:
-    return _sum_of(call, call.args[0], call.args[1], 1.0, float(call.kwargs.get("alpha", 1)))
+    return _sum_of(call, call.args[0], call.args[1], 1.0, float(call.argument(2, "alpha", 1)))
 
 
 @register("sub")
 def _sub(call: Call) -> list[Step]:
-    return _sum_of(call, call.args[0], call.args[1], 1.0, -float(call.kwargs.get("alpha", 1)))
+    return _sum_of(call, call.args[0], call.args[1], 1.0, -float(call.argument(2, "alpha", 1)))
 
 
 @register("rsub")
 def _rsub(call: Call) -> list[Step]:
-    return _sum_of(call, call.args[1], call.args[0], 1.0, -float(call.kwargs.get("alpha", 1)))
+    return _sum_of(call, call.args[1], call.args[0], 1.0, -float(call.argument(2, "alpha", 1)))
 
 
 @register("mul")
