@@ -25,7 +25,7 @@ from relu_regions.operations import (
     UnsupportedOperation,
     Value,
 )
-from relu_regions.operations.constants import ELEMENTWISE, as_float64, fold, operation_name
+from relu_regions.operations.constants import ELEMENTWISE, as_float64, fold, operation_name, rounds
 from relu_regions.steps import Origin, Step, evaluate
 
 __all__ = ["Bound", "Graph", "bind", "output_position"]
@@ -191,6 +191,7 @@ class _Binder:
         self.graph = graph
         self.tensors = tensors
         self.environment: dict[str, Any] = {}
+        self.own: dict[str, Any] = {}  # constants as the model has them, in its own dtypes
         self.steps: list[Step] = []
         self.input = graph.input
         self.batch = str(self.input.meta["val"].shape[0])
@@ -213,7 +214,8 @@ class _Binder:
     def _placeholder(self, node: Any) -> Any:
         if node is self.input:
             return Value(node.name, tuple(map(int, node.meta["val"].shape[1:])))
-        return as_float64(self.graph.tensor(node, self.tensors))
+        self.own[node.name] = self.graph.tensor(node, self.tensors).detach()
+        return as_float64(self.own[node.name])
 
     def _attempt(self, node: Any) -> Any:
         """What a node makes, or why it cannot be read: that matters only where the output depends on it."""
@@ -243,14 +245,14 @@ class _Binder:
             return call  # several outputs: each getitem makes its own step
         return self._emit(call, node.meta["val"])
 
-    def _resolve(self, argument: Any) -> Any:
+    def _resolve(self, argument: Any, own: bool = False) -> Any:
         if isinstance(argument, torch.fx.Node):
             found = self.environment[argument.name]
             if isinstance(found, UnsupportedOperation):
                 raise found
-            return found
+            return self.own.get(argument.name, found) if own else found
         if isinstance(argument, (list, tuple)):
-            return [self._resolve(item) for item in argument]
+            return [self._resolve(item, own) for item in argument]
         return argument
 
     def _fold(self, node: Any, arguments: Any, keywords: dict[str, Any]) -> Any:
@@ -262,7 +264,11 @@ class _Binder:
             result = fold(node.target, _for_one(arguments), keywords)
         except UnsupportedOperation as error:
             raise call.refuse(str(error)) from None
-        return result
+        options = {name: _for_one(self._resolve(argument, own=True)) for name, argument in node.kwargs.items()}
+        given = _for_one(self._resolve(node.args, own=True))
+        self.own[node.name] = own = node.target(*given, **options)
+        # What jumps, jumps where the model's own numbers say.
+        return as_float64(own) if isinstance(own, Tensor) and rounds(node.target, given, own) else result
 
     def _is_batched(self, node: Any) -> bool:
         """Whether a constant has a row for each member of the batch."""
@@ -277,7 +283,7 @@ class _Binder:
         """
         rows: dict[str, Tensor] = {n.name: self.environment[n.name] for n in batched}
         reader = _Binder(self.graph, self.tensors)
-        reader.environment = dict(self.environment)
+        reader.environment, reader.own = dict(self.environment), dict(self.own)
         for n in batched:
             shape = _point_shape(self._describe(n, [], {}), n.meta["val"], self.batch)
             reader.environment[n.name] = Value(n.name, shape)

@@ -17,7 +17,7 @@ from relu_regions.operations.batch_norm import scales_and_shifts
 from relu_regions.operations.constants import fold
 from tests.models import Wrapped
 
-TYPES = (torch.int8, torch.int32, torch.int64, torch.float16, torch.bfloat16, torch.float32, torch.float64)
+TYPES = (torch.int64, torch.float16, torch.float32, torch.float64)
 X = torch.tensor([[0.3, -1.7, 2.9]], dtype=torch.float64)
 
 
@@ -48,8 +48,9 @@ USES = {
 def test_a_constant_is_its_number(use: str, dtype: torch.dtype) -> None:
     c = _constant(dtype)
     model, number = USES[use]
-    network = rr.Network.from_module(Wrapped(lambda m, x: model(x, c)).double().eval(), (3,))
-    for given, constant, made in zip(X[0], c.double(), network(X)[0]):
+    network = rr.Network.from_module(Wrapped(lambda m, x: model(x, c)).eval(), (3,))
+    numbers = c.float() if use in ("maximum", "minimum", "prelu") else c  # these need the input's own dtype
+    for given, constant, made in zip(X[0], numbers.double(), network(X)[0]):
         exact = number(Fraction(given.item()), Fraction(constant.item()))
         # One rounding of the coefficient, one of the result.
         assert abs(Fraction(made.item()) - exact) <= 2 * Fraction(2) ** -53 * (abs(exact) + 16)
@@ -143,3 +144,23 @@ def test_numbers_that_a_model_computes_are_float64() -> None:
     )
     assert fold(torch.ops.aten.add.Tensor, [torch.tensor([1]), torch.tensor([3])], {}).dtype == torch.int64
     assert math.isclose(fold(torch.ops.aten.exp.default, [torch.tensor([1])], {}).item(), math.e, rel_tol=1e-15)
+
+
+JUMPS = {
+    "mask of small numbers": (lambda x, k: x + k * (k >= 7e-9), torch.tensor([7e-9, 6e-9, 8e-9])),
+    "mask at its own edge": (lambda x, k: x + k * (k >= 0.7), torch.tensor([0.7, 0.6, 0.8])),
+    "rounding": (lambda x, k: x * (k * 10).round(), torch.tensor([0.25, 0.35, 0.45])),
+    "floor": (lambda x, k: x * (k * 10).floor(), torch.tensor([0.3, 0.7, 0.1])),
+    "integers": (lambda x, k: x * (k * 10).int(), torch.tensor([0.3, 0.7, 0.1])),
+    "fewer bits": (lambda x, k: x * k.half().float(), torch.tensor([0.3, 0.7, 0.1])),
+    "eight bits": (lambda x, k: x * k.to(torch.float8_e4m3fn).float(), torch.tensor([0.3, 0.7, 0.1])),
+}
+
+
+@pytest.mark.parametrize("name", JUMPS)
+def test_what_jumps_is_computed_in_the_models_own_numbers(name: str) -> None:
+    use, k = JUMPS[name]
+    network = rr.Network.from_module(Wrapped(lambda m, x: use(x, k)).eval(), (3,))
+    with torch.no_grad():
+        true = use(X.float(), k).double()
+    assert torch.allclose(network(X.float().double()), true, rtol=1e-6, atol=1e-13)

@@ -9,11 +9,12 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils._pytree import tree_leaves
 
 from relu_regions.operations.refused import REFUSED
 from relu_regions.operations.registry import OPERATIONS, UnsupportedOperation
 
-__all__ = ["ELEMENTWISE", "PURE", "as_float64", "fold", "operation_name"]
+__all__ = ["ELEMENTWISE", "PURE", "as_float64", "fold", "operation_name", "rounds"]
 
 _EACH_NUMBER = """
     abs acos acosh add addcdiv addcmul asin asinh atan atan2 atanh bitwise_and bitwise_not bitwise_or bitwise_xor ceil clamp
@@ -104,6 +105,23 @@ def fold(target: Any, arguments: list[Any], keywords: dict[str, Any]) -> Any:
     return _mapped(as_float64, result)
 
 
+_ROUNDING = {"round", "floor", "ceil", "trunc", "frac", "sign", "sgn", "fmod", "remainder", "floor_divide", "heaviside"}
+
+
+def rounds(target: Any, given: list[Any], made: Tensor) -> bool:
+    """Whether an operation jumps, or keeps fewer bits than it is given, so that it matters which numbers it is given.
+
+    Args:
+        target: a pure operation.
+        given: its arguments, tensors in the model's own dtypes.
+        made: what it makes of them.
+    """
+    if not made.dtype.is_floating_point or operation_name(target) in _ROUNDING:
+        return True
+    floats = [part for part in tree_leaves(given) if isinstance(part, Tensor) and part.dtype.is_floating_point]
+    return any(torch.finfo(made.dtype).eps > torch.finfo(part.dtype).eps for part in floats)
+
+
 def _number(target: Callable[..., Any], name: str, arguments: list[Any]) -> Any:
     numbers = arguments[0] if target is operator.getitem else arguments
     if not all(isinstance(number, (int, float)) for number in numbers) and target is not operator.getitem:
@@ -163,6 +181,7 @@ def as_float64(tensor: Tensor) -> Tensor:
     tensor = tensor.detach()
     if not tensor.dtype.is_floating_point:
         return tensor
-    if not torch.isfinite(tensor).all():
+    wide = tensor.to(torch.float64, copy=True)
+    if not torch.isfinite(wide).all():
         raise ValueError("The model's weights contain NaN or infinity; nothing can be computed from them.")
-    return tensor.to(torch.float64, copy=True)
+    return wide
