@@ -152,7 +152,8 @@ def exact_interval(
         up, down = outward(lines, between, memory_budget, certainty)
     found, points = _joined(up, down, bounded=certainty is not None), up.points + down.points
     found = _settled(found, lines, between, points, "always" if certify else resolve, certify)
-    lines.compare(*_ends_and_insides(found))
+    if lines.original is not None:
+        lines.compare(*_ends_and_insides(found))
     return _enclosed(found, lines, points) if certify else found
 
 

@@ -63,7 +63,8 @@ def walk(
             collected.add(points, sweep.halfway)
         bar.reach(len(lines))
         paths = collected.paths()
-        lines.compare(*_inside_regions(paths))
+        if lines.original is not None:
+            lines.compare(*_inside_regions(paths))
         if certainty is None:
             return paths
         doubtful = worth_settling(~paths.certain, paths.region_counts, resolve, lines.network)
