@@ -10,7 +10,7 @@ import torch
 from sklearn.datasets import load_digits
 from torch import nn
 
-from relu_regions.attribution import integrated_gradients
+import relu_regions as rr
 
 # Real handwritten digits, 8 x 8 pixels, and an ordinary network trained on them.
 images, labels = load_digits(return_X_y=True)
@@ -26,9 +26,9 @@ model.eval()
 
 # From a blank image to each digit: what every pixel adds to the logit of the digit's class.
 digits, classes, blank = x[:100], y[:100], torch.zeros(64, dtype=torch.float64)
-integrated_gradients(model, digits[:1], blank, classes[:1])  # reads the model and compiles the loops
+rr.integrated_gradients(model, digits[:1], blank, classes[:1])  # reads the model and compiles the loops
 started = time.perf_counter()
-exact = integrated_gradients(model, digits, blank, classes)
+exact = rr.integrated_gradients(model, digits, blank, classes)
 seconds = time.perf_counter() - started
 
 with torch.no_grad():

@@ -12,8 +12,7 @@ from sklearn.datasets import load_digits
 from torch import nn
 
 import relu_regions as rr
-from relu_regions import plot
-from relu_regions.bounds import linear_network_norm
+from relu_regions import bounds, plot
 from relu_regions.norms import norms_at
 
 # Real handwritten digits, 8 x 8 pixels, and an ordinary network before and after training on them.
@@ -25,7 +24,7 @@ model = nn.Sequential(nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 64), nn.ReLU()
 
 def ratios() -> torch.Tensor:
     """‖W_x‖ / ‖W‖ in the region of every digit."""
-    return norms_at(model, x, math.inf) / linear_network_norm(rr.Network.from_module(model, (64,)))
+    return norms_at(model, x, math.inf) / bounds.linear_network_norm(rr.Network.from_module(model, (64,)))
 
 
 norm_ratios = {"before training": ratios()}

@@ -7,7 +7,6 @@ import torch
 from torch import nn
 
 import relu_regions as rr
-from relu_regions.sampling import sampled_interval
 
 # Weights twice their usual size, so that the class changes often.
 torch.manual_seed(0)
@@ -22,7 +21,7 @@ print(f"exact: mean length {exact.length.mean():.6f}\n")
 
 print("samples   mean length   mean error   largest error   reach past an exit they missed")
 for num in (10, 30, 100, 300, 1000, 3000):
-    sampled = sampled_interval(model, x, target - x, t_range=(-1, 2), num=num)
+    sampled = rr.sampled_interval(model, x, target - x, t_range=(-1, 2), num=num)
     errors = torch.stack([sampled.lo - exact.lo, sampled.hi - exact.hi]).abs()
     missed = ((sampled.lo < exact.lo) | (sampled.hi > exact.hi)).sum()
     print(f"{num:7}   {sampled.length.mean():11.6f}   {errors.mean():10.2g}   {errors.max():13.2g}   {missed:5} of 300")

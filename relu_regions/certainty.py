@@ -34,6 +34,7 @@ from relu_regions.gates import Gate, Knots, Maximum
 from relu_regions.identities import Identities
 from relu_regions.kernels import Placement, kernel_for
 from relu_regions.network import Network
+from relu_regions.plan import chains, folded, gains
 from relu_regions.points import Points
 from relu_regions.rounding import APART, CROSSING, NEW_ROW, PER_BEND, PER_INTERVAL, VALUE
 from relu_regions.steps import AffineStep, GateStep
@@ -62,7 +63,9 @@ class StepNorms:
         """The norms of a step of a network."""
         bias = 0.0 if step.bias is None else float(step.bias.abs().max())
         unit, terms = torch.finfo(dtype).eps / 2, 2 * (step.terms + 2)
-        return cls(network.gains[step.output], bias, terms * unit / (1 - terms * unit), terms * torch.finfo(dtype).tiny)
+        return cls(
+            gains(network)[step.output], bias, terms * unit / (1 - terms * unit), terms * torch.finfo(dtype).tiny
+        )
 
 
 class Certainty:
@@ -80,13 +83,13 @@ class Certainty:
     """
 
     def __init__(self, network: Network, dtype: torch.dtype) -> None:
-        network = network.folded
+        network = folded(network)
         self.unit, self.tiny = torch.finfo(dtype).eps / 2, torch.finfo(dtype).tiny
         self.identities = Identities.of(network)
         gates = (step for step in network.steps if isinstance(step, GateStep))
         self.compares_zeros = any(step.inputs[0] in self.identities.zeros for step in gates)
         self.norms = {s.output: StepNorms.of(network, s, dtype) for s in network.steps if isinstance(s, AffineStep)}
-        self.chains = self._of_chains(network.chains)
+        self.chains = self._of_chains(chains(network))
 
     @classmethod
     def of(cls, network: Network, dtype: torch.dtype) -> Certainty:

@@ -12,10 +12,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from relu_regions.gates import Knots
-from relu_regions.points import Points
 from relu_regions.steps import AffineStep, GateStep, Step
 
-__all__ = ["Chain", "Link", "LinkNumbers", "Passed", "chains_of", "products_of"]
+__all__ = ["Chain", "Link", "LinkNumbers", "chains_of", "products_of"]
 
 Array = NDArray[Any]
 
@@ -108,17 +107,6 @@ class Chain:
     def first(self) -> Chain:
         """The first link alone."""
         return replace(self, links=self.links[:1], ends=self.ends and len(self.links) == 1)
-
-
-class Passed(NamedTuple):
-    """Points that a chain has taken to its end.
-
-    Attributes:
-        each: bytes that a segment took on its way, at most.
-    """
-
-    points: Points
-    each: float
 
 
 def chains_of(steps: tuple[Step, ...], input_name: str, releases: list[tuple[str, ...]]) -> tuple[Chain, ...]:

@@ -10,13 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from relu_regions.gates import Maximum, rows
 from relu_regions.operations import UnsupportedOperation
+from relu_regions.step_graph import StepGraph
 from relu_regions.steps import AffineStep, GateStep
 
 __all__ = ["Original", "unit_of"]
@@ -72,7 +73,7 @@ class Original:
         narrowest: the dtype with the fewest bits that it computes in.
     """
 
-    network: Any
+    network: StepGraph
     forward: Callable[[Tensor], Tensor]
     dtype: torch.dtype
     device: torch.device
@@ -132,7 +133,7 @@ def _shown(point: Tensor) -> str:
     return f"[{', '.join(numbers)}{', …' if point.numel() > 4 else ''}]"
 
 
-def _with_radius(network: Any, x: Tensor, unit: _Unit) -> tuple[Tensor, Tensor]:
+def _with_radius(network: StepGraph, x: Tensor, unit: _Unit) -> tuple[Tensor, Tensor]:
     """The network at points in float64, and how far a model may be from it: both ``(N, *output_shape)``.
 
     The radius is infinite where a number on the way may be beyond the dtype's range.

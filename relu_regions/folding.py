@@ -16,10 +16,10 @@ from torch import Tensor
 
 from relu_regions.steps import AffineStep, Step
 
-__all__ = ["folded"]
+__all__ = ["folded_steps"]
 
 
-def folded(steps: tuple[Step, ...], releases: list[tuple[str, ...]]) -> tuple[Step, ...]:
+def folded_steps(steps: tuple[Step, ...], releases: list[tuple[str, ...]]) -> tuple[Step, ...]:
     """The steps with each batch norm folded into the step whose output it alone reads, where rounding allows it.
 
     Args:

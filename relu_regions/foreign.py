@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from math import prod
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -17,10 +17,8 @@ from torch.utils._pytree import tree_leaves
 
 from relu_regions.limits import Limits
 from relu_regions.operations import UnsupportedOperation
+from relu_regions.step_graph import StepGraph
 from relu_regions.tracing import exported
-
-if TYPE_CHECKING:
-    from relu_regions.network import Network
 
 __all__ = ["FileModule", "FileNode", "Label", "at_the_door", "shown"]
 
@@ -79,10 +77,10 @@ class FileModule:
 
     def network(
         self,
-        read: Callable[[nn.Module, ExportedProgram], Network],
+        read: Callable[[nn.Module, ExportedProgram], StepGraph],
         limits: Limits,
-        check: Callable[[Network], None] = lambda network: None,
-    ) -> Network:
+        check: Callable[[StepGraph], None] = lambda network: None,
+    ) -> StepGraph:
         """The network that the module is, with the file's names in its steps.
 
         Args:

@@ -12,7 +12,7 @@ from torch import Tensor
 from relu_regions.decision import Decision
 from relu_regions.norms import Norm
 from relu_regions.paths import Paths
-from relu_regions.patterns import region_keys
+from relu_regions.pattern_keys import region_keys
 
 __all__ = ["class_components", "degree_counts", "region_at", "region_graph", "shared_regions", "shortest_path"]
 
@@ -21,7 +21,7 @@ def region_graph(paths: Paths, p: Norm = torch.inf) -> nx.Graph:
     """The regions that segments cross, as nodes, and the crossings from one to the next, as edges.
 
     Regions of equal pattern are one node, whichever segment visits them; the node is the pattern's key (see
-    :func:`relu_regions.patterns.pattern_keys`), so that graphs of the same network can be composed.
+    :func:`relu_regions.pattern_keys.pattern_keys`), so that graphs of the same network can be composed.
 
     A node has: ``label``, the class at its interior point (other classes may win elsewhere in the region); ``norm``, of its map; ``point``, an interior point
     ``(*input_shape)``, on the first segment that visits it; and ``segments``, the set of those that do. An edge has:

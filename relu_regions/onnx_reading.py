@@ -14,11 +14,11 @@ from torch import Tensor, nn
 from relu_regions.foreign import FileModule, FileNode, Label, at_the_door
 from relu_regions.limits import Limits
 from relu_regions.operations import UnsupportedOperation
+from relu_regions.step_graph import StepGraph
 
 if TYPE_CHECKING:
     import onnx
 
-    from relu_regions.network import Network
 
 __all__ = ["check_against_onnxruntime", "module_from_onnx"]
 
@@ -219,7 +219,7 @@ _OWN_FUNCTIONS: dict[str, Callable[..., Tensor]] = {"Gather": _gather, "PRelu": 
 # ---------------------------------------------------------------- the check
 
 
-def check_against_onnxruntime(network: Network, model: onnx.ModelProto) -> None:
+def check_against_onnxruntime(network: StepGraph, model: onnx.ModelProto) -> None:
     """Compare a network with the model it was read from, on random inputs of several sizes, where onnxruntime is installed.
 
     They may differ by the rounding of the file's own precision. How much that is depends on the network, so it is

@@ -15,7 +15,8 @@ from relu_regions.decision import Decision
 from relu_regions.lines import Array
 from relu_regions.maps import affine_maps_of
 from relu_regions.network import Network
-from relu_regions.norms import Norm, norms_along, norms_of
+from relu_regions.norms import Norm, norms_of
+from relu_regions.norms_along import norms_along
 from relu_regions.points import Flips
 from relu_regions.region_table import RegionTable
 

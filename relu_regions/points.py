@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields, replace
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-__all__ = ["Flips", "Points"]
+__all__ = ["Flips", "Passed", "Points"]
 
 
 @dataclass(frozen=True)
@@ -234,6 +235,17 @@ class Points:
             first=dict(self.first),
             last=dict(self.last),
         )
+
+
+class Passed(NamedTuple):
+    """Points that a chain has taken to its end.
+
+    Attributes:
+        each: bytes that a segment took on its way, at most.
+    """
+
+    points: Points
+    each: float
 
 
 def _offsets(counts: Tensor) -> Tensor:

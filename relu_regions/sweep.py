@@ -16,6 +16,7 @@ from relu_regions.gates import rows
 from relu_regions.kernels import Placement, carry_over, edge_pieces, kernel_for
 from relu_regions.memory import budget, stack_bytes
 from relu_regions.network import Network
+from relu_regions.plan import chains, folded, products
 from relu_regions.points import Flips, Points
 from relu_regions.segments import Segments
 from relu_regions.steps import AffineStep, GateStep
@@ -65,7 +66,7 @@ class Sweep:
         window: int | None = None,
         certainty: Certainty | None = None,
     ) -> None:
-        self.network = network = network.folded
+        self.network = network = folded(network)
         self.segments = segments
         self.record = record
         gates = network.gates
@@ -81,7 +82,7 @@ class Sweep:
         self._waiting: list[Points] = []
         self._kernel = kernel_for(segments.x.device)
         self._first_gate = min(network.gate_numbers, default=len(network.steps))
-        self._chains = network.chains if certainty is None else certainty.chains
+        self._chains = chains(network) if certainty is None else certainty.chains
         if self._kernel.through is None:
             self._chains = ()
 
@@ -287,7 +288,7 @@ class Sweep:
 
     def _apply(self, step: GateStep, points: Points, inputs: Tensor, placed: Placement, shifts: Shifts | None) -> None:
         """What the gate makes of its input, and the matrix or convolution that alone reads it, if there is one, of that."""
-        gate, name, following = step.gate, step.inputs[0], self.network.products.get(points.step)
+        gate, name, following = step.gate, step.inputs[0], products(self.network).get(points.step)
         if following is None:
             outputs = self._kernel.bend(gate, inputs, points.weight, placed)
             points.values[step.output] = outputs.view(len(points), *step.shape)

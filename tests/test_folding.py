@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 import relu_regions as rr
 from relu_regions.certainty import StepNorms
+from relu_regions.plan import folded
 from relu_regions.steps import AffineStep
 
 
@@ -34,9 +35,9 @@ CASES = [
 def test_a_folded_network_is_the_same_function(model: nn.Sequential, shape: tuple[int, ...]) -> None:
     network = rr.Network.from_module(model, shape)
     inputs = torch.randn(6, *shape, dtype=torch.float64)
-    assert not any(isinstance(s, AffineStep) and s.elementwise for s in network.folded.steps)
-    assert torch.allclose(network.folded(inputs), network(inputs), rtol=1e-13, atol=1e-13)
-    assert network.folded.folded is network.folded
+    assert not any(isinstance(s, AffineStep) and s.elementwise for s in folded(network).steps)
+    assert torch.allclose(folded(network)(inputs), network(inputs), rtol=1e-13, atol=1e-13)
+    assert folded(folded(network)) is folded(network)
 
 
 def test_the_bound_of_a_folded_step_covers_its_coefficients() -> None:
@@ -47,9 +48,9 @@ def test_the_bound_of_a_folded_step_covers_its_coefficients() -> None:
         model[1].bias.copy_((model[1].running_mean - model[0].bias) * scale)
     network = rr.Network.from_module(model, (4,))
     linear, norm = network.steps
-    step = network.folded.steps[0]
+    step = folded(network).steps[0]
     x = torch.randn(4, dtype=torch.float64)
-    norms = StepNorms.of(network.folded, step, torch.float64)
+    norms = StepNorms.of(folded(network), step, torch.float64)
     bound = norms.rounding * (norms.gain * float(x.abs().max()) + norms.bias) + norms.floor
     for unit, computed in enumerate(step(x[None])[0].tolist()):
         true = exact(linear.constants[0][unit], x, linear.bias.reshape(-1)[unit])
@@ -74,10 +75,10 @@ def test_what_others_read_or_floats_cannot_hold_is_not_folded() -> None:
             return self.norm(y) + y
 
     network = rr.Network.from_module(Shared().double().eval(), (3,))
-    assert network.folded is network
+    assert folded(network) is network
     tiny = disturbed(nn.Linear(3, 3), nn.BatchNorm1d(3))
     with torch.no_grad():
         tiny[0].weight.fill_(1e-200)
         tiny[1].weight.fill_(1e-200)
     network = rr.Network.from_module(tiny, (3,))
-    assert network.folded is network
+    assert folded(network) is network

@@ -21,7 +21,8 @@ from relu_regions.graph import (
 )
 from relu_regions.maps import affine_map
 from relu_regions.norms import operator_norm
-from relu_regions.patterns import activation_patterns, pattern_keys, region_keys
+from relu_regions.pattern_keys import pattern_keys, region_keys
+from relu_regions.patterns import activation_patterns
 from relu_regions.polytope import Polytope
 from tests.models import ARCHITECTURES, Architecture, mlp
 

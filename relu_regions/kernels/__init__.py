@@ -10,12 +10,12 @@ from typing import Protocol, cast
 import torch
 from torch import Tensor
 
-from relu_regions.chains import Chain, Passed
+from relu_regions.chains import Chain
 from relu_regions.gates import Gate, Maximum
 from relu_regions.kernels import reference
 from relu_regions.kernels.bends import carry_over, edge_pieces
 from relu_regions.kernels.placement import Placement
-from relu_regions.points import Points
+from relu_regions.points import Passed, Points
 from relu_regions.steps import AffineStep
 
 __all__ = ["Kernel", "Placement", "carry_over", "edge_pieces", "kernel_for"]

@@ -13,10 +13,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from relu_regions.chains import Chain, Link, Passed
+from relu_regions.chains import Chain, Link
 from relu_regions.gates import rows
 from relu_regions.kernels import chain_loops, chain_points
-from relu_regions.points import Flips, Points
+from relu_regions.points import Flips, Passed, Points
 from relu_regions.threads import each_on_one_thread
 
 __all__ = ["Crossings", "through"]

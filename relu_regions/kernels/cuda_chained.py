@@ -9,13 +9,13 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from relu_regions.chains import Chain, Link, Passed
+from relu_regions.chains import Chain, Link
 from relu_regions.gates import rows
 from relu_regions.kernels import cuda_chain_loops as loops
 from relu_regions.kernels import cuda_chain_points as of_points
 from relu_regions.kernels import reference
 from relu_regions.kernels.bends import changes_at_points, edge_pieces
-from relu_regions.points import Flips, Points
+from relu_regions.points import Flips, Passed, Points
 
 __all__ = ["through"]
 

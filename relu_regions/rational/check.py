@@ -54,7 +54,7 @@ def check(certificate: Certificate, model: Model | ExactNetwork, input_shape: Se
             f"The certificate names inputs of shape {certificate.input_shape}; a module is traced for so many numbers only "
             f"where its input_shape is known to be that: give check(..., input_shape={certificate.input_shape})."
         )
-    network = model if isinstance(model, ExactNetwork) else ExactNetwork(read(known, certificate.input_shape).network)
+    network = model if isinstance(model, ExactNetwork) else ExactNetwork(read(known, certificate.input_shape)[0])
     checked = _Check(certificate, network)
     if network.digest != certificate.network:
         _reject("it speaks of another network")

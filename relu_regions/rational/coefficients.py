@@ -16,7 +16,6 @@ from typing import TypeAlias
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy import sparse
 from torch import Tensor
 from torch.nn import functional
 
@@ -115,7 +114,8 @@ class ExactMaximum:
 
 
 ExactStep: TypeAlias = ExactAffine | ExactKnots | ExactMaximum
-Coefficients: TypeAlias = NDArray[np.float64] | sparse.csc_array
+# A tensor is sparse, of coordinates in order and each there once.
+Coefficients: TypeAlias = NDArray[np.float64] | Tensor
 
 
 @dataclass
@@ -198,10 +198,8 @@ class ExactNetwork:
         if isinstance(step, AffineStep):
             parts: list[NDArray[np.generic]] = [_flat_bias(step) + 0.0]
             for coefficients in self._coefficients[step.output]:
-                matrix = sparse.csr_array(coefficients)
-                matrix.eliminate_zeros()
-                matrix.sort_indices()
-                parts += [matrix.indptr.astype(np.int64), matrix.indices.astype(np.int64), matrix.data]
+                starts, columns, entries = _by_rows(coefficients)
+                parts += [starts.numpy(), columns.numpy(), entries.numpy()]
             return parts
         if isinstance(step.gate, Maximum):
             return [step.gate.windows.numpy()]
@@ -232,14 +230,14 @@ def _coefficients(step: AffineStep, shapes: list[tuple[int, ...]]) -> list[Coeff
             return [matrix.T]
     if step.origin.operation.startswith("conv") and len(step.constants) == 1:
         return [_convolution(step, shapes[0])]
-    found = []
+    found: list[Coefficients] = []
     for place in range(len(shapes)):
         taken = _taken(step, shapes, place)
         found.append(_probed(step, shapes, place) if taken is None else taken)
     return found
 
 
-def _taken(step: AffineStep, shapes: list[tuple[int, ...]], place: int) -> sparse.csc_array | None:
+def _taken(step: AffineStep, shapes: list[tuple[int, ...]], place: int) -> Tensor | None:
     """The matrix of one input where every output takes one number of it at most: a rearrangement, a scale, a sum.
 
     With ones for constants the coefficients of an output are non-negative. Where they add up to 1 and their mean
@@ -255,11 +253,10 @@ def _taken(step: AffineStep, shapes: list[tuple[int, ...]], place: int) -> spars
     if not (takes | (total == 0)).all() or not (mean**2 == square).all():
         return None
     entries = step.linear(*(value[:1] for value in inputs)).reshape(-1).numpy()
-    positions = takes.nonzero()[0], mean[takes].astype(np.int64)
-    return sparse.csc_array((entries[takes], positions), shape=(prod(step.shape), width))
+    return _sparse(takes.nonzero()[0], mean[takes].astype(np.int64), entries[takes], (prod(step.shape), width))
 
 
-def _probed(step: AffineStep, shapes: list[tuple[int, ...]], place: int) -> sparse.csc_array:
+def _probed(step: AffineStep, shapes: list[tuple[int, ...]], place: int) -> Tensor:
     """The matrix of one input, column by column, from what the step makes of the basis vectors.
 
     Products with zeros and sums of zeros are exact, so every entry is the coefficient itself.
@@ -273,11 +270,12 @@ def _probed(step: AffineStep, shapes: list[tuple[int, ...]], place: int) -> spar
         probes[torch.arange(stop - start), torch.arange(start, stop)] = 1
         inputs = [probes.new_zeros(stop - start, *shape) for shape in shapes]
         inputs[place] = probes.view(stop - start, *shapes[place])
-        blocks.append(sparse.csr_array(step.linear(*inputs).reshape(stop - start, height).numpy()))
-    return sparse.csc_array(sparse.vstack(blocks).T) if blocks else sparse.csc_array((height, width))
+        blocks.append(step.linear(*inputs).reshape(stop - start, height).to_sparse())
+    rows = torch.cat(blocks) if blocks else torch.zeros(width, height, dtype=torch.float64).to_sparse()
+    return _turned(rows.coalesce())
 
 
-def _convolution(step: AffineStep, shape: tuple[int, ...]) -> sparse.csc_array:
+def _convolution(step: AffineStep, shape: tuple[int, ...]) -> Tensor:
     """The matrix of a convolution, transposed or not, without a probe for every input.
 
     With each place of the kernel, an output takes at most one place of the input. The convolution itself tells which:
@@ -304,7 +302,30 @@ def _convolution(step: AffineStep, shape: tuple[int, ...]) -> sparse.csc_array:
         columns.append(np.broadcast_to(column, block.shape).reshape(-1))
         entries.append(block.reshape(-1))
     positions = np.concatenate(rows), np.concatenate(columns)
-    return sparse.csc_array((np.concatenate(entries), positions), shape=(prod(step.shape), prod(shape)))
+    return _sparse(*positions, np.concatenate(entries), (prod(step.shape), prod(shape)))
+
+
+def _sparse(
+    rows: NDArray[np.int64], columns: NDArray[np.int64], entries: NDArray[np.float64], shape: tuple[int, int]
+) -> Tensor:
+    order = np.argsort(rows * shape[1] + columns)
+    places = torch.from_numpy(np.stack([rows[order], columns[order]]))
+    return torch.sparse_coo_tensor(places, torch.from_numpy(entries[order]), shape, is_coalesced=True)
+
+
+def _turned(matrix: Tensor) -> Tensor:
+    (rows, columns), (height, width) = matrix.indices().numpy(), matrix.shape
+    return _sparse(columns, rows, matrix.values().numpy(), (width, height))
+
+
+def _by_rows(coefficients: Coefficients) -> tuple[Tensor, Tensor, Tensor]:
+    """The entries that are not 0, row by row: where each row begins and the last one ends, their columns, and they."""
+    if isinstance(coefficients, np.ndarray):
+        coefficients = torch.from_numpy(coefficients).to_sparse()
+    (rows, columns), entries = coefficients.indices(), coefficients.values()
+    kept = entries != 0
+    counts = torch.bincount(rows[kept], minlength=coefficients.shape[0])
+    return functional.pad(counts.cumsum(0), (1, 0)), columns[kept], entries[kept]
 
 
 def _integer_matrix(coefficients: Coefficients) -> tuple[Matrix, int]:
@@ -312,8 +333,9 @@ def _integer_matrix(coefficients: Coefficients) -> tuple[Matrix, int]:
         integers, exponent = dyadic(coefficients)
         rows, columns = coefficients.shape
         return dense_matrix(rows, columns, integers), exponent
-    integers, exponent = dyadic(coefficients.data)
-    return SparseMatrix(coefficients.indptr.tolist(), coefficients.indices.tolist(), integers), exponent
+    starts, rows, entries = _by_rows(_turned(coefficients))
+    integers, exponent = dyadic(entries.numpy())
+    return SparseMatrix(starts.tolist(), rows.tolist(), integers), exponent
 
 
 def _knots(step: GateStep, gate: Knots) -> ExactKnots:

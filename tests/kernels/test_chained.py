@@ -16,6 +16,7 @@ import relu_regions as rr
 from relu_regions.certainty import Certainty
 from relu_regions.chains import Chain
 from relu_regions.kernels import kernel_for, reference
+from relu_regions.plan import chains
 from relu_regions.points import Points
 from relu_regions.segments import Segments
 from relu_regions.steps import AffineStep
@@ -172,7 +173,7 @@ def test_convolutions_before_a_chain_keep_their_threads(front: list[nn.Module], 
     inputs = (1, 5) if front else (8,)
     model = nn.Sequential(*front, nn.Linear(8, 6), nn.ReLU(), nn.Linear(6, 2)).double().eval()
     network = rr.Network.from_module(model, inputs)
-    assert network.chains
+    assert chains(network)
     x, d = torch.randn(2, 3, *inputs, dtype=torch.float64)
     with Sweep(network, Segments(x, d, torch.tensor([[-1.0, 0.0, 2.0]]).expand(3, -1))).surroundings():
         assert torch.get_num_threads() == threads
@@ -275,7 +276,7 @@ def test_without_record_and_without_bends(backend: Backend) -> None:
 def test_a_chain_that_needs_more_memory_than_allowed_is_left_alone(backend: Backend) -> None:
     network = network_with(nn.ReLU, (5, 30, 40, 3), torch.float64)
     x, d = torch.randn(2, 4, 5, dtype=torch.float64)
-    (chain,) = network.to(torch.float64, backend.device).chains
+    (chain,) = chains(network.to(torch.float64, backend.device))
     through = backend.module.through
     points = given(network.to(torch.float64, backend.device), x.to(backend.device), d.to(backend.device))
     assert through(chain, points, True, False, 1 << 10, None, 1) is None
@@ -291,13 +292,13 @@ def given(network: rr.Network, x: Tensor, d: Tensor) -> Points:
 
 def test_what_a_chain_leaves_to_its_links() -> None:
     network = network_with(nn.ReLU, (5, 30, 40, 3), torch.float64)
-    (chain,) = network.chains
+    (chain,) = chains(network)
     x, d = torch.randn(2, 4, 5, dtype=torch.float64)
     assert chained.through(chain, given(network, x, d), True, False, 1 << 30, None, 1) is not None
     dead = network_with(nn.ReLU, (5, 30, 40, 3), torch.float64)
     dead.steps[0].constants[0][3] = 0.0  # a unit that is 0 on every line
     dead.steps[0].bias[3] = 0.0
-    (chain,) = dead.chains
+    (chain,) = chains(dead)
     assert chained.through(chain, given(dead, x, d), True, False, 1 << 30, None, 1) is None
     assert chained.through(chain, given(dead, x, d), False, False, 1 << 30, None, 1) is not None
     truth = swept(dead, x, d, (-1, 2), False, one_by_one=True)
@@ -338,16 +339,16 @@ def test_a_backend_without_chains_takes_a_stack_as_a_whole(monkeypatch: pytest.M
 
 def test_chains_of_networks() -> None:
     mlp = network_with(nn.ReLU, (5, 8, 7, 3), torch.float64)
-    (chain,) = mlp.chains
+    (chain,) = chains(mlp)
     assert (chain.start, chain.units) == (1, (8, 7))
     assert chain.after(1) is chain and chain.after(2) is None and chain.after(5) is None
     rest = chain.after(3)
     assert rest is not None and rest.units == (7,) and rest.name == mlp.steps[2].output
     residual = Wrapped(lambda m, x: m.c(torch.relu(m.b(torch.relu(h := m.a(x)))) + h),
                        a=nn.Linear(5, 6), b=nn.Linear(6, 6), c=nn.Linear(6, 2))  # fmt: skip
-    assert rr.Network.from_module(residual.eval(), (5,)).chains == ()
+    assert chains(rr.Network.from_module(residual.eval(), (5,))) == ()
     convolutional = nn.Sequential(
         nn.Conv2d(1, 2, 3), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(8, 6), nn.ReLU(), nn.Linear(6, 2)
     ).eval()
-    (chain,) = rr.Network.from_module(convolutional, (1, 6, 6)).chains
+    (chain,) = chains(rr.Network.from_module(convolutional, (1, 6, 6)))
     assert chain.units == (6,) and chain.links[0].number == 2

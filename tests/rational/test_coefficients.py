@@ -31,8 +31,8 @@ def affine_steps(network: Network) -> list[tuple[AffineStep, list[tuple[int, ...
 def test_every_short_cut_is_what_the_step_makes_of_basis_vectors(architecture: Architecture) -> None:
     for step, shapes in affine_steps(Network.from_module(architecture.model(), architecture.shape)):
         for place, matrix in enumerate(coefficients._coefficients(step, shapes)):
-            probed = coefficients._probed(step, shapes, place).toarray()
-            assert np.array_equal(matrix if isinstance(matrix, np.ndarray) else matrix.toarray(), probed)
+            probed = coefficients._probed(step, shapes, place).to_dense().numpy()
+            assert np.array_equal(matrix if isinstance(matrix, np.ndarray) else matrix.to_dense().numpy(), probed)
 
 
 CONVOLUTIONS = [
@@ -50,8 +50,8 @@ def test_convolutions(model: nn.Module, shape: tuple[int, ...]) -> None:
     found = 0
     for step, shapes in affine_steps(Network.from_module(model.double().eval(), shape)):
         if step.origin.operation.startswith("conv"):
-            expected = coefficients._probed(step, shapes, 0).toarray()
-            assert np.array_equal(coefficients._convolution(step, shapes[0]).toarray(), expected)
+            expected = coefficients._probed(step, shapes, 0).to_dense().numpy()
+            assert np.array_equal(coefficients._convolution(step, shapes[0]).to_dense().numpy(), expected)
             found += 1
     assert found == 1
 
@@ -65,9 +65,9 @@ def test_a_step_that_adds_numbers_is_no_rearrangement() -> None:
 
 def test_a_large_step_is_probed_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     ((step, shapes),) = affine_steps(Network.from_module(nn.AvgPool2d(2).double().eval(), (3, 6, 6)))
-    whole = coefficients._probed(step, shapes, 0).toarray()
+    whole = coefficients._probed(step, shapes, 0).to_dense().numpy()
     monkeypatch.setattr(coefficients, "_PROBE_NUMBERS", 7 * 3 * 36)
-    assert np.array_equal(coefficients._probed(step, shapes, 0).toarray(), whole)
+    assert np.array_equal(coefficients._probed(step, shapes, 0).to_dense().numpy(), whole)
 
 
 @given(st.lists(st.floats(allow_nan=False, allow_infinity=False)))
