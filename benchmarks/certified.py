@@ -24,7 +24,7 @@ from torch.nn import functional
 
 import relu_regions as rr
 from relu_regions import rational
-from relu_regions.experiments.data import load
+from relu_regions.apps.reproduction.data import load
 
 
 def main(given: list[str] | None = None) -> int:

@@ -29,11 +29,11 @@ from measuring import (
 from torch import Tensor, nn
 
 import relu_regions as rr
-from relu_regions.directions import pairs
-from relu_regions.experiments.data import load
-from relu_regions.experiments.descent import TrainingConfig
-from relu_regions.experiments.training import train
-from relu_regions.sampling import sampled_interval
+from relu_regions.apps.reproduction.batched_sgd import TrainingConfig
+from relu_regions.apps.reproduction.data import load
+from relu_regions.apps.reproduction.training import train
+from relu_regions.intervals.sampling import sampled_interval
+from relu_regions.lines.directions import pairs
 
 PRODUCTS, PRODUCTS_IN_CACHE = "the walk's matrix products", "the same, out of the cache"
 RESOLUTIONS = (64, 128, 256, 1024, 4096)

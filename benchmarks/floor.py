@@ -39,10 +39,10 @@ from measuring import (
 from torch import Tensor, nn
 
 import relu_regions as rr
-from relu_regions import sweep, walker
-from relu_regions.kernels import kernel_for
-from relu_regions.lines import LineBatch
-from relu_regions.steps import AffineStep
+from relu_regions.backends import kernel_for
+from relu_regions.lines.line_batch import LineBatch
+from relu_regions.network.steps import AffineStep
+from relu_regions.walking import sweep, walker
 
 NEVER, BOUNDED, PRODUCTS = "walk, no bounds", "walk", "bare products"
 # Milliseconds for a segment: SyReNN's C++ called in-process, float32, on one core of another machine, and what the bare
@@ -153,7 +153,7 @@ def parts() -> dict[str, list[tuple[Any, str]]]:
         "input": [(LineBatch, "of")],
     }
     if hasattr(kernel, "loops"):
-        from relu_regions.kernels import chain_loops, chain_points, chained, unfolding
+        from relu_regions.backends.cpu import chain_loops, chain_points, chained, unfolding
 
         # A chain's rows are made, compared with 0 and written in one pass.
         found |= {

@@ -30,7 +30,7 @@ from torch import nn
 
 import relu_regions as rr
 from relu_regions import rational
-from relu_regions.rational.certificate import question_digest
+from relu_regions.intervals.certificates.certificate import question_digest
 
 Json = Any
 Path = tuple[Any, ...]

@@ -31,9 +31,9 @@ from measuring import (
 )
 
 import relu_regions as rr
-from relu_regions import walker
-from relu_regions.settling import Settled
-from relu_regions.steps import AffineStep
+from relu_regions.network.steps import AffineStep
+from relu_regions.walking import walker
+from relu_regions.walking.settle import Settled
 
 BATCHES = (10, 100, 1000, 10_000, 100_000)
 # What the processor is asked for; it would take minutes for the largest batch.

@@ -18,7 +18,7 @@ import torch
 from measuring import in_rounds, machine, mlp, parser, quotient, write_json
 from torch import Tensor
 
-from relu_regions.attribution import integrated_gradients
+from relu_regions.walking.attribution import integrated_gradients
 
 STEPS = (50, 300, 1000)
 NETWORKS = [(64, 128, 128, 10), (784, 128, 128, 128, 10), (784, 512, 512, 10)]

@@ -283,7 +283,7 @@ def families() -> dict[str, Family]:
 def read(path: Path) -> None:
     """Read a file as a user would, and use what was read once."""
     import relu_regions as rr
-    from relu_regions.array_files import array_named
+    from relu_regions.apps.array_files import array_named
 
     if path.suffix == ".npz":
         array_named(path, "x")

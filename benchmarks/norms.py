@@ -27,7 +27,7 @@ from measuring import RANGE, between_uniform_points, in_rounds, machine, mlp, pa
 from torch import Tensor, nn
 
 import relu_regions as rr
-from relu_regions.norms import norms_of
+from relu_regions.regions.norms import norms_of
 
 SIZES = (784, 128, 128, 128, 10)
 UPDATED, ANEW = "carried from region to region", "each from its pattern"

@@ -3,7 +3,7 @@
     python benchmarks/verify_norm_bounds.py [--data mnist.npz] [--seeds 3] [--quick] [--out FOLDER]
 
 Networks are trained on 1000 samples, 100 of each class, of scikit-learn's digits, or of MNIST where --data names its
-file or folder (see relu_regions.experiments.data.load); on real labels and on random ones. What is trained is kept in
+file or folder (see relu_regions.apps.reproduction.data.load); on real labels and on random ones. What is trained is kept in
 the folder, so that an interrupted run goes on. Prints tables, and writes norm_bounds.json and pictures.
 """
 
@@ -25,12 +25,12 @@ from norm_bounds.pictures import draw_along_a_segment, draw_ratios, draw_sweep
 from norm_bounds.radii import along_lines, of_small_networks
 from norm_bounds.ratios import Ratios, ratios
 
-from relu_regions.bounds import layer_norms
-from relu_regions.directions import pairs
-from relu_regions.experiments.networks import TITLES, Setup
-from relu_regions.experiments.results import Run, write_json
-from relu_regions.paths import Path as Segment
-from relu_regions.walker import walk
+from relu_regions.apps.reproduction.networks import TITLES, Setup
+from relu_regions.apps.reproduction.results import Run, write_json
+from relu_regions.lines.directions import pairs
+from relu_regions.paths.paths import Path as Segment
+from relu_regions.regions.lipschitz_bounds import layer_norms
+from relu_regions.walking.walker import walk
 
 WIDTHS = (16, 32, 64, 128, 256, 512, 1024)
 DEPTHS = (1, 2, 3, 4, 6, 8)

@@ -13,7 +13,7 @@ from torch import nn
 
 import relu_regions as rr
 from relu_regions import bounds, plot
-from relu_regions.norms import norms_at
+from relu_regions.regions.norms import norms_at
 
 # Real handwritten digits, 8 x 8 pixels, and an ordinary network before and after training on them.
 images, labels = load_digits(return_X_y=True)

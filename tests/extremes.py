@@ -157,9 +157,10 @@ def _within(found: float, error: float, exact: Fraction | float) -> bool:
 def main(backend: str, first: int, last: int, seconds: int) -> None:
     """Ask about cases on a backend, each under a time limit, and print what is wrong."""
     torch.set_num_threads(1)
-    chosen = import_module(f"relu_regions.kernels.{backend}")
+    place = {"reference": "reference", "compiled": "cpu.compiled", "cuda": "cuda.compiled"}[backend]
+    chosen = import_module(f"relu_regions.backends.{place}")
     for name, module in list(sys.modules.items()):
-        if name.startswith("relu_regions.") and hasattr(module, "kernel_for"):
+        if name.startswith("relu_regions") and hasattr(module, "kernel_for"):
             module.kernel_for = lambda device: chosen
     # Loops are compiled here, which takes longer.
     faulthandler.dump_traceback_later(10 * seconds, exit=True)

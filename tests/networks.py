@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from relu_regions.gates import Gate, Knots, Maximum
-from relu_regions.network import Network
-from relu_regions.steps import AffineStep, GateStep, Origin, Step
+from relu_regions.network.gates import Gate, Knots, Maximum
+from relu_regions.network.network import Network
+from relu_regions.network.steps import AffineStep, GateStep, Origin, Step
 from tests.oracles.fractions_walk import Layers
 
 __all__ = ["network_of"]

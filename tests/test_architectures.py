@@ -9,12 +9,12 @@ import pytest
 import torch
 
 import relu_regions as rr
-from relu_regions.lines import Range
-from relu_regions.steps import AffineStep
+from relu_regions.lines.line_batch import Range
+from relu_regions.network.steps import AffineStep
 from tests.models import ARCHITECTURES, Architecture
 
 
-# What settling in rational arithmetic changes is the matter of tests/test_certainty.py and tests/rational.
+# What settling in rational arithmetic changes is the matter of tests/exactness/test_error_bounds.py and tests/rational.
 def walk(model: torch.nn.Module, x: torch.Tensor, d: torch.Tensor, t_range: Range, **options: int) -> rr.Paths:
     return rr.walk(model, x, d, t_range, resolve="never", **options)
 

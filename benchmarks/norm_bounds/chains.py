@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from norm_bounds.networks import State
-from relu_regions.bounds import chain, margins, training_range
-from relu_regions.walker import walk
+from relu_regions.paths.change import chain
+from relu_regions.regions.lipschitz_bounds import margins, training_range
+from relu_regions.walking.walker import walk
 
 __all__ = ["chains"]
 

@@ -10,8 +10,8 @@ import numpy as np
 
 from norm_bounds.networks import STATES
 from norm_bounds.ratios import SOURCES, Ratios
-from relu_regions.experiments.pictures import new_figure
-from relu_regions.experiments.results import write_figure
+from relu_regions.apps.reproduction.pictures import new_figure
+from relu_regions.apps.reproduction.results import write_figure
 from relu_regions.plot import norm_ratios, norms_along_path
 
 __all__ = ["draw_along_a_segment", "draw_ratios", "draw_sweep"]

@@ -10,9 +10,9 @@ from torch import Tensor
 
 from norm_bounds.minimal_distance import minimal_distance
 from norm_bounds.networks import State
-from relu_regions.bounds import guaranteed_radius
-from relu_regions.interval import exact_interval
-from relu_regions.maps import affine_map
+from relu_regions.intervals.interval import exact_interval
+from relu_regions.regions.affine_maps import affine_map
+from relu_regions.regions.lipschitz_bounds import guaranteed_radius
 
 __all__ = ["along_lines", "of_small_networks", "steepest_directions"]
 

@@ -11,10 +11,10 @@ import torch
 from numpy.typing import NDArray
 
 from norm_bounds.networks import State
-from relu_regions.bounds import factor_needed
-from relu_regions.directions import pairs
-from relu_regions.norms import norms_at
-from relu_regions.walker import walk
+from relu_regions.lines.directions import pairs
+from relu_regions.regions.lipschitz_bounds import factor_needed
+from relu_regions.regions.norms import norms_at
+from relu_regions.walking.walker import walk
 
 __all__ = ["SOURCES", "Ratios", "ratios"]
 

@@ -11,11 +11,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from relu_regions.bounds import linear_network_norm, logit_bounds, product_bound, weight_change
-from relu_regions.decision import Decision
-from relu_regions.gates import Maximum
-from relu_regions.paths import Path
+from relu_regions.lines.decision import Decision
+from relu_regions.network.gates import Maximum
+from relu_regions.paths.change import weight_change
+from relu_regions.paths.paths import Path
 from relu_regions.plot.drawing import Floats, as_floats, colour, logarithmic, new_axes, plain
+from relu_regions.regions.lipschitz_bounds import linear_network_norm, logit_bounds, product_bound
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

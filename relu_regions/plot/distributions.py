@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from relu_regions.bounds import factor_needed
-from relu_regions.lines import Array
+from relu_regions.lines.line_batch import Array
 from relu_regions.plot.drawing import Floats, as_floats, colour, logarithmic, new_axes, plain
+from relu_regions.regions.lipschitz_bounds import factor_needed
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from relu_regions.lines import Array
+from relu_regions.lines.line_batch import Array
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

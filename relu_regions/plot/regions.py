@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import networkx as nx
 import numpy as np
 
-from relu_regions.lines import Array
+from relu_regions.lines.line_batch import Array
 from relu_regions.plot.drawing import Floats, as_floats, colour, new_axes
 
 if TYPE_CHECKING:

@@ -10,9 +10,9 @@ from matplotlib.colors import to_rgb
 from matplotlib.patches import StepPatch
 
 import relu_regions as rr
-from relu_regions.bounds import linear_network_norm, logit_bounds, product_bound
 from relu_regions.plot import change_along_path, logits_along_path, norms_along_path
 from relu_regions.plot.along import _bands
+from relu_regions.regions.lipschitz_bounds import linear_network_norm, logit_bounds, product_bound
 from tests.models import ARCHITECTURES
 from tests.plot.axes import a_path, new_axes
 

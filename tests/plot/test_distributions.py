@@ -108,7 +108,7 @@ def test_ratios_are_refused(ratios: dict, message: str) -> None:
 
 def test_importing_the_library_imports_neither_matplotlib_nor_what_the_demo_needs() -> None:
     code = (
-        "import sys, relu_regions, relu_regions.plot, relu_regions.sampling, relu_regions.cli\n"
+        "import sys, relu_regions, relu_regions.plot, relu_regions.intervals.sampling, relu_regions.apps.cli\n"
         "print([name for name in ('matplotlib', 'typer', 'rich', 'sklearn') if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

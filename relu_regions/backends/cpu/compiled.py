@@ -1,0 +1,266 @@
+"""The inner loops compiled by numba, for a CPU: the same results as the reference, bit for bit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from math import prod
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from relu_regions.backends import reference
+from relu_regions.backends.cpu import loops, maximum_loops
+from relu_regions.backends.cpu.chained import through
+from relu_regions.backends.cpu.shared_out import close_to_knots, crossings_of_knots, leads_that_are_open, overtakings
+from relu_regions.backends.cpu.unfolding import Unfolding
+from relu_regions.backends.crossings import Bends, Changes, changes_at_points, envelope_bends
+from relu_regions.backends.placement import Placement
+from relu_regions.backends.threads import each_on_one_thread, parts_of
+from relu_regions.network.gates import Gate, Knots, Maximum, rows
+from relu_regions.network.steps import AffineStep
+
+__all__ = [
+    "bend",
+    "bend_and_multiply",
+    "exits",
+    "fading",
+    "insert",
+    "largest",
+    "leads_in_doubt",
+    "place",
+    "rows_in_doubt",
+    "through",
+    "workspace",
+]
+
+# What a core's own cache holds while a block of rows goes from a gate's input to its product.
+_BLOCK_BYTES = 1 << 19
+# Rows that take less are not shared out.
+_WORTH_SHARING = 1 << 20
+
+
+def place(
+    gate: Gate, inputs: Tensor, position: Tensor, weight: Tensor | None, starts_interval: Tensor, record: bool
+) -> Placement:
+    """As reference.place."""
+    z, extremes = inputs.contiguous(), inputs.new_empty(3, len(inputs))
+    if isinstance(gate, Maximum):
+        outputs = inputs.new_empty(len(inputs), len(gate.windows))
+        found = overtakings(
+            z.numpy(), gate.windows.numpy(), _places(gate), starts_interval.numpy(), record, outputs.numpy(),
+            extremes.numpy(),
+        )  # fmt: skip
+        between, at_points = (_tensors(*columns) for columns in found)
+        bends = envelope_bends(gate, inputs, *between)
+        placement = reference.placed(bends, Changes(*at_points), position, weight, True)
+        return replace(placement, extremes=extremes, outputs=outputs)
+    w = torch.ones_like(position) if weight is None else weight
+    t = position if weight is None else position / weight
+    knots, ends = gate.knots.expand(-1, inputs.shape[1]).contiguous(), torch.stack([position, w, t], 1)
+    located = crossings_of_knots(
+        z.numpy(), ends.numpy(), knots.numpy(), gate.sizes.knot == 0, weight is not None, starts_interval.numpy(),
+        extremes.numpy(),
+    )  # fmt: skip
+    changes = Changes.none(inputs.device)
+    if record and (gate.sizes.knot > 0 or not extremes[1].all()):
+        changes = changes_at_points(gate, inputs, None if weight is None else weight[:, None], starts_interval)
+    row, unit, knot, bend_row = torch.from_numpy(located.integers)
+    _, left, right, rise = torch.from_numpy(located.reals)
+    rising = (rise > 0).long()
+    bends = Bends(row, unit, left, right, rise, knot + 1 - rising, knot + rising)
+    new = _tensors(located.spots, *located.shares)
+    counted, within = _tensors(located.added, located.inside)
+    return Placement(new[0], new[1], new[2], counted, bends, bend_row, within, changes, extremes)
+
+
+def workspace(gate: Gate, units: int, inputs: int) -> int:
+    """As reference.workspace: for a maximum all inputs at all points, and the outputs, which each thread makes for itself first."""
+    return inputs + 2 * units if isinstance(gate, Maximum) else reference.workspace(gate, units, inputs)
+
+
+def _places(gate: Maximum) -> np.ndarray:
+    """Of the inputs of every unit, ``(k, units)``; unsigned, so that no loop asks whether they count from the end."""
+    return np.ascontiguousarray(gate.windows.numpy().T.astype(np.uint32))
+
+
+def _tensors(*arrays: np.ndarray) -> list[Tensor]:
+    return [torch.from_numpy(array) for array in arrays]
+
+
+def insert(values: Tensor, placement: Placement) -> Tensor:
+    """As reference.insert."""
+    flat = rows(values)
+    result = flat.new_empty(len(placement), flat.shape[1])
+    _inserted(loops.insert, flat, placement, result)
+    return result.view(len(placement), *values.shape[1:])
+
+
+def _inserted(loop: Callable[..., None], values: Tensor, placement: Placement, result: Tensor) -> None:
+    """Fill in the rows of all points by a loop over those there were, shared out among threads."""
+    old, out, left, right = (part.numpy() for part in (values.contiguous(), result, placement.left, placement.right))
+    added, first_new = placement.added.numpy(), placement.first_new.numpy()
+
+    def of_part(part: tuple[int, int]) -> None:
+        loop(old[part[0] :], added[slice(*part)], left, right, first_new[slice(*part)], out[part[0] :])
+
+    parts = parts_of(len(old), max(1, _WORTH_SHARING // max(1, out.itemsize * out.shape[1])))
+    each_on_one_thread(of_part, parts, torch.get_num_threads())
+
+
+def bend(gate: Gate, inputs: Tensor, weight: Tensor | None, placement: Placement) -> Tensor:
+    """As reference.bend."""
+    if isinstance(gate, Maximum):
+        return _bent_maxima(_places(gate), inputs, placement)
+    if not gate.is_relu:
+        outputs = gate.apply(insert(inputs, placement), None if weight is None else weight[:, None])
+        inside, bends = placement.inside, placement.bends
+        gate.settle(
+            placement.bend_row[inside],
+            bends.unit[inside],
+            bends.before[inside],
+            bends.after[inside],
+            outputs,
+            weight,
+        )
+        return outputs
+    outputs = inputs.new_empty(len(placement), inputs.shape[1])
+    _inserted(loops.insert_relu, inputs, placement, outputs)
+    loops.zero(placement.bend_row.numpy(), placement.bends.unit.numpy(), placement.inside.numpy(), outputs.numpy())
+    return outputs
+
+
+def bend_and_multiply(
+    gate: Gate, inputs: Tensor, weight: Tensor | None, placement: Placement, step: AffineStep
+) -> Tensor:
+    """As reference.bend_and_multiply, with a product only for the points there were, block by block on each thread."""
+    old = None if weight is None else weight[placement.old_rows]
+    bends, result = placement.bends, inputs.new_empty(len(placement), prod(step.shape))
+    placed = (
+        placement.added, placement.old_rows, placement.first_new, placement.right, bends.row, bends.unit, bends.left,
+        placement.bend_row, _kinks(gate, bends), result,
+    )  # fmt: skip
+    arrays = [part.numpy() for part in placed]
+    maxima = _maxima(_places(gate), inputs, placement) if isinstance(gate, Maximum) else None
+    columns, geometry = step.columns.numpy(), np.array(step.form.geometry if step.form is not None else (), np.int64)
+    block, rectify = _rows_of_block(inputs, result), isinstance(gate, Knots) and gate.is_relu
+    applied = (inputs if maxima is None else maxima).contiguous()
+
+    def multiply(part: tuple[int, int]) -> None:
+        """Fill the rows of a part of the points, and of the intervals between these."""
+        unfolding, before = (
+            Unfolding.of(step, min(block, part[1] - part[0])),
+            np.empty_like(arrays[-1], shape=result.shape[1]),
+        )
+        stop = int(np.searchsorted(arrays[4], part[0]))
+        for start in range(*part, block):
+            rows_at = slice(start, min(start + block, part[1]))
+            own, weights = applied[rows_at], None if old is None else old[rows_at]
+            if maxima is None and (unfolding is None or not rectify):
+                own = gate.apply(own, None if weights is None else weights[:, None])
+            if unfolding is None:
+                products = rows(reference.multiplied(own, weights, step)).contiguous().numpy()
+            else:
+                products = unfolding(own, weights, rectify).numpy()
+            stop = loops.multiply(products, before, start, stop, columns, geometry, *arrays)
+            before = products[-1]
+
+    parts = parts_of(len(inputs), block)
+    each_on_one_thread(multiply, parts, torch.get_num_threads())
+    for start, _ in parts[1:]:
+        # The interval between two parts.
+        before, here = (arrays[-1][arrays[1][row]] for row in (start - 1, start))
+        stop = int(np.searchsorted(arrays[4], start - 1))
+        loops.multiply(here[None].copy(), before, start, stop, columns, geometry, *arrays)
+    return result.view(len(placement), *step.shape)
+
+
+def _rows_of_block(inputs: Tensor, outputs: Tensor) -> int:
+    """How many rows of a gate's input and of a product go through the cache together."""
+    return max(1, _BLOCK_BYTES // max(1, (inputs.shape[1] + outputs.shape[1]) * inputs.element_size()))
+
+
+def _maxima(places: np.ndarray, inputs: Tensor, placement: Placement) -> Tensor:
+    """A maximum's outputs at the points there were; places are those of its inputs."""
+    if placement.outputs is not None:
+        return placement.outputs
+    outputs = inputs.new_empty(len(inputs), places.shape[1])
+    maximum_loops.maxima(inputs.contiguous().numpy(), places, outputs.numpy())
+    return outputs
+
+
+def _bent_maxima(places: np.ndarray, inputs: Tensor, placement: Placement) -> Tensor:
+    """A maximum's outputs at all points."""
+    outputs = inputs.new_empty(len(placement), places.shape[1])
+    outputs[placement.old_rows] = _maxima(places, inputs, placement)
+    arrays = (placement.row, placement.left, placement.right, placement.new_rows)
+    maximum_loops.maxima_between(
+        inputs.contiguous().numpy(), places, *(array.numpy() for array in arrays), outputs.numpy()
+    )
+    return outputs
+
+
+def _kinks(gate: Gate, bends: Bends) -> Tensor:
+    """By how much the slope of a gate's output changes at each bend, with the interval as the unit of length."""
+    if isinstance(gate, Maximum):
+        # From an input to one that overtakes it, the slope grows by that of the lead.
+        return bends.rise
+    if gate.is_relu:
+        return bends.rise.abs()
+    column = bends.unit if gate.slopes.shape[1] > 1 else torch.zeros_like(bends.unit)
+    return (gate.slopes[bends.after, column] - gate.slopes[bends.before, column]) * bends.rise
+
+
+def rows_in_doubt(
+    distance: Tensor,
+    bound: Tensor,
+    before: Tensor,
+    after: Tensor,
+    zeros: Tensor | None = None,
+    asked: Tensor | None = None,
+) -> Tensor:
+    """As reference.rows_in_doubt."""
+    if zeros is not None:
+        return reference.rows_in_doubt(distance, bound, before, after, zeros, asked)
+    asked = torch.ones_like(bound, dtype=torch.bool) if asked is None else asked
+    doubt = close_to_knots(*(part.numpy() for part in (distance.contiguous(), bound, before, after, asked)))
+    return torch.from_numpy(np.flatnonzero(doubt))
+
+
+def leads_in_doubt(
+    gate: Maximum,
+    values: Tensor,
+    alike: Tensor,
+    zeros: Tensor,
+    bound: Tensor,
+    before: Tensor,
+    after: Tensor,
+    starts_interval: Tensor,
+) -> Tensor:
+    """As reference.leads_in_doubt."""
+    parts = (part.numpy() for part in (alike, zeros, bound, before, after, starts_interval))
+    doubt = leads_that_are_open(values.contiguous().numpy(), gate.windows.numpy(), _places(gate), *parts)
+    return torch.from_numpy(np.flatnonzero(doubt))
+
+
+def fading(values: Tensor, zeros: Tensor, least: float) -> Tensor:
+    """As reference.fading."""
+    found = np.zeros(len(values), np.bool_)
+    loops.fading(values.contiguous().numpy(), zeros.numpy(), least, found)
+    return torch.from_numpy(np.flatnonzero(found))
+
+
+def largest(values: Tensor) -> Tensor:
+    """As reference.largest."""
+    result = values.new_zeros(len(values))
+    loops.largest(rows(values).contiguous().numpy(), result.numpy())
+    return result
+
+
+def exits(logits: Tensor, offsets: Tensor, label: Tensor, error: Tensor) -> tuple[Tensor, Tensor]:
+    """As reference.exits."""
+    first, close = torch.empty_like(label), torch.empty(len(label), dtype=torch.bool)
+    parts = (logits.contiguous(), offsets, label, error, first, close)
+    loops.exits(*(part.numpy() for part in parts))
+    return first, close

@@ -1,0 +1,232 @@
+"""The loops that numba compiles for maximum gates; as loops.py."""
+
+import numpy as np
+from numba import njit
+
+from relu_regions.backends.cpu.loops import note_extremes
+
+__all__ = ["leads_in_doubt", "maxima", "maxima_between", "winners"]
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def take(row, places, candidates):
+    """The inputs of every unit, ``(k, units)``, so that what follows goes through numbers side by side."""
+    for j in range(places.shape[0]):
+        for u in range(places.shape[1]):
+            candidates[j, u] = row[places[j, u]]
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def maxima(values, places, result):
+    """The largest of several inputs for each unit; ``places`` are those of the inputs, ``(k, units)``."""
+    candidates = np.empty(places.shape, values.dtype)
+    for i in range(values.shape[0]):
+        take(values[i], places, candidates)
+        for u in range(places.shape[1]):
+            result[i, u] = candidates[0, u]
+        for j in range(1, places.shape[0]):
+            for u in range(places.shape[1]):
+                value = candidates[j, u]
+                result[i, u] = value if value > result[i, u] else result[i, u]
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def maxima_between(values, places, interval, left, right, rows, result):
+    """The maxima of interpolated inputs: of each new point, with its interval, the weights of both ends, and its row."""
+    mixed, candidates = np.empty((1, values.shape[1]), values.dtype), np.empty(places.shape, values.dtype)
+    for g in range(len(interval)):
+        i, here = interval[g], result[rows[g]]
+        for u in range(values.shape[1]):
+            mixed[0, u] = values[i, u] * left[g] + values[i + 1, u] * right[g]
+        take(mixed[0], places, candidates)
+        here[:] = candidates[0]
+        for j in range(1, places.shape[0]):
+            for u in range(places.shape[1]):
+                value = candidates[j, u]
+                here[u] = value if value > here[u] else here[u]
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def find_leaders(candidates, most, leader):
+    """For each unit the first of its inputs that are largest."""
+    for u in range(candidates.shape[1]):
+        most[u], leader[u] = candidates[0, u], 0
+    for j in range(1, candidates.shape[0]):
+        for u in range(candidates.shape[1]):
+            value, top = candidates[j, u], most[u]
+            leader[u] = j if value > top else leader[u]
+            most[u] = value if value > top else top
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def appended(found, count, row, unit, before, after):
+    """A list of columns row, unit, before, after with one more, longer where it was full."""
+    if count == found.shape[1]:
+        longer = np.empty((4, 2 * count), np.int64)
+        longer[:, :count] = found
+        found = longer
+    found[0, count], found[1, count], found[2, count], found[3, count] = row, unit, before, after
+    return found
+
+
+@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+def compare(here, there, differs):
+    for u in range(len(here)):
+        differs[u] = here[u] != there[u]
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def winners(values, bits, windows, places, starts_interval, record, outputs, extremes):
+    """Where the winners at the two ends of an interval differ, and where they do on the two sides of a point.
+
+    An input that is the first of the largest at both ends of an interval wins at both; only where there is none are the
+    winners looked for one by one.
+
+    Args:
+        bits: of the values.
+        outputs: the maxima, ``(P, units)``, filled in.
+        extremes: as loops.locate, filled in.
+    """
+    bends, changes = np.empty((4, 64), np.int64), np.empty((4, 64), np.int64)
+    count, changed, units = 0, 0, len(windows)
+    candidates = np.empty(places.shape, values.dtype)
+    here, there, before = np.empty(units, np.int64), np.empty(units, np.int64), np.empty(units, np.int64)
+    # Eight units at a time are looked at only if the leader of one of them differs, in this interval or the one before.
+    differs, differed = np.zeros((2, (units + 7) // 8 * 8), np.uint8)
+    eights, eights_before = differs.view(np.uint64), differed.view(np.uint64)
+    for i in range(-1, values.shape[0] - 1):
+        here, there = there, here
+        differs, differed = differed, differs
+        eights, eights_before = eights_before, eights
+        note_extremes(bits, i + 1, extremes)
+        take(values[i + 1], places, candidates)
+        find_leaders(candidates, outputs[i + 1], there)
+        if i < 0 or not starts_interval[i]:
+            continue
+        follows = i > 0 and starts_interval[i - 1]
+        if not follows:
+            differed[:] = 0
+        compare(here, there, differs)
+        for eight in range(len(eights)):
+            if eights[eight] | eights_before[eight] == 0:
+                continue
+            for u in range(8 * eight, min(8 * eight + 8, units)):
+                if differs[u] | differed[u] == 0:
+                    continue
+                first = first_best(values, i, i + 1, windows[u])
+                last = first_best(values, i + 1, i, windows[u])
+                if first != last:
+                    bends, count = appended(bends, count, i, u, first, last), count + 1
+                earlier = before[u] if differed[u] else here[u]
+                if record and follows and earlier != first:
+                    changes, changed = appended(changes, changed, i, u, earlier, first), changed + 1
+                before[u] = last
+    return bends[:, :count], changes[:, :changed]
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def first_best(v, at, other, window):
+    """The first of the inputs that are largest at a row and, among these, largest at another."""
+    best = 0
+    for j in range(1, len(window)):
+        here, there = v[at, window[j]], v[other, window[j]]
+        top, then = v[at, window[best]], v[other, window[best]]
+        if here > top or (here == top and there > then):
+            best = j
+    return best
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def leads(v, at, after, before, a, b, bound, share_after, share_before):
+    """Whether input a is certainly above input b at a row, with shares of what their difference changes by on either side."""
+    lead = v[at, a] - v[at, b]
+    change_after = abs(v[after, a] - v[after, b] - lead)
+    change_before = abs(v[before, a] - v[before, b] - lead)
+    # Asked in this way, what overflowed to NaN is in doubt.
+    return (lead > bound) & (lead > bound + share_after * change_after) & (lead > bound + share_before * change_before)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def find_two(candidates, known, most, second, idle):
+    """For each unit the two largest of its inputs, and whether all are 0 and known to be.
+
+    Args:
+        known: of each unit, whether all its inputs are known to be 0 where they are computed to be.
+    """
+    for u in range(candidates.shape[1]):
+        most[u], second[u], idle[u] = candidates[0, u], -np.inf, (candidates[0, u] == 0) & known[u]
+    for j in range(1, candidates.shape[0]):
+        for u in range(candidates.shape[1]):
+            value, top = candidates[j, u], most[u]
+            lower = top if value > top else value
+            second[u] = lower if lower > second[u] else second[u]
+            most[u] = value if value > top else top
+    for j in range(1, candidates.shape[0]):
+        for u in range(candidates.shape[1]):
+            idle[u] &= candidates[j, u] == 0
+
+
+@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+def mark_close(most, second, idle_before, idle, idle_after, bound, unsure):
+    """Marks the units whose winner does not lead by more than the bound, but for those that are idle at the row and beside it."""
+    for u in range(len(most)):
+        unsure[u] = (not (most[u] - second[u] > bound)) & ((idle_before[u] & idle[u] & idle_after[u]) == 0)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def mark_open_lead(v, at, other, window, alike, zeros, bound, before, after, doubt):
+    """The winner of one window just inside an interval, at one of its ends."""
+    last = v.shape[0] - 1
+    a = window[first_best(v, at, other, window)]
+    for j in range(len(window)):
+        b = window[j]
+        if alike[a] == alike[b]:
+            continue
+        place = at
+        if zeros[a] and zeros[b] and v[at, a] == 0 and v[at, b] == 0:
+            if v[other, a] == 0 and v[other, b] == 0:
+                continue
+            place = other
+        rows = min(place + 1, last), max(place - 1, 0)
+        if not leads(v, place, rows[0], rows[1], a, b, bound[place], after[place], before[place]):
+            doubt[place] = True
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def leads_in_doubt(v, bits, windows, places, alike, zeros, bound, before, after, starts_interval, doubt):
+    """Marks the rows in doubt.
+
+    Two inputs differ by no more than twice the largest number of a row. Where a winner leads by more than the bound with
+    that in place of what their difference is on either side, it is certain; only where not is each lead looked at.
+    """
+    last, units = v.shape[0] - 1, len(windows)
+    candidates, known = np.empty(places.shape, v.dtype), np.empty(units, np.uint8)
+    for u in range(units):
+        known[u] = zeros[windows[u]].all()
+    most, second = np.empty((3, units), v.dtype), np.empty((3, units), v.dtype)
+    idle, unsure = np.empty((3, units), np.uint8), np.zeros((units + 7) // 8 * 8, np.uint8)
+    eights, size_bits = unsure.view(np.uint64), np.empty((3, len(v)), bits.dtype)
+    size = size_bits.view(v.dtype)[0]
+    taken = -1
+    for i in range(last + 1):
+        to_right, to_left = i < last and starts_interval[i], i > 0 and starts_interval[i - 1]
+        if not (to_right or to_left):
+            continue
+        earlier, later = max(i - 1, 0), min(i + 1, last)
+        for row in range(max(earlier, taken + 1), later + 1):
+            note_extremes(bits, row, size_bits)
+            take(v[row], places, candidates)
+            find_two(candidates, known, most[row % 3], second[row % 3], idle[row % 3])
+            taken = row
+        change_after, change_before = 2 * size[i] + 2 * size[later], 2 * size[i] + 2 * size[earlier]
+        allowed = bound[i] + max(after[i] * change_after, before[i] * change_before)
+        here = i % 3
+        mark_close(most[here], second[here], idle[earlier % 3], idle[here], idle[later % 3], allowed, unsure)
+        for eight in range(len(eights)):
+            if eights[eight] == 0:
+                continue
+            for u in range(8 * eight, min(8 * eight + 8, units)):
+                if unsure[u] and to_right:
+                    mark_open_lead(v, i, i + 1, windows[u], alike, zeros, bound, before, after, doubt)
+                if unsure[u] and to_left:
+                    mark_open_lead(v, i, i - 1, windows[u], alike, zeros, bound, before, after, doubt)

@@ -1,0 +1,142 @@
+"""Where gates bend, and where rounding leaves that in doubt, on a CPU: numba's loops for parts of the points side by side.
+
+What a loop says of a point depends on the points beside it, so each part is looked at with a few more on either side.
+"""
+
+from __future__ import annotations
+
+from itertools import accumulate
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from relu_regions.backends.cpu import loops, maximum_loops
+from relu_regions.backends.cpu.chained import Crossings
+from relu_regions.backends.threads import each_on_one_thread, parts_of
+
+__all__ = ["Located", "bits_of", "close_to_knots", "crossings_of_knots", "leads_that_are_open", "overtakings"]
+
+Array = NDArray[Any]
+# A part has so many numbers at least: to share out fewer costs more than it saves.
+_NUMBERS = 1 << 17
+
+
+class Located(NamedTuple):
+    """Crossings in order of interval and t, and their new points, as crossing_loops.py fills them in; how many each interval gets."""
+
+    integers: Array
+    reals: Array
+    inside: Array
+    spots: Array
+    shares: Array
+    added: Array
+
+
+def bits_of(numbers: Array) -> Array:
+    """Floats as integers of the same width."""
+    return numbers.view(np.int64 if numbers.itemsize == 8 else np.int32)
+
+
+def crossings_of_knots(
+    values: Array, ends: Array, knots: Array, at_zero: bool, weighted: bool, starts_interval: Array, extremes: Array
+) -> Located:
+    """Every crossing of a gate with knots; arguments as loops.locate, values ``(P, units)``."""
+
+    def of_part(part: tuple[int, int]) -> Located:
+        start, stop = part
+        own, starts = slice(start, min(stop + 1, len(values))), starts_interval[start : stop + 1].copy()
+        starts[-1] = False
+        z, at, most = values[own][None], ends[own], np.empty((3, len(starts)), values.dtype)
+        distance, added = np.empty((1, 2, values.shape[1]), values.dtype), np.empty(len(starts), np.int64)
+        given = (z, bits_of(z), at, knots, at_zero, weighted, starts, bits_of(most), distance, bits_of(distance))
+        found, room = -1, 2 * (len(starts) + len(knots) * values.shape[1])
+        while found < 0:
+            crossings = Crossings.of(room, values.dtype)
+            found, fresh = loops.locate(*given, *crossings, added)
+            room *= 4
+        extremes[:, start:stop] = most[:, : stop - start]
+        integers, reals, inside, spots, shares = crossings
+        return Located(
+            integers[:, :found], reals[:, :found], inside[0, :found], spots[0, :fresh], shares[:, :fresh],
+            added[: stop - start],
+        )  # fmt: skip
+
+    parts = _parts(values)
+    found = each_on_one_thread(of_part, parts, torch.get_num_threads())
+    if len(found) == 1:
+        return found[0]
+    tops = accumulate((len(part.spots) for part in found), initial=0)
+    for (start, _), part, top in zip(parts, found, tops):
+        part.integers[0] += start
+        part.integers[3] += start + top
+        part.spots[:] += start
+    return Located(*(np.concatenate(column, -1) for column in zip(*found)))
+
+
+def overtakings(
+    values: Array, windows: Array, places: Array, starts_interval: Array, record: bool, outputs: Array, extremes: Array
+) -> tuple[Array, Array]:
+    """Where the winners of a maximum gate differ; arguments and results as maximum_loops.winners."""
+
+    def of_part(part: tuple[int, int]) -> tuple[Array, Array]:
+        (start, stop), own = part, _with_neighbours(part, 1, len(values))
+        # Rows of its own: the loop goes on from what it writes there, and no other part may change that meanwhile.
+        largest = np.empty((own.stop - own.start, len(windows)), values.dtype)
+        rows, most = values[own], np.empty((3, len(largest)), values.dtype)
+        found: tuple[Array, Array] = maximum_loops.winners(
+            rows, bits_of(rows), windows, places, starts_interval[own], record, largest, bits_of(most)
+        )
+        here = slice(start - own.start, stop - own.start)
+        outputs[start:stop], extremes[:, start:stop] = largest[here], most[:, here]
+        for columns in found:
+            columns[0] += own.start
+        bends, changes = (columns[:, (columns[0] >= start) & (columns[0] < stop)] for columns in found)
+        return bends, changes
+
+    bends, changes = zip(*each_on_one_thread(of_part, _parts(values), torch.get_num_threads()))
+    return np.concatenate(bends, 1), np.concatenate(changes, 1)
+
+
+def close_to_knots(distance: Array, bound: Array, before: Array, after: Array, asked: Array) -> Array:
+    """The rows in doubt, ``(P,)`` bool; arguments as reference.rows_in_doubt."""
+    doubt = np.empty(len(distance), np.bool_)
+
+    def of_part(part: tuple[int, int]) -> None:
+        own = _with_neighbours(part, 1, len(distance))
+        found = np.zeros(own.stop - own.start, np.bool_)
+        loops.rows_in_doubt(distance[own], bound[own], before[own], after[own], asked[own], found)
+        doubt[slice(*part)] = found[part[0] - own.start : part[1] - own.start]
+
+    each_on_one_thread(of_part, _parts(distance), torch.get_num_threads())
+    return doubt
+
+
+def leads_that_are_open(
+    values: Array, windows: Array, places: Array, alike: Array, zeros: Array,
+    bound: Array, before: Array, after: Array, starts_interval: Array,
+) -> Array:  # fmt: skip
+    """The rows in doubt, ``(P,)`` bool; arguments as maximum_loops.leads_in_doubt."""
+
+    def of_part(part: tuple[int, int]) -> tuple[slice, Array]:
+        # What is open at a point can be asked about at the next one, and so of that one's neighbour.
+        own = _with_neighbours(part, 2, len(values))
+        found, rows = np.zeros(own.stop - own.start, np.bool_), values[own]
+        shares = (bound[own], before[own], after[own], starts_interval[own])
+        maximum_loops.leads_in_doubt(rows, bits_of(rows), windows, places, alike, zeros, *shares, found)
+        return own, found
+
+    doubt = np.zeros(len(values), np.bool_)
+    for own, found in each_on_one_thread(of_part, _parts(values), torch.get_num_threads()):
+        # A point that lacks a neighbour in one part has it in another, where it is in doubt if it is so here.
+        doubt[own] |= found
+    return doubt
+
+
+def _parts(values: Array) -> list[tuple[int, int]]:
+    return parts_of(len(values), max(1, _NUMBERS // max(1, values.shape[1])))
+
+
+def _with_neighbours(part: tuple[int, int], more: int, count: int) -> slice:
+    return slice(max(0, part[0] - more), min(count, part[1] + more))

@@ -1,0 +1,395 @@
+"""Rigorous bounds of a walk's rounding errors, and whether they leave any doubt about its combinatorics.
+
+Write t for the coordinate ``position`` of a segment's points (on a ray it is linear along the homogeneous line too). The
+rows of a stack have places t_i; the computed values at the rows, interpolated, are a curve. Two bounds go along:
+
+- ``errors[value]``: how far the curve is from the true value anywhere beside the row;
+- ``errors["shift"]``: how far the true bend that a row stands for is from t_i.
+
+A unit's value at the true bend is then within ``error + shift * slope`` of its value at the row, with the unit's own slope;
+affine steps map slopes as they map values, so a shift is never amplified. A sign that this leaves open, or two crossings
+of one interval whose shifts overlap, makes the segment uncertain; without such a doubt the walk has the bends of the
+true network in their true order. The bounds are semi-static: one number for each row and value, from norms of the steps.
+
+Sums: the computed Σ a_i v_i of n products, in any order, is within γ_n Σ |a_i||v_i| of the true one, γ_n = n u / (1 − n u)
+(Higham, Accuracy and Stability of Numerical Algorithms, 2nd edition, section 3.1). Twice the terms are taken, which
+covers the rounding of the bounds themselves. A new row ``l v_i + r v_{i+1}`` is within 8 u max|v| of the curve at its
+place, and so is a unit that is set to its knot there. A maximum is set to its inputs' maximum there, which is within
+128 u max|v| of the curve's: two inputs that cross at the row differ there by what its rounded place makes of their slopes.
+
+Numbers that are equal by construction (:mod:`relu_regions.exactness.structural_ties`) leave no doubt where they tie.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from relu_regions.backends import Placement, kernel_for
+from relu_regions.backends.points import Points
+from relu_regions.exactness.maximum_bounds import coincident, rivals_in_doubt
+from relu_regions.exactness.structural_ties import Identities
+from relu_regions.network.chains import Chain
+from relu_regions.network.gates import Gate, Knots, Maximum
+from relu_regions.network.network import Network
+from relu_regions.network.plan import chains, folded, gains
+from relu_regions.network.rounding import APART, CROSSING, NEW_ROW, PER_BEND, PER_INTERVAL, VALUE
+from relu_regions.network.steps import AffineStep, GateStep
+
+__all__ = ["Certainty", "Shifts", "StepNorms", "beside", "largest"]
+
+
+@dataclass(frozen=True)
+class StepNorms:
+    """What bounds the error that an affine step makes and passes on.
+
+    Attributes:
+        gain: the largest Σ |a| of an output number.
+        bias: the largest |b|.
+        rounding: γ of the step's number of terms.
+        floor: what underflow can add.
+    """
+
+    gain: float
+    bias: float
+    rounding: float
+    floor: float
+
+    @classmethod
+    def of(cls, network: Network, step: AffineStep, dtype: torch.dtype) -> StepNorms:
+        """The norms of a step of a network."""
+        bias = 0.0 if step.bias is None else float(step.bias.abs().max())
+        unit, terms = torch.finfo(dtype).eps / 2, 2 * (step.terms + 2)
+        return cls(
+            gains(network)[step.output], bias, terms * unit / (1 - terms * unit), terms * torch.finfo(dtype).tiny
+        )
+
+
+class Certainty:
+    """Carries the bounds of a stack of points through the steps of a network.
+
+    The bounds lie in ``points.errors``, ``(P,)`` each: for every value, ``shift``, and what rounding did to the stored
+    ``position`` and ``weight``. Doubt is marked in ``points.uncertain``, ``(S,)``.
+
+    Args:
+        network: the network walked.
+        dtype: of the walk.
+
+    Attributes:
+        chains: those of the network whose bounds a backend can carry by itself, with the norms that it needs.
+    """
+
+    def __init__(self, network: Network, dtype: torch.dtype) -> None:
+        network = folded(network)
+        self.unit, self.tiny = torch.finfo(dtype).eps / 2, torch.finfo(dtype).tiny
+        self.identities = Identities.of(network)
+        gates = (step for step in network.steps if isinstance(step, GateStep))
+        self.compares_zeros = any(step.inputs[0] in self.identities.zeros for step in gates)
+        self.norms = {s.output: StepNorms.of(network, s, dtype) for s in network.steps if isinstance(s, AffineStep)}
+        self.chains = self._of_chains(chains(network))
+
+    @classmethod
+    def of(cls, network: Network, dtype: torch.dtype) -> Certainty:
+        """That of a network, made once."""
+        return network.derived((cls, dtype), lambda: cls(network, dtype))
+
+    def _of_chains(self, chains: tuple[Chain, ...]) -> tuple[Chain, ...]:
+        if self.compares_zeros:
+            return ()
+        result = []
+        for chain in chains:
+            if chain.name not in self.identities.copies and chain.name not in self.identities.zeros:
+                norms = (self.norms[link.step.output] for link in chain.links)
+                result.append(chain.with_norms([(n.gain, n.bias, n.rounding, n.floor) for n in norms]))
+        return tuple(result)
+
+    def affine(self, step: AffineStep, values: dict[str, Tensor], errors: dict[str, Tensor]) -> None:
+        """The bound of an affine step's output, from those of its inputs."""
+        norms = self.norms[step.output]
+        error = _largest_of([errors[name] for name in step.inputs])
+        if step.output in self.identities.copies and step.bias is None:
+            errors[step.output] = error  # it only moves numbers about
+            return
+        size = _largest_of([largest(values[name]) for name in step.inputs])
+        made = norms.rounding * (norms.gain * (size + error) + norms.bias) + norms.floor
+        errors[step.output] = norms.gain * error + made
+
+    def start(
+        self,
+        at_x: dict[str, Tensor],
+        errors: dict[str, Tensor],
+        along: dict[str, Tensor],
+        errors_along: dict[str, Tensor],
+        line: Tensor,
+        position: Tensor,
+        weighted: bool,
+    ) -> dict[str, Tensor]:
+        """The bounds at the starts ``weight * x + position * d``, from those of the values at x and along d.
+
+        Args:
+            at_x, errors: values at the x of all lines and their bounds, ``(L, *shape)`` and ``(L,)`` each.
+            along, errors_along: the same for their d.
+            line: of each start, among these, ``(P,)`` int64.
+        """
+        reach, bounds = position.abs(), {}
+        for name, error in errors.items():
+            here = torch.stack([error, largest(at_x[name]) + error])
+            there = torch.stack([errors_along[name], largest(along[name]) + errors_along[name]])
+            error, size = here[:, line] + reach * there[:, line]
+            bounds[name] = error + VALUE * self.unit * size + 4 * self.tiny
+        exact = ("shift", "position", "weight") if weighted else ("shift", "position")
+        return bounds | {name: torch.zeros_like(position) for name in exact}
+
+    def gate(self, gate: Gate, points: Points, name: str, inputs: Tensor, placed: Placement) -> Shifts:
+        """Mark the segments in which the gate's decisions are in doubt, before the new points are inserted.
+
+        What is in doubt already stays so, and nothing more is asked of it.
+        """
+        error, size = beside(points.errors[name]), largest(inputs) if placed.extremes is None else placed.extremes[0]
+        if isinstance(gate, Knots):
+            shifts = self._knots(gate, points, name, error, inputs, size, placed)
+        else:
+            shifts = self._maximum(gate, points, name, error, inputs, size, placed)
+        self._doubt(points, placed.bends.row[~(placed.inside & torch.isfinite(placed.bends.rise))])
+        return shifts
+
+    def _knots(
+        self, gate: Knots, points: Points, name: str, error: Tensor, inputs: Tensor, size: Tensor, placed: Placement
+    ) -> Shifts:
+        level = torch.zeros_like(error)
+        if gate.sizes.knot > 0:
+            level = self._level(gate.sizes.knot, points, size)
+        shifts = self._shifts(points, error + level, size, placed)
+        if points.uncertain.all():
+            return shifts
+        zeros, shares = self._zeros(name, inputs), self._shares(points)
+        for knot in gate.knots:
+            distance, bound, known, asked = inputs, error, zeros, None
+            if gate.sizes.knot == 0 and placed.extremes is not None:
+                asked = _near_zero(placed.extremes, error, *shares)
+            if gate.sizes.knot > 0 and knot.any():
+                distance = inputs - (knot if points.weight is None else knot * points.weight[:, None])
+                bound, known = error + level, None
+            self._doubt(points, kernel_for(inputs.device).rows_in_doubt(distance, bound, *shares, known, asked))
+        if zeros is not None:
+            self._doubt(points, self._fading(inputs, zeros, placed))
+        self._doubt(points, shifts.out_of_order(placed, self._copies_cross(gate, name, placed)))
+        return shifts
+
+    def _copies_cross(self, gate: Knots, name: str, placed: Placement) -> Tensor | None:
+        """Whether each crossing but the first is that of the same number as the one before it, ``(K - 1,)``; None for none."""
+        if name not in self.identities.copies or (gate.sizes.knot > 0 and gate.knots.shape[1] > 1):
+            return None
+        unit, knot = placed.bends.unit, torch.maximum(placed.bends.before, placed.bends.after)
+        source = self.identities.copies[name].to(unit.device)[unit]
+        if gate.sizes.knot == 0:
+            source = source.abs()
+        return (source[1:] == source[:-1]) & (knot[1:] == knot[:-1])
+
+    def _maximum(
+        self,
+        gate: Maximum,
+        points: Points,
+        name: str,
+        error: Tensor,
+        inputs: Tensor,
+        size: Tensor,
+        placed: Placement,
+    ) -> Shifts:
+        shifts, row = self._shifts(points, 2 * error, size, placed), placed.bends.row
+        if points.uncertain.all():
+            return shifts
+        alike, zeros = self.identities.sources(name).to(inputs.device), self._zeros(name, inputs)
+        if zeros is None:
+            zeros = torch.zeros_like(alike, dtype=torch.bool)
+        else:
+            self._doubt(points, self._fading(inputs, zeros, placed))
+        kernel, shares = kernel_for(inputs.device), self._shares(points)
+        starts = points.starts_interval & ~points.uncertain.repeat_interleave(points.offsets.diff())
+        self._doubt(points, kernel.leads_in_doubt(gate, inputs, alike, zeros, 2 * error, *shares, starts))
+        difference = 2 * torch.maximum(error[row], error[row + 1])
+        self._doubt(points, rivals_in_doubt(gate, alike, zeros, inputs, placed, difference, shifts.relative))
+        self._doubt(points, shifts.out_of_order(placed, coincident(gate, alike, zeros, inputs, placed)))
+        return shifts
+
+    def _zeros(self, name: str, like: Tensor) -> Tensor | None:
+        zeros = self.identities.zeros.get(name)
+        return None if zeros is None else zeros.to(like.device)
+
+    def _fading(self, inputs: Tensor, zeros: Tensor, placed: Placement) -> Tensor:
+        """The rows with a number so small that one interpolated between it and 0 could round to 0."""
+        if placed.extremes is not None and not (placed.extremes[2] < math.sqrt(self.tiny)).any():
+            return placed.row[:0]
+        return kernel_for(inputs.device).fading(inputs, zeros, math.sqrt(self.tiny))
+
+    def _shares(self, points: Points) -> tuple[Tensor, Tensor]:
+        """How far each row's bend may be shifted, relative to the interval before it and to the one after it."""
+        gap = points.position.diff().abs() - 2 * torch.maximum(
+            points.errors["position"][1:], points.errors["position"][:-1]
+        )
+        shift = points.errors["shift"]
+        # The last row of a segment has no interval after it, the first none before.
+        after, before = shift.clone(), shift.clone()
+        after[:-1], before[1:] = shift[:-1] / gap.clamp_min(0), shift[1:] / gap.clamp_min(0)
+        after[~points.starts_interval], before[points.offsets[:-1]] = 0.0, 0.0
+        after[shift == 0], before[shift == 0] = 0.0, 0.0
+        return before, after
+
+    def _level(self, largest: float, points: Points, size: Tensor) -> Tensor:
+        """What taking the distance from a knot adds to the error."""
+        level = VALUE * self.unit * (size + largest)
+        return level if points.weight is None else level + largest * points.errors["weight"]
+
+    def _shifts(self, points: Points, error: Tensor, size: Tensor, placed: Placement) -> Shifts:
+        """How far each bend may be from the true one, from a bound of the error of what is 0 there."""
+        row = placed.bends.row
+        # A rise within its error says nothing; the signs at its ends are in doubt then.
+        relative = _of_interval(error)[row] / placed.bends.rise.abs() + CROSSING * self.unit
+        return Shifts(relative, relative * points.position.diff().abs()[row], size)
+
+    def inserted(self, points: Points, name: str, placed: Placement, shifts: Shifts) -> dict[str, Tensor]:
+        """All bounds once the new points are there; ``name`` is the value that bends at them."""
+        if self.compares_zeros:
+            # What is interpolated between 0 and another number must not round to 0.
+            self._doubt(points, placed.row[torch.minimum(placed.left, placed.right) < math.sqrt(self.tiny)])
+        own = torch.zeros_like(placed.left)
+        new = (placed.bend_row - placed.bends.row - 1)[placed.inside]
+        own = own.scatter_reduce(0, new, shifts.absolute[placed.inside], "amax")
+        sizes = {key: largest(value) for key, value in points.values.items() if key != name}
+        sizes |= {name: shifts.size, "position": points.position.abs()}
+        if points.weight is not None:
+            sizes["weight"] = points.weight
+        bounds = {key: self._mixed(size, points.errors[key], placed) for key, size in sizes.items()}
+        return bounds | {"shift": _spread(points.errors["shift"], own, placed)}
+
+    def cut(self, points: Points, placed: Placement) -> dict[str, Tensor]:
+        """All bounds once new points between the bends are there."""
+        name, none = next(iter(points.values)), placed.left[:0]
+        return self.inserted(points, name, placed, Shifts(none, none, largest(points.values[name])))
+
+    def _mixed(self, size: Tensor, error: Tensor, placed: Placement) -> Tensor:
+        new = _of_interval(error) + NEW_ROW * self.unit * _of_interval(size + error)
+        return _spread(error, new[placed.row], placed)
+
+    def applied(self, gate: Gate, error: Tensor, outputs: Tensor, placed: Placement, shifts: Shifts) -> Tensor:
+        """The bound of a gate's output, from that of its input.
+
+        Args:
+            error: of the gate's input at all points.
+            outputs: of the gate at all points.
+        """
+        if isinstance(gate, Maximum):
+            made = 128 * self.unit * _of_interval(shifts.size)[placed.row]
+            return error + _spread(torch.zeros_like(shifts.size), made, placed)
+        if gate.is_relu:
+            return error
+        return gate.sizes.slope * error + VALUE * self.unit * (largest(outputs) + gate.sizes.offset)
+
+    def multiplied(self, gate: Gate, step: AffineStep, error: Tensor, placed: Placement, shifts: Shifts) -> Tensor:
+        """The bound of the output of a matrix or a convolution where only the gate's output goes into it.
+
+        At the points there were it is a product. At the new points of an interval with c bends it goes on from the point
+        before with a running slope, and in exact arithmetic that gives the product of a gate that is continuous, has its
+        value at both ends of the interval, and bends where the crossings were computed, by the kinks that were computed.
+
+        Such a gate is that of the curve but for what rounds the numbers of a crossing: its weights (4 u each, relative to
+        themselves) and its kink (5 u). The kinks of a unit with knots add up to no more than ``kinks``, each knot being
+        crossed once; those of a maximum do since they are all positive and lead from one input's slope to another's.
+        (Crossings of a maximum that rounding would put in another order, or that leave an input above it, are in doubt.)
+
+        Every value, slope, and sum of the parts that kinks add to slopes stays below ``reach``. Each bend and each new
+        point loses at most u of it: in the first slope, in the running one, and in the value. What is relative to kinks
+        or steps adds up over an interval to u of it for each of some 24 roundings. Twice these 3 c + 24 are taken. An
+        output number of a convolution sees the bends of its own inputs alone, which are no more.
+
+        Args:
+            error: of the gate's input at all points.
+        """
+        norms, sizes, size = self.norms[step.output], gate.sizes, shifts.size
+        size = torch.cat([torch.maximum(size[:-1], size[1:]), size[-1:]])
+        product = norms.gain * (sizes.slope * size + sizes.offset) + norms.bias
+        kinks = 2 * sizes.turn * (size + sizes.knot)
+        reach = 2 * product + norms.gain * kinks
+        made = norms.rounding * product + norms.floor
+        carried = (PER_BEND * torch.bincount(placed.bends.row, minlength=len(size)) + PER_INTERVAL) * self.unit * reach
+        return norms.gain * sizes.slope * error + _spread(made, (made + carried)[placed.row], placed)
+
+    def _doubt(self, points: Points, rows: Tensor) -> None:
+        points.uncertain[torch.bucketize(rows, points.offsets[1:], right=True)] = True
+
+
+@dataclass(frozen=True)
+class Shifts:
+    """What bounds the bends of a gate.
+
+    Attributes:
+        relative, absolute: how far each crossing may be from the true one, ``(K,)``: relative to its interval, and in t.
+        size: the largest number of the gate's input at each of the points there were, ``(P,)``.
+    """
+
+    relative: Tensor
+    absolute: Tensor
+    size: Tensor
+
+    def out_of_order(self, placed: Placement, same: Tensor | None = None) -> Tensor:
+        """The intervals in which the order of two crossings is not certain.
+
+        Args:
+            same: whether each crossing but the first coincides with the one before it by construction, ``(K - 1,)`` bool.
+        """
+        row, place = placed.bends.row, placed.bends.right
+        if len(row) < 2:
+            return row[:0]
+        shared = placed.bend_row[1:] == placed.bend_row[:-1]
+        close = ~(place.diff() > APART * (self.relative[1:] + self.relative[:-1])) | shared
+        if same is not None:
+            close &= ~(same & shared)
+        return row[1:][close & (row[1:] == row[:-1])]
+
+
+def beside(error: Tensor) -> Tensor:
+    """The largest bound of each row and its neighbours: that of the curve on either side."""
+    result = error.clone()
+    result[1:] = torch.maximum(result[1:], error[:-1])
+    result[:-1] = torch.maximum(result[:-1], error[1:])
+    return result
+
+
+def _near_zero(extremes: Tensor, bound: Tensor, before: Tensor, after: Tensor) -> Tensor:
+    """The rows whose extremes leave open whether some number is as small as its bounds allow for, ``(P,)`` bool.
+
+    No number changes over an interval by more than the largest ones at its ends add up to, and rounding keeps that order.
+
+    Args:
+        extremes: as those of a placement; the rest as rows_in_doubt.
+    """
+    most, least, _ = extremes
+    change, allowed = most[1:] + most[:-1], bound.clone()
+    allowed[:-1] = torch.maximum(allowed[:-1], bound[:-1] + after[:-1] * change)
+    allowed[1:] = torch.maximum(allowed[1:], bound[1:] + before[1:] * change)
+    near: Tensor = ~(least > allowed)
+    return near
+
+
+def _of_interval(numbers: Tensor) -> Tensor:
+    """The larger of the numbers at the two ends of the interval that starts at each row but the last."""
+    return torch.maximum(numbers[1:], numbers[:-1])
+
+
+def _largest_of(numbers: list[Tensor]) -> Tensor:
+    """The largest number of several at each place."""
+    return numbers[0] if len(numbers) == 1 else torch.stack(numbers).amax(0)
+
+
+def _spread(old: Tensor, new: Tensor, placed: Placement) -> Tensor:
+    """A number for each row, from those of the rows there were and of the new ones."""
+    result = old.new_empty(len(placed))
+    result[placed.old_rows], result[placed.new_rows] = old, new
+    return result
+
+
+def largest(value: Tensor) -> Tensor:
+    return kernel_for(value.device).largest(value)

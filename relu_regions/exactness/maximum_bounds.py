@@ -1,0 +1,57 @@
+"""Maximum gates: whether rounding leaves any doubt about which input leads where.
+
+On an interval of the walk every input of a window is affine, so the leads of the true winners at the interval's true
+ends and the points where one winner overtakes another decide everything between:
+
+- A winner at an end is certain if it leads every other input by more than the bounds of two values and of the end's
+  own shift allow for. Inputs that are the same number, or both 0 by construction, can't be told apart and need not be;
+  which of two zeros leads beside the point is decided at the other end.
+- Where b overtakes a, the true place is within twice the values' bound, divided by the growth of their difference,
+  of the computed one. If every other input is below a there, by more than the bounds, it is below both at the true place.
+- Then each pair of neighbours in the computed sequence of winners has a true bend of the maximum, and between two of
+  these bends, if their order is certain, the common winner leads at both ends and so throughout.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from relu_regions.backends import Placement
+from relu_regions.network.gates import Maximum
+
+__all__ = ["coincident", "rivals_in_doubt"]
+
+
+def rivals_in_doubt(
+    gate: Maximum, alike: Tensor, zeros: Tensor, inputs: Tensor, placed: Placement, error: Tensor, shift: Tensor
+) -> Tensor:
+    """The intervals in which a third input may lead where one overtakes another.
+
+    Args:
+        alike: for each input what it is a copy of, ``(inputs,)`` int64.
+        zeros: for each input whether a computed 0 is a true 0, ``(inputs,)`` bool.
+        inputs: ``(P, inputs)``.
+        error: of a difference of two inputs, for each bend, ``(K,)``.
+        shift: of each bend relative to its interval, ``(K,)``.
+    """
+    bends = placed.bends
+    window, row = gate.windows[bends.unit], bends.row[:, None]
+    here, there = inputs[row, window], inputs[row + 1, window]
+    same = torch.where(zeros[window] & (here == 0) & (there == 0), 0, alike[window])
+    leader, follower = bends.before[:, None], bends.after[:, None]
+    lead_here, lead_there = here.gather(1, leader) - here, there.gather(1, leader) - there
+    lead = bends.left[:, None] * lead_here + bends.right[:, None] * lead_there
+    rounding = 8 * torch.finfo(inputs.dtype).eps * (lead_here.abs() + lead_there.abs())
+    open_lead = ~(lead > error[:, None] + shift[:, None] * (lead_there - lead_here).abs() + rounding)
+    third = (same != same.gather(1, leader)) & (same != same.gather(1, follower))
+    return bends.row[(open_lead & third).any(1)]
+
+
+def coincident(gate: Maximum, alike: Tensor, zeros: Tensor, inputs: Tensor, placed: Placement) -> Tensor:
+    """Whether each bend but the first is that of the same two numbers as the bend before it, ``(K - 1,)`` bool."""
+    bends = placed.bends
+    pair = gate.windows[bends.unit[:, None], torch.stack([bends.before, bends.after], 1)]
+    row = bends.row[:, None]
+    same = torch.where(zeros[pair] & (inputs[row, pair] == 0) & (inputs[row + 1, pair] == 0), 0, alike[pair])
+    return (same[1:] == same[:-1]).all(1)

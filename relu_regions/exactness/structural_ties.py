@@ -1,0 +1,108 @@
+"""Numbers of a network that are equal by construction: copies of one another, and zeros that gates make.
+
+Rounding bounds can't tell a tie that holds by construction from two numbers that are close. A post-ReLU zero that max
+pooling compares with another one, a ReLU of a ReLU, or the two halves of a concatenated ReLU tie on whole stretches
+of a line, so they are known as such.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from relu_regions.network.gates import Knots
+from relu_regions.network.network import Network
+from relu_regions.network.steps import AffineStep, GateStep
+
+__all__ = ["Identities"]
+
+
+@dataclass
+class Identities:
+    """What is equal in a network whatever its input.
+
+    Attributes:
+        sizes: how many numbers each value has, in the order of the steps.
+        copies: for values that rearrange others, ``(numbers,)`` int64: numbers with one source are equal, numbers with
+            opposite sources are opposite. 0 for a number that is always 0.
+        zeros: ``(numbers,)`` bool, by value: where a computed 0 is a true 0 if every sign so far is certain. A value
+            without such numbers is left out.
+    """
+
+    sizes: dict[str, int] = field(default_factory=dict)
+    copies: dict[str, Tensor] = field(default_factory=dict)
+    zeros: dict[str, Tensor] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, network: Network) -> Identities:
+        """Find them, from the steps alone; a plain chain of layers costs nothing."""
+        shapes = {network.input_name: network.input_shape} | {step.output: step.shape for step in network.steps}
+        found = cls({name: math.prod(shape) for name, shape in shapes.items()})
+        for step in network.steps:
+            if isinstance(step, GateStep):
+                found._gate(step)
+            elif not step.is_matrix and step.terms == 1:
+                found._rearrangement(step, [shapes[name] for name in step.inputs])
+        return found
+
+    def sources(self, name: str) -> Tensor:
+        """For each number of a value what it is a copy of, ``(numbers,)`` int64; see ``copies``."""
+        if name in self.copies:
+            return self.copies[name]
+        names = list(self.sizes)
+        start = 1 + sum(self.sizes[other] for other in names[: names.index(name)])
+        return torch.arange(start, start + self.sizes[name])
+
+    def _gate(self, step: GateStep) -> None:
+        if isinstance(step.gate, Knots):
+            zeros = step.gate.exact_zeros.cpu().expand(step.units)
+        else:
+            zeros = self._zeros(step.inputs[0])[step.gate.windows.cpu()].all(1)
+        self._note(step.output, zeros)
+
+    def _note(self, name: str, zeros: Tensor) -> None:
+        if zeros.any():
+            self.zeros[name] = zeros
+
+    def _zeros(self, name: str) -> Tensor:
+        return self.zeros.get(name, torch.zeros(self.sizes[name], dtype=torch.bool))
+
+    def _rearrangement(self, step: AffineStep, shapes: list[tuple[int, ...]]) -> None:
+        taken = _taken(step, shapes)
+        if taken is None:
+            return
+        place, sign = taken
+        sources = torch.cat([self.sources(name) for name in step.inputs])
+        zeros = torch.cat([self._zeros(name) for name in step.inputs])
+        biased = torch.zeros(len(place), dtype=torch.bool)
+        if step.bias is not None:
+            biased = step.bias.cpu().expand(1, *step.shape).reshape(-1) != 0
+        empty = place < 0
+        own = self.sources(step.output)
+        self.copies[step.output] = torch.where(biased, own, torch.where(empty, 0, sign * sources[place]))
+        self._note(step.output, (empty | zeros[place]) & ~biased)
+
+
+def _taken(step: AffineStep, shapes: list[tuple[int, ...]]) -> tuple[Tensor, Tensor] | None:
+    """Where a step only takes numbers of its inputs or their negatives: which, counted over all inputs (-1 for none), and signs.
+
+    With absolute values the coefficients of an output are not negative. Where they add up to 1 and the mean position has
+    no variance, there is one coefficient, and it is 1.
+    """
+    device = step.constants[0].device if step.constants else torch.device("cpu")
+    if any(constant.abs().ne(1).any() for constant in step.constants):
+        return None
+    sizes = [math.prod(shape) for shape in shapes]
+    position = torch.arange(sum(sizes), dtype=torch.float64, device=device)
+    probes = torch.split(torch.stack([torch.ones_like(position), position, position**2]), sizes, 1)
+    inputs = [probe.reshape(3, *shape) for probe, shape in zip(probes, shapes)]
+    constants = [constant.double() for constant in step.constants]
+    total, mean, square = step.function(*inputs, *(constant.abs() for constant in constants)).reshape(3, -1).cpu()
+    sign = step.function(*(part[:1] for part in inputs), *constants).reshape(-1).cpu()
+    takes = total == 1
+    if not (takes | (total == 0)).all() or not (mean**2 == square).all():
+        return None
+    return torch.where(takes, mean, -1).long(), sign.long()

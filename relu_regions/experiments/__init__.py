@@ -1,1 +1,0 @@
-"""The paper's experiments: data sets, training, and one module for each figure."""

@@ -1,0 +1,231 @@
+"""Enclosures of the ends of intervals by a few neighbouring float64 numbers, proven.
+
+That the class changes within a known distance of a computed end t, and to which class, the walk has proven already. Here
+the network is evaluated once more at t itself, in twice the working precision:
+
+- Every unit that is farther from its knots than rounding and that distance allow for has its sign on the whole stretch, so
+  that the difference of the two logits is affine there: g(s) = g(t) + β (s − t).
+- The true end is t − g(t) / β. Little of g(t) is left by cancellation, but twofold arithmetic keeps enough of it; β
+  needs only the working precision, since the correction is small beside t.
+
+Bounds: a twofold dot product of n terms is within γ_{n+4}² Σ |a_i||v_i| of the true one (Ogita, Rump, Oishi, "Accurate sum
+and dot product", SIAM Journal on Scientific Computing 26, 2005, proposition 5.5, without the last rounding: the result stays
+a sum of two floats; the small parts of the v_i add terms no larger than those it counts). Products in the working precision are
+within γ_n Σ |a_i||v_i| (Higham, Accuracy and Stability of Numerical Algorithms, 2nd edition, section 3.1). γ_n = n u / (1 − n u);
+twice the terms are taken, for the rounding of the bounds themselves.
+
+What stays undecided, and networks other than a chain of matrices and gates with knots, are settled in rational arithmetic on
+the stretch alone.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from fractions import Fraction
+from importlib.util import find_spec
+
+import torch
+from torch import Tensor
+
+from relu_regions.exactness.rational.arithmetic import Point
+from relu_regions.exactness.rational.coefficients import ExactNetwork
+from relu_regions.exactness.rational.walk import walk_between
+from relu_regions.lines.decision import Decision
+from relu_regions.network.gates import Knots
+from relu_regions.network.network import Network
+from relu_regions.network.steps import AffineStep
+from relu_regions.walking.settle import nearest
+
+__all__ = ["Ends", "enclose"]
+
+_UNIT, _TINY = 2.0**-53, 2.0**-1022
+
+
+@dataclass(frozen=True)
+class Ends:
+    """Ends of intervals at which a class takes over; all ``(K,)``.
+
+    Attributes:
+        x, d: the lines, ``(K, *input_shape)`` float64, on the CPU.
+        t: the computed ends.
+        error: rigorous bounds of how far the true ends are from these.
+        label, beyond: the classes whose logits cross.
+    """
+
+    x: Tensor
+    d: Tensor
+    t: Tensor
+    error: Tensor
+    label: Tensor
+    beyond: Tensor
+
+    def __getitem__(self, chosen: Tensor) -> Ends:
+        parts = (self.x, self.d, self.t, self.error, self.label, self.beyond)
+        return Ends(*(part[chosen] for part in parts))
+
+
+def enclose(network: Network, ends: Ends) -> tuple[Tensor, Tensor, Tensor]:
+    """Floats below and above each true end, and whether rational arithmetic was needed; ``(K,)`` each.
+
+    Args:
+        network: in float64, on the CPU.
+        ends: as the walk has proven them.
+    """
+    below, above = torch.full_like(ends.t, -torch.inf), torch.full_like(ends.t, torch.inf)
+    layers = _layers(network) if find_spec("numba") is not None else None
+    if layers is not None and len(ends.t):
+        below, above = _twofold(layers, ends, Decision.of(network.output_shape))
+    needed = ~(torch.isfinite(below) & torch.isfinite(above))
+    numbers = needed.nonzero()[:, 0].tolist()
+    if numbers:
+        exact = ExactNetwork(network)
+        for number in numbers:
+            end = _rational_end(exact, ends[torch.tensor([number])])
+            below[number], above[number] = _neighbours(end)
+    return below, above, needed
+
+
+# ---------------------------------------------------------------- twofold
+
+
+@dataclass(frozen=True)
+class _Matrix:
+    columns: Tensor
+    high: Tensor
+    low: Tensor
+    bias: Tensor
+    gain: float
+
+
+def _layers(network: Network) -> list[_Matrix | Knots] | None:
+    """A chain of matrices and gates with knots; None for a network that is none."""
+    layers: list[_Matrix | Knots] = []
+    name, shape = network.input_name, network.input_shape
+    for step in network.steps:
+        if step.inputs != (name,):
+            return None
+        if not isinstance(step, AffineStep):
+            if not isinstance(step.gate, Knots):
+                return None
+            units = step.units
+            layers.append(Knots(*(p.expand(-1, units).contiguous() for p in _parts(step.gate))))
+        elif step.is_matrix:
+            layers.append(_matrix(step))
+        elif not _keeps_order(step, shape):
+            return None
+        name, shape = step.output, step.shape
+    return layers
+
+
+def _parts(gate: Knots) -> tuple[Tensor, Tensor, Tensor]:
+    return gate.knots, gate.slopes, gate.offsets
+
+
+def _matrix(step: AffineStep) -> _Matrix:
+    from relu_regions.exactness import double_double
+
+    columns = step.columns
+    high, low = torch.empty_like(columns), torch.empty_like(columns)
+    double_double.split(columns.numpy(), high.numpy(), low.numpy())
+    bias = columns.new_zeros(columns.shape[1]) if step.bias is None else step.bias.reshape(-1).contiguous()
+    return _Matrix(columns, high, low, bias, float(columns.abs().sum(0).max()))
+
+
+def _keeps_order(step: AffineStep, shape: tuple[int, ...]) -> bool:
+    """Whether a step only changes the shape."""
+    if step.constants or step.bias is not None or step.terms > 1 or math.prod(shape) != math.prod(step.shape):
+        return False
+    numbers = torch.arange(math.prod(shape), dtype=torch.float64)
+    return bool((step.linear(numbers.view(1, *shape)).reshape(-1) == numbers).all())
+
+
+def _gamma(terms: int) -> float:
+    return 2 * terms * _UNIT / (1 - 2 * terms * _UNIT)
+
+
+def _twofold(layers: list[_Matrix | Knots], ends: Ends, decision: Decision) -> tuple[Tensor, Tensor]:
+    """The enclosures; infinite where a unit's sign or the crossing is not decided."""
+    from relu_regions.exactness import double_double
+
+    x, growth = ends.x.flatten(1).contiguous(), ends.d.flatten(1).clone()
+    hi, lo = torch.empty_like(x), torch.empty_like(x)
+    double_double.on_line(x.numpy(), growth.numpy(), ends.t.numpy(), hi.numpy(), lo.numpy())
+    bound = 16 * _UNIT**2 * (x.abs() + (ends.t[:, None] * growth).abs()).amax(1) + 16 * _TINY
+    slope_error = torch.zeros_like(bound)
+    reach, undecided = ends.error * (1 + 8 * _UNIT), torch.zeros_like(ends.label)
+    for layer in layers:
+        size = hi.abs().amax(1) + bound
+        if isinstance(layer, Knots):
+            arrays = [*_parts(layer), bound, reach, slope_error, hi, lo, growth, undecided]
+            double_double.bend(*(array.numpy() for array in arrays))
+            steepest, offset = layer.slopes.abs().max(), layer.offsets.abs().max()
+            bound = steepest * bound + 32 * _UNIT**2 * (steepest * size + offset) + 16 * _TINY
+            slope_error = steepest * slope_error + 4 * _UNIT * growth.abs().amax(1)
+        else:
+            count, width = layer.columns.shape
+            out_hi, out_lo = hi.new_empty(len(hi), width), hi.new_empty(len(hi), width)
+            arrays = [layer.columns, layer.high, layer.low, layer.bias, hi, lo, out_hi, out_lo]
+            double_double.multiply(*(array.numpy() for array in arrays))
+            slope_error = (
+                layer.gain * slope_error + _gamma(count + 4) * layer.gain * growth.abs().amax(1) + count * _TINY
+            )
+            total = layer.gain * size + layer.bias.abs().max()
+            bound = layer.gain * bound + _gamma(count + 4) ** 2 * total + 16 * count * _TINY
+            hi, lo, growth = out_hi, out_lo, growth @ layer.columns
+    hi, lo, growth = (decision.logits(part) for part in (hi, lo, growth))
+    below, above = _crossings(ends, hi, lo, growth, bound, slope_error)
+    decided = (undecided == 0) & (above - below < torch.inf)
+    return torch.where(decided, below, -torch.inf), torch.where(decided, above, torch.inf)
+
+
+def _crossings(
+    ends: Ends, hi: Tensor, lo: Tensor, growth: Tensor, bound: Tensor, slope_error: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Where two logits cross, from the values and growth of all at t."""
+    label, beyond = ends.label[:, None], ends.beyond[:, None]
+    (own_hi, other_hi), (own_lo, other_lo), (own_growth, other_growth) = (
+        (part.gather(1, label)[:, 0], part.gather(1, beyond)[:, 0]) for part in (hi, lo, growth)
+    )
+    # TwoSum of the large parts: what cancels is exact.
+    gap = own_hi - other_hi
+    part = gap - own_hi
+    lost = (own_hi - (gap - part)) - (other_hi + part)
+    small = lost + (own_lo - other_lo)
+    gap_error = 2 * bound + 4 * _UNIT * (lost.abs() + own_lo.abs() + other_lo.abs()) + 4 * _UNIT * (gap + small).abs()
+    change = own_growth - other_growth
+    change_error = 2 * slope_error + 4 * _UNIT * change.abs()
+    step = (gap + small) / change
+    room = change.abs() - change_error
+    radius = ((gap_error + step.abs() * change_error) / room + 4 * _UNIT * step.abs()) * (1 + 16 * _UNIT)
+    sure = (room > 0) & (step.abs() + radius <= ends.error)
+    radius = torch.where(sure, radius, torch.inf)
+    infinity = torch.full_like(step, torch.inf)
+    below = torch.nextafter(ends.t - (step + radius), -infinity)
+    above = torch.nextafter(ends.t - (step - radius), infinity)
+    return below, above
+
+
+# ---------------------------------------------------------------- rational
+
+
+def _rational_end(network: ExactNetwork, end: Ends) -> Fraction:
+    """The one true end near a computed one."""
+    t, error = Fraction(end.t.item()), Fraction(end.error.item()) if math.isfinite(end.error.item()) else None
+    if error is None:
+        raise ValueError(f"No finite bound of the end at t = {end.t.item()} is known.")
+    error = max(error, Fraction(math.ulp(end.t.item())))
+    path = walk_between(network, end.x[0], end.d[0], Point.of(t - error), Point.of(t + error))
+    label, beyond, decision = int(end.label), int(end.beyond), Decision.of(network.network.output_shape)
+    for region in path.regions:
+        intercept, slope = (decision.competing(part, Fraction(0)) for part in (region.intercept, region.slope))
+        gap, change = intercept[label] - intercept[beyond], slope[label] - slope[beyond]
+        if change and region.interval[0] <= -gap / change <= region.interval[1]:
+            return -gap / change
+    raise AssertionError(f"Classes {label} and {beyond} do not cross within {end.error.item()} of t = {end.t.item()}.")
+
+
+def _neighbours(end: Fraction) -> tuple[float, float]:
+    near = nearest(end)
+    below = near if near <= end else math.nextafter(near, -math.inf)
+    return below, near if near >= end else math.nextafter(near, math.inf)

@@ -1,0 +1,239 @@
+"""The generalization interval: how far along a line the class of x holds, exactly."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from relu_regions.exactness.error_bounds import Certainty
+from relu_regions.intervals.enclosures import Ends, enclose
+from relu_regions.intervals.half_lines import HalfLine, outward
+from relu_regions.lines.decision import Decision
+from relu_regions.lines.line_batch import Array, LineBatch, Model, Range
+from relu_regions.walking.settle import Resolve, may_settle, settle_intervals, worth_settling
+from relu_regions.walking.splicing import with_rows
+
+__all__ = ["Interval", "exact_interval"]
+
+
+@dataclass(frozen=True)
+class Interval:
+    """Generalization intervals of N lines (paper, equation 6).
+
+    Attributes:
+        lo, hi: ``(N,)`` float64, ends of the largest interval of t around 0 on which the class of x has the largest
+            logit; the range's end where that came first (so ±inf if the class never changes on an unbounded line). ±inf, too,
+            where a class takes over beyond all floats: then it is in label_lo or label_hi.
+        label: ``(N,)`` int64, the class at x.
+        label_lo, label_hi: ``(N,)`` int64, the class just beyond each end; -1 where the range ends first.
+        tied: ``(N,)`` bool, whether several classes share the largest logit at x. The class is then the first of
+            them, and the interval may have length 0 on a side.
+        lo_error, hi_error: ``(N,)`` float64, rigorous bounds of how far the ends are from the true ones; None where
+            nobody asked.
+        certain: ``(N,)`` bool, whether labels, ties and what ends the interval are proven to be those of the
+            real-valued network; None for sampled intervals.
+        settled: ``(N,)`` bool, the lines that rational arithmetic had to settle; None for sampled intervals.
+        lo_below, lo_above, hi_below, hi_above: ``(N,)`` float64, proven enclosures of the true ends, a few floats wide; None
+            without ``certify``.
+        float_signs, rational_signs: ``(N,)`` int64, how many signs of units were decided in floating point, and in
+            rational arithmetic; None without ``certify``.
+    """
+
+    lo: Tensor
+    hi: Tensor
+    label: Tensor
+    label_lo: Tensor
+    label_hi: Tensor
+    tied: Tensor
+    lo_error: Tensor | None = None
+    hi_error: Tensor | None = None
+    certain: Tensor | None = None
+    settled: Tensor | None = None
+    lo_below: Tensor | None = None
+    lo_above: Tensor | None = None
+    hi_below: Tensor | None = None
+    hi_above: Tensor | None = None
+    float_signs: Tensor | None = None
+    rational_signs: Tensor | None = None
+
+    @property
+    def length(self) -> Tensor:
+        """``(N,)`` float64, ``hi - lo``."""
+        return self.hi - self.lo
+
+    def __len__(self) -> int:
+        return len(self.lo)
+
+    def __getitem__(self, chosen: Any) -> Interval:
+        """Some of the intervals; one index gives a batch of one."""
+        if isinstance(chosen, int):
+            if not -len(self) <= chosen < len(self):
+                raise IndexError(f"interval {chosen} of {len(self)}")
+            chosen = slice(chosen, chosen + 1 or None)
+        parts = {field.name: getattr(self, field.name) for field in fields(self)}
+        return Interval(**{name: part[chosen] for name, part in parts.items() if part is not None})
+
+    def __iter__(self) -> Iterator[Interval]:
+        return (self[index] for index in range(len(self)))
+
+    def numpy(self) -> dict[str, np.ndarray]:
+        """The attributes as numpy arrays, by name, with the length."""
+        parts = {field.name: getattr(self, field.name) for field in fields(self)} | {"length": self.length}
+        return {name: part.cpu().numpy() for name, part in parts.items() if part is not None}
+
+    def to_dataframe(self) -> Any:
+        """The attributes as a pandas DataFrame, a row for each line (needs pandas)."""
+        import pandas
+
+        return pandas.DataFrame(self.numpy())
+
+    def __repr__(self) -> str:
+        if len(self) == 1:
+            row = {name: column[0].item() for name, column in self.numpy().items()}
+            tied = ", tied at x" if row["tied"] else ""
+            return (
+                f"Interval([{row['lo']:.6g}, {row['hi']:.6g}], class {row['label']}; "
+                f"beyond: {_beyond(row['label_lo'])} below, {_beyond(row['label_hi'])} above{tied})"
+            )
+        ends = self.length[torch.isfinite(self.length)]
+        mean = f", mean length {ends.mean():.4g}" if len(ends) else ""
+        return f"Interval({len(self)} lines, {len(ends)} of finite length{mean})"
+
+
+def _beyond(label: int) -> str:
+    return "end of range" if label < 0 else f"class {label}"
+
+
+def exact_interval(
+    model: Model,
+    x: Array,
+    d: Array,
+    t_range: Range = (-math.inf, math.inf),
+    *,
+    decision: Sequence[int] | None = None,
+    dtype: torch.dtype = torch.float64,
+    resolve: Resolve = "auto",
+    certify: bool = False,
+    memory_budget: int | None = None,
+) -> Interval:
+    """How far along ``x + t d`` the class of x holds (paper, equation 6), found without sampling.
+
+    Args:
+        model: a torch.nn.Module in eval mode, an exported program, or a Network; not modified. With one output the
+            class is 1 where it is positive and 0 elsewhere.
+        x: points, ``(N, *input_shape)``, tensor or array of floats.
+        d: directions, broadcastable to x, none of them zero.
+        t_range: lower and upper end of t, numbers or ``(N,)`` each, around 0.
+        decision: the classes that compete, two or more different ones; all by default.
+        dtype: of the computation, float64 or float32.
+        resolve: what to do about lines on which rounding may have decided something; see :func:`relu_regions.walk`.
+        certify: prove every answer and enclose every end by a few neighbouring floats: lines in doubt are settled however
+            long it takes, and ends are evaluated once more in twice the working precision.
+        memory_budget: bytes that the walk may take; a quarter of the free memory by default.
+
+    Returns:
+        Interval: on x's device.
+
+    Raises:
+        TypeError, ValueError, UnsupportedOperation: what was given cannot be walked; the text says why.
+    """
+    if certify and resolve == "never":
+        raise ValueError('certify settles what is in doubt; resolve must not be "never".')
+    lines = LineBatch.of(model, x, d, t_range, dtype)
+    between = Decision.of(lines.network.output_shape, decision)
+    certainty = Certainty.of(lines.network, dtype) if may_settle(resolve) else None
+    with torch.no_grad():
+        up, down = outward(lines, between, memory_budget, certainty)
+    found, points = _joined(up, down, bounded=certainty is not None), up.points + down.points
+    found = _settled(found, lines, between, points, "always" if certify else resolve, certify)
+    if lines.original is not None:
+        lines.compare(*_ends_and_insides(found))
+    return _enclosed(found, lines, points) if certify else found
+
+
+def _joined(up: HalfLine, down: HalfLine, bounded: bool) -> Interval:
+    """The intervals that lie between the ends of two half-lines each, along d and along -d.
+
+    Args:
+        bounded: whether rounding was bounded on the way.
+    """
+    doubt = up.doubt | down.doubt
+    return Interval(
+        lo=-down.end,
+        hi=up.end,
+        label=up.label,
+        label_lo=down.beyond,
+        label_hi=up.beyond,
+        tied=up.tied,
+        lo_error=down.error if bounded else None,
+        hi_error=up.error if bounded else None,
+        certain=~doubt if bounded else torch.zeros_like(doubt),
+        settled=torch.zeros_like(doubt),
+    )
+
+
+def _settled(
+    found: Interval, lines: LineBatch, decision: Decision, points: Tensor, resolve: Resolve, certify: bool
+) -> Interval:
+    """The intervals with those in doubt replaced by what rational arithmetic says of them, where that is wanted.
+
+    Args:
+        points: how many points the walk has looked at on each line, ``(N,)`` int64.
+        certify: whether an end without a bound is in doubt too.
+    """
+    assert found.certain is not None and found.settled is not None
+    if found.lo_error is None or found.hi_error is None:
+        return found
+    doubt = ~found.certain
+    if certify:
+        doubt |= ~torch.isfinite(found.lo_error + found.hi_error)
+    numbers = worth_settling(doubt, points, resolve, lines.network)
+    if not numbers:
+        return found
+    columns = settle_intervals(lines, numbers, decision)
+    columns |= {name: torch.ones(len(numbers), dtype=torch.bool) for name in ("certain", "settled")}
+    return replace(
+        found, **{name: with_rows(getattr(found, name), numbers, column) for name, column in columns.items()}
+    )
+
+
+def _ends_and_insides(found: Interval) -> tuple[Tensor, Tensor]:
+    """Some points of the answer: numbers of lines, and t; where a line has no end, a finite t stands for it."""
+    ends = torch.stack([found.lo, found.hi], 1).nan_to_num(posinf=10.0, neginf=-10.0)
+    t = torch.cat([ends, ends / 2], 1)
+    lines = torch.arange(len(t), device=t.device).unsqueeze(1).expand_as(t)
+    return lines.reshape(-1), t.reshape(-1)
+
+
+def _enclosed(found: Interval, lines: LineBatch, points: Tensor) -> Interval:
+    """The intervals with proven enclosures of their ends, and counts of the signs that decided.
+
+    Args:
+        points: how many points the walk has looked at on each line, ``(N,)`` int64.
+    """
+    assert found.settled is not None
+    network, settled = lines.network.to(torch.float64, "cpu"), found.settled
+    signs = points * network.units
+    parts = {"float_signs": torch.where(settled, 0, signs), "rational_signs": torch.where(settled, signs, 0)}
+    for name in ("lo", "hi"):
+        end, beyond, error = (getattr(found, part) for part in (name, f"label_{name}", f"{name}_error"))
+        # What rational arithmetic has settled is the nearest float; an end of the range is what was given.
+        below, above = (torch.nextafter(end, torch.full_like(end, side)) for side in (-torch.inf, torch.inf))
+        below, above = torch.where(beyond < 0, end, below), torch.where(beyond < 0, end, above)
+        rows = ((beyond >= 0) & ~settled).nonzero()[:, 0]
+        line = (lines.x[rows], lines.d[rows], end[rows], error[rows], found.label[rows], beyond[rows])
+        x, d, *rest = (part.cpu() for part in line)
+        low, high, rational = (part.to(end.device) for part in enclose(network, Ends(x.double(), d.double(), *rest)))
+        below[rows], above[rows] = low, high
+        parts["float_signs"][rows] += torch.where(rational, 0, network.units)
+        parts["rational_signs"][rows] += torch.where(rational, network.units, 0)
+        middle = torch.where(torch.isinf(end), end, below + (above - below) / 2)
+        parts |= {name: middle, f"{name}_below": below, f"{name}_above": above}
+        parts[f"{name}_error"] = torch.where(beyond < 0, 0.0, above - below)
+    return replace(found, **parts)

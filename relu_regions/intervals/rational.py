@@ -1,0 +1,26 @@
+"""The same questions in exact rational arithmetic, and certificates: what people reach as ``relu_regions.rational``."""
+
+from relu_regions.exactness.rational.coefficients import ExactNetwork
+from relu_regions.exactness.rational.interval import RationalInterval, exact_interval
+from relu_regions.exactness.rational.paths import RationalPath, RationalRegion
+from relu_regions.exactness.rational.stretch import Flip
+from relu_regions.exactness.rational.walk import walk
+from relu_regions.intervals.certificates.certificate import Bend, Certificate, CertificateError, Endpoint
+from relu_regions.intervals.certificates.certify import certify
+from relu_regions.intervals.certificates.check import check
+
+__all__ = [
+    "Bend",
+    "Certificate",
+    "CertificateError",
+    "Endpoint",
+    "ExactNetwork",
+    "Flip",
+    "RationalInterval",
+    "RationalPath",
+    "RationalRegion",
+    "certify",
+    "check",
+    "exact_interval",
+    "walk",
+]

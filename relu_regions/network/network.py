@@ -1,0 +1,139 @@
+"""Network: a model as it was read, with the doors for torch modules, exported programs and ONNX files."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import fields
+
+from torch import Tensor, nn
+from torch.export import ExportedProgram
+
+from relu_regions.network.reading.limits import Limits
+from relu_regions.network.reading.models import network_of_traced, read_module, read_program
+from relu_regions.network.reading.onnx_reading import check_against_onnxruntime, module_from_onnx
+from relu_regions.network.reading.pt2 import module_from_pt2
+from relu_regions.network.reading.verify import Original
+from relu_regions.network.step_graph import StepGraph
+
+__all__ = ["Network", "read"]
+
+
+class Network(StepGraph):
+    """A continuous piecewise-linear network as the walk sees it.
+
+    Attributes:
+        steps: affine steps and gates, each after those it reads from.
+        input_name: the value that the first steps read.
+        output_name: the value that holds the logits.
+        input_shape: shape of one input, without the batch dimension.
+        output_shape: shape of one output; ``(classes,)`` for a classifier.
+        input_dtype: what the model itself computes in.
+    """
+
+    @classmethod
+    def from_module(cls, model: nn.Module, input_shape: Sequence[int], output: int | str | None = None) -> Network:
+        """Read a torch module.
+
+        The module is traced by torch.export. A trace is kept and used again for as long as running the module calls the
+        same operations with the same numbers; weights are read anew at each call. The reading is compared with the
+        module's own forward pass.
+
+        Args:
+            model: in eval mode; not modified.
+            input_shape: shape of one input, without the batch dimension.
+            output: which output to read, by position or key, where the model returns several.
+
+        Raises:
+            TypeError: model is no torch module.
+            ValueError: the model is in training mode, or does not accept a batch of this shape.
+            UnsupportedOperation: the model is not continuous and piecewise linear, or cannot be read.
+        """
+        return cls.of(read_module(model, input_shape, output).network)
+
+    @classmethod
+    def from_exported(
+        cls,
+        program: ExportedProgram | str | os.PathLike[str],
+        output: int | str | None = None,
+        *,
+        limits: Limits | None = None,
+    ) -> Network:
+        """Read a torch.export program, live or from a ``.pt2`` file.
+
+        Args:
+            program: one with a single float input whose first dimension is a dynamic batch size.
+            output: which output to read, by position or key, where the program returns several.
+            limits: how much a file may ask for.
+
+        Raises:
+            OSError: the file cannot be read.
+            ValueError: the file is no exported program, is damaged, asks for more than the limits allow, or the batch
+                size is fixed.
+            UnsupportedOperation: the program is not continuous and piecewise linear, or cannot be read.
+        """
+        if not isinstance(program, ExportedProgram):
+            limits = limits or Limits()
+            return cls.of(module_from_pt2(program, output, limits).network(network_of_traced, limits))
+        return cls.of(read_program(program, output).network)
+
+    @classmethod
+    def from_onnx(
+        cls, path: str | os.PathLike[str], output: str | None = None, *, limits: Limits | None = None
+    ) -> Network:
+        """Read an ONNX file (needs the extra ``relu-regions[onnx]``).
+
+        The weights are those of the file, exactly. Where onnxruntime is installed, its answers on random inputs are
+        compared with the network's.
+
+        Args:
+            path: of a file with one input, whose first axis is a batch of 1 or of any size.
+            output: name of the output to read, where the file has several.
+            limits: how much the file may ask for.
+
+        Raises:
+            ImportError: onnx or onnx2fx is not installed.
+            FileNotFoundError: there is no such file.
+            ValueError: the file is no ONNX model, asks for more than the limits allow, has several inputs or outputs, or
+                its first axis is not a batch.
+            UnsupportedOperation: the network is not continuous and piecewise linear, or cannot be read; the text
+                names the node.
+        """
+        limits = limits or Limits()
+        file, model = module_from_onnx(path, output, limits)
+        return cls.of(
+            file.network(network_of_traced, limits, lambda network: check_against_onnxruntime(network, model))
+        )
+
+    @classmethod
+    def of(cls, graph: StepGraph) -> Network:
+        """What a reader made, with the doors."""
+        return cls(**{field.name: getattr(graph, field.name) for field in fields(graph)})
+
+
+def read(
+    model: nn.Module | Network | ExportedProgram, input_shape: Sequence[int], rows: Tensor | None = None
+) -> tuple[Network, Original | None]:
+    """The network that a public function was given, in whichever form, and the model that it was read from.
+
+    Args:
+        model: as given.
+        input_shape: shape of one input, without the batch dimension.
+        rows: two points that the caller asks about, ``(2, *input_shape)``, at which a module is run and compared.
+
+    Returns:
+        The network, and the original to compare it with; None where a network was given.
+
+    Raises:
+        TypeError, ValueError, UnsupportedOperation: as :meth:`Network.from_module`.
+    """
+    if isinstance(model, (StepGraph, ExportedProgram)):
+        graph, original = (model, None) if isinstance(model, StepGraph) else read_program(model, None)
+        if tuple(input_shape) != graph.input_shape:
+            raise ValueError(
+                f"x has inputs of shape {tuple(input_shape)}, but the network was read for {graph.input_shape}; "
+                "give x as (N, *input_shape), or read the model for this shape."
+            )
+    else:
+        graph, original = read_module(model, input_shape, None, rows)
+    return graph if isinstance(graph, Network) else Network.of(graph), original

@@ -1,0 +1,187 @@
+"""Modules made from files of strangers: counted names in the module, the file's own names for people, errors at one door."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from math import prod
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.export import ExportedProgram
+from torch.utils._pytree import tree_leaves
+
+from relu_regions.network.reading.limits import Limits
+from relu_regions.network.reading.operations import UnsupportedOperation
+from relu_regions.network.reading.tracing import exported
+from relu_regions.network.step_graph import StepGraph
+
+__all__ = ["FileModule", "FileNode", "Label", "at_the_door", "shown"]
+
+
+class Label(NamedTuple):
+    """What a node is called in its file: the path of its module or its own name, and the class of the module."""
+
+    name: str
+    kind: str
+
+
+class FileNode(nn.Module):
+    """One operation of a file, as a submodule of a counted name, so that what is said of it can be traced to the file."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        super().__init__()
+        self.function = function
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """What the operation does.
+
+        Raises:
+            UnsupportedOperation: two sizes of its result depend on the batch, or one in an involved way. What is
+                computed from such sizes can grow with every step, and no network that can be walked has them.
+        """
+        result = self.function(*args, **kwargs)
+        for value in result if isinstance(result, (list, tuple)) else (result,):
+            sizes = value.shape if isinstance(value, Tensor) else (value,)
+            free = [str(size) for size in sizes if isinstance(size, torch.SymInt)]
+            if len(free) > 1 or any(len(size) > _LONGEST_SIZE for size in free):
+                raise UnsupportedOperation(
+                    f"sizes of a result depend on the batch as {shown(', '.join(free))}; relu_regions walks networks that "
+                    "treat the members of a batch apart."
+                )
+        return result
+
+
+_LONGEST_SIZE = 60  # of the expression of a size that depends on the batch; that of a batch is one symbol
+
+
+@dataclass(frozen=True)
+class FileModule:
+    """A module that does what a file describes.
+
+    Attributes:
+        path: of the file.
+        module: in eval mode; its submodules are named by count.
+        input_shape: of one input, without the batch.
+        labels: the names in the file, by the counted name.
+    """
+
+    path: str | os.PathLike[str]
+    module: nn.Module
+    input_shape: tuple[int, ...]
+    labels: Mapping[str, Label] = field(default_factory=dict)
+
+    def network(
+        self,
+        read: Callable[[nn.Module, ExportedProgram], StepGraph],
+        limits: Limits,
+        check: Callable[[StepGraph], None] = lambda network: None,
+    ) -> StepGraph:
+        """The network that the module is, with the file's names in its steps.
+
+        Args:
+            read: makes a network of a module and its trace, and compares the two.
+            limits: for the sizes of the network's values, which are known before any is computed.
+            check: what else must hold of the network.
+
+        Raises:
+            ValueError, UnsupportedOperation: as ``read`` and ``check``, with the file's path and names in the text.
+        """
+        with at_the_door(self.path, self.labels):
+            limits.check_value("the input", prod(self.input_shape))
+            program = exported(self.module, self.input_shape)
+            _check_sizes(program, limits)
+            network = read(self.module, program)
+            check(network)
+        steps = []
+        for step in network.steps:
+            label = self.labels.get(step.origin.module, Label(step.origin.module, step.origin.kind))
+            steps.append(replace(step, origin=replace(step.origin, module=label.name, kind=label.kind)))
+        return replace(network, steps=tuple(steps))
+
+
+def _check_sizes(program: ExportedProgram, limits: Limits) -> None:
+    """Refuse values and constants that are too large, from the shapes in a trace."""
+    total = constants = given = 0
+    dependent: set[str] = set(program.graph_signature.user_inputs)
+    for node in program.graph.nodes:
+        elements = sum(_elements(value) for value in tree_leaves(node.meta.get("val")) if isinstance(value, Tensor))
+        if node.op == "placeholder":
+            given += elements if node.name not in dependent else 0
+            continue
+        stack = list((node.meta.get("nn_module_stack") or {}).values())
+        limits.check_value(f"the result of {stack[-1][0] if stack else node.name}", elements)
+        if any(source.name in dependent for source in node.all_input_nodes):
+            dependent.add(node.name)
+            total += elements
+        elif not _is_view(node):
+            constants += elements
+    limits.check_values(total)
+    limits.check_folded(_BYTES * constants, _BYTES * given)
+
+
+_BYTES = 8  # constants are folded in float64
+
+
+def _elements(value: Tensor) -> int:
+    return prod(size for size in value.shape if isinstance(size, int))
+
+
+def _is_view(node: torch.fx.Node) -> bool:
+    """Whether a node's result lies in the memory of what it reads."""
+    schema = getattr(node.target, "_schema", None)
+    return schema is not None and any(made.alias_info is not None for made in schema.returns)
+
+
+# ---------------------------------------------------------------- names, and the door
+
+
+def shown(text: str) -> str:
+    """A text of a file for a person: on one line, without control characters, and not long."""
+    text = text if text.isprintable() else repr(text)[1:-1]
+    return text if len(text) <= 200 else f"{text[:200]}..."
+
+
+@contextmanager
+def at_the_door(path: str | os.PathLike[str], labels: Mapping[str, Label] | None = None) -> Iterator[None]:
+    """Whatever goes wrong with a file becomes an error that names it, with the file's names in place of counted ones.
+
+    This is the one place that catches everything: what torch, onnx or zipfile raise for bytes made to mislead them is
+    not theirs to document.
+
+    Raises:
+        OSError: the file itself cannot be read.
+        ImportError: a package is missing.
+        UnsupportedOperation: as raised inside.
+        ValueError: any other error raised inside.
+    """
+    try:
+        yield
+    except (OSError, ImportError) as error:
+        if isinstance(error, OSError) and error.filename is None:
+            raise ValueError(f"{path}: {error}") from None
+        raise
+    except UnsupportedOperation as error:
+        raise UnsupportedOperation(_text(path, error, labels)) from None
+    except ValueError as error:
+        raise ValueError(_text(path, error, labels)) from None
+    except Exception as error:
+        reason = _text(path, error, labels)
+        raise ValueError(f"{reason} ({type(error).__name__}); the file may be damaged") from None
+
+
+def _text(path: str | os.PathLike[str], error: Exception, labels: Mapping[str, Label] | None) -> str:
+    def named(match: re.Match[str]) -> str:
+        label = (labels or {}).get(match[1])
+        if label is None:
+            return match[0]
+        name = label.name or "the model itself"
+        return f"{name} ({label.kind})" if match[2] and label.kind else name
+
+    reason = re.sub(r"\b(file_(?:node|value|tensor)_[0-9x]+)\b( \(FileNode\))?", named, str(error).strip())
+    reason = reason if len(reason) <= 2000 else f"{reason[:2000]}..."
+    return reason if str(path) in reason else f"{path}: {reason}"

@@ -1,0 +1,99 @@
+"""Reading live models: a torch module or a torch.export program becomes steps, and is compared with itself."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple, cast
+
+import torch
+from torch import Tensor, nn
+from torch.export import ExportedProgram
+from torch.utils._pytree import tree_leaves
+
+from relu_regions.network.reading.binding import Graph, bind, output_position
+from relu_regions.network.reading.tracing import example_of, outputs_of, tensors_of, traced
+from relu_regions.network.reading.verify import Original
+from relu_regions.network.step_graph import StepGraph
+
+__all__ = ["Reading", "network_of_traced", "read_module", "read_program"]
+
+
+class Reading(NamedTuple):
+    """A network, and the model that it was read from."""
+
+    network: StepGraph
+    original: Original
+
+
+def network_of_traced(model: nn.Module, program: ExportedProgram) -> StepGraph:
+    """The network of a module that torch.export has just traced; errors as :func:`read_module`."""
+    return read_module(model, Graph.as_traced(program).input.meta["val"].shape[1:], program=program).network
+
+
+def read_module(
+    model: nn.Module,
+    input_shape: Sequence[int],
+    output: int | str | None = None,
+    rows: Tensor | None = None,
+    program: ExportedProgram | None = None,
+) -> Reading:
+    """A module's network, compared with the module; errors as :meth:`relu_regions.Network.from_module`.
+
+    Args:
+        program: the module as torch.export has just traced it, if it has.
+    """
+    _check_module(model)
+    example = example_of(model, tuple(int(size) for size in input_shape))
+    own = None if rows is None else rows.to(example)
+    trace = traced(model, own if own is not None and torch.isfinite(own).all() else example[:2], program)
+    network = _bound(trace.graph, tensors_of(model), output)
+
+    def forward(x: Tensor) -> Tensor:
+        return _chosen(outputs_of(model, x), output)
+
+    original = Original(network, forward, example.dtype, example.device, trace.graph.narrowest)
+    original.compare(trace.rows, _chosen(trace.outputs, output))
+    if trace.fresh:
+        original.check(example)
+    return Reading(network, original)
+
+
+def read_program(program: ExportedProgram, output: int | str | None = None) -> Reading:
+    """A program's network, compared with the program; errors as :meth:`relu_regions.Network.from_exported`."""
+    graph = Graph.of(program)
+    network = _bound(graph, program.state_dict, output)
+    position = output_position(graph, output)
+
+    def forward(x: Tensor) -> Tensor:
+        with torch.no_grad():
+            chosen: Tensor = graph.run(x, program.state_dict)[position]
+        return chosen
+
+    device = next((tensor.device for tensor in program.state_dict.values()), torch.device("cpu"))
+    original = Original(network, forward, network.input_dtype, device, graph.narrowest)
+    original.check(torch.randn(3, *network.input_shape, generator=torch.Generator().manual_seed(0)), alone=True)
+    return Reading(network, original)
+
+
+def _bound(graph: Graph, tensors: Mapping[str, Tensor], output: int | str | None) -> StepGraph:
+    found = bind(graph, tensors, output)
+    return StepGraph(
+        found.steps, found.input.name, found.output.name, found.input.shape, found.output.shape, found.dtype
+    )
+
+
+def _check_module(model: object) -> None:
+    if not isinstance(model, nn.Module):
+        raise TypeError(f"model must be a torch.nn.Module or a relu_regions.Network, not {type(model).__name__}.")
+    training = [name or "the model itself" for name, module in model.named_modules() if module.training]
+    if training:
+        more = f" and {len(training) - 1} more modules" if len(training) > 1 else ""
+        raise ValueError(f"The model is in training mode ({training[0]}{more}); call model.eval() first.")
+
+
+def _chosen(outputs: Any, output: int | str | None) -> Tensor:
+    """One of a model's outputs, counted as torch.export counts them."""
+    leaves = tree_leaves(outputs)
+    if isinstance(output, str):
+        return cast(Tensor, leaves[list(map(str, outputs)).index(output)])
+    return cast(Tensor, leaves[output or 0])

@@ -1,0 +1,257 @@
+"""Reading ONNX files: a kept converter makes them torch modules, onnxruntime says whether they are the same."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from relu_regions.network.reading.foreign import FileModule, FileNode, Label, at_the_door
+from relu_regions.network.reading.limits import Limits
+from relu_regions.network.reading.operations import UnsupportedOperation
+from relu_regions.network.step_graph import StepGraph
+
+if TYPE_CHECKING:
+    import onnx
+
+
+__all__ = ["check_against_onnxruntime", "module_from_onnx"]
+
+# Inputs that say how a tensor is laid out, not what it holds: torch.export wants them as plain numbers.
+_LAYOUT_INPUTS = {
+    "Expand": (1,), "Gather": (1,), "Pad": (1, 3), "Reshape": (1,), "Resize": (2, 3), "Slice": (1, 2, 3, 4), "Split": (1,),
+    "Squeeze": (1,), "Tile": (1,), "Unsqueeze": (1,), "Upsample": (1,),
+    **{f"Reduce{kind}": (1,) for kind in ("Max", "Min", "Mean", "Sum", "L1")},
+}  # fmt: skip
+
+
+def module_from_onnx(
+    path: str | os.PathLike[str], output: str | None = None, limits: Limits | None = None
+) -> tuple[FileModule, onnx.ModelProto]:
+    """The network in an ONNX file, as a torch module and as a model made anew, without names of the file.
+
+    The conversion is onnx2fx's. Before it the graph is made to take a batch of any size, and its constants are folded.
+
+    Args:
+        path: of the file.
+        output: name of the output to take where the file has several.
+        limits: how much the file may ask for.
+
+    Returns:
+        A module in eval mode that takes ``(N, *input_shape)`` in the file's own dtype, with a submodule for each node
+        of the graph; and the model before its constants are folded.
+
+    Raises:
+        ImportError: onnx or onnx2fx is not installed.
+        FileNotFoundError: there is no such file.
+        ValueError: the file is no ONNX model, asks for more than the limits allow, has several inputs or outputs, or
+            its first axis is not a batch.
+        UnsupportedOperation: it has operators that cannot be converted; all are named.
+    """
+    try:
+        import onnx
+        import onnx2fx  # noqa: F401
+    except ImportError as error:
+        raise ImportError(
+            f"Reading ONNX files needs the package {error.name}, on Python 3.11 or later: "
+            'pip install "relu-regions[onnx]".'
+        ) from error
+    from relu_regions.network.reading.onnx_files import Tensors, parse_model
+    from relu_regions.network.reading.onnx_rebuilding import rebuilt
+
+    path, limits = Path(path), limits or Limits()
+    if not path.is_file():
+        raise FileNotFoundError(f"There is no file {path}; give the path of an .onnx file.")
+    with at_the_door(path):
+        parsed, budget = parse_model(path, limits)
+        model, labels = rebuilt(parsed, output, Tensors(path, budget))
+        del parsed
+    with at_the_door(path, labels):
+        onnx.checker.check_model(model)
+        return _converted(path, model, labels, limits), model
+
+
+def _converted(path: Path, model: onnx.ModelProto, labels: dict[str, Label], limits: Limits) -> FileModule:
+    import onnx2fx
+
+    from relu_regions.network.reading.onnx_graphs import with_free_batch
+
+    free = with_free_batch(model, limits.spare_bytes)
+    try:
+        converter = _converter()(free)
+        module = _with_named_nodes(converter.root(), converter.graph, labels).eval()
+    except onnx2fx.Onnx2FxError as error:
+        raise UnsupportedOperation(f"onnx2fx could not convert {path}: {error}") from error
+    sizes = free.graph.input[0].type.tensor_type.shape.dim[1:]
+    return FileModule(path, module, tuple(size.dim_value for size in sizes), labels)
+
+
+def _converter() -> Any:
+    """onnx2fx's builder of graphs, up to the graph: what it compiles of one would hold plain arguments of the file.
+
+    Its sorting of nodes takes the square of their number; they are in order.
+    """
+    from onnx2fx.graph_builder import GraphBuilder
+
+    class Converter(GraphBuilder):
+        def _convert_nodes(self) -> None:
+            for node in self.model.graph.node:
+                handler, domain, _ = self._resolve_handler(node)
+                made = handler(self, node)
+                self._tag_operator_node(node, made, domain)
+                self._register_outputs(node, made, domain)
+
+        def root(self) -> nn.Module:
+            """Makes the graph; what it reads is in the module."""
+            self._load_initializers()
+            self._create_placeholders()
+            self._convert_nodes()
+            self._create_outputs()
+            root = nn.Module()
+            for name, tensor in self._constants.items():
+                root.register_buffer(name, tensor)
+            for name, submodule in self._submodules.items():
+                root.add_module(name, submodule)
+            return root
+
+    return Converter
+
+
+# ---------------------------------------------------------------- the torch graph, after conversion
+
+
+def _with_named_nodes(root: nn.Module, graph: torch.fx.Graph, labels: dict[str, Label]) -> nn.Module:
+    """Every operator as a submodule of a counted name, layouts as plain numbers, Gemm as a linear layer."""
+    graph.eliminate_dead_code()
+    for place, node in enumerate(list(graph.nodes)):
+        if node.op != "call_function":
+            continue
+        operator = str(node.meta.get("onnx_op_type", ""))
+        function, arguments, keywords = _plain_call(root, node, operator)
+        path = f"file_node_{len(labels)}x{place}"
+        labels[path] = labels.get(str(node.meta.get("onnx_name")), Label(operator or node.name, operator))
+        values: list[torch.fx.Node] = []
+        root.add_module(path, FileNode(_Held(function, _slots(arguments, values), _slots(keywords, values))))
+        with graph.inserting_before(node):
+            call = graph.call_module(path, tuple(values))
+        node.replace_all_uses_with(call)
+        graph.erase_node(node)
+    for node in [node for node in graph.nodes if node.op == "get_attr" and not node.users]:
+        graph.erase_node(node)
+    module = torch.fx.GraphModule(root, graph)
+    graph.lint()
+    return module
+
+
+class _Slot(NamedTuple):
+    """Stands for a value among the arguments of an operator that are held with it."""
+
+    place: int
+
+
+class _Held:
+    """A call whose plain arguments are held here, as numbers, so that no source is made of them."""
+
+    def __init__(self, function: Callable[..., Any], args: Any, kwargs: Any) -> None:
+        self.function, self.args, self.kwargs = function, args, kwargs
+
+    def __call__(self, *values: Any) -> Any:
+        def filled(argument: Any) -> Any:
+            if isinstance(argument, _Slot):
+                return values[argument.place]
+            if isinstance(argument, (list, tuple)):
+                return type(argument)(map(filled, argument))
+            return argument
+
+        return self.function(*filled(self.args), **{name: filled(value) for name, value in self.kwargs.items()})
+
+
+def _slots(argument: Any, values: list[torch.fx.Node]) -> Any:
+    """The argument with slots in place of values, which are put at the end of the list."""
+    if isinstance(argument, torch.fx.Node):
+        values.append(argument)
+        return _Slot(len(values) - 1)
+    if isinstance(argument, (list, tuple)):
+        return [_slots(item, values) for item in argument]
+    if isinstance(argument, dict):
+        return {name: _slots(item, values) for name, item in argument.items()}
+    return argument
+
+
+def _plain_call(
+    root: nn.Module, node: torch.fx.Node, operator: str
+) -> tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]:
+    def plain(argument: Any) -> Any:
+        constant = isinstance(argument, torch.fx.Node) and argument.op == "get_attr"
+        return getattr(root, str(argument.target)).tolist() if constant else argument
+
+    layout = _LAYOUT_INPUTS.get(operator, ())
+    arguments = tuple(plain(value) if position in layout else value for position, value in enumerate(node.args))
+    bounds = operator == "Clip"
+    keywords = {name: plain(value) if bounds else value for name, value in node.kwargs.items()}
+    if operator == "Gemm" and arguments[3:] == (1.0, 1.0, 0, 1):
+        return nn.functional.linear, arguments[:3], keywords
+    function = _OWN_FUNCTIONS.get(operator, node.target)
+    return function, arguments, keywords  # type: ignore[return-value]
+
+
+def _prelu(x: Tensor, slope: Tensor) -> Tensor:
+    slopes = slope.expand(1, *x.shape[1:]).reshape(-1)
+    return nn.functional.prelu(x.flatten(1), slopes).view(x.shape)
+
+
+def _gather(x: Tensor, positions: Any, axis: int) -> Tensor:
+    if isinstance(positions, int):
+        return x.select(axis, positions)
+    index = positions if isinstance(positions, Tensor) else torch.tensor(positions)
+    return x[(slice(None),) * (axis % x.ndim) + (index,)]
+
+
+# Operators that onnx2fx writes as comparisons or moves across the batch, which the reader refuses.
+_OWN_FUNCTIONS: dict[str, Callable[..., Tensor]] = {"Gather": _gather, "PRelu": _prelu}
+
+
+# ---------------------------------------------------------------- the check
+
+
+def check_against_onnxruntime(network: StepGraph, model: onnx.ModelProto) -> None:
+    """Compare a network with the model it was read from, on random inputs of several sizes, where onnxruntime is installed.
+
+    They may differ by the rounding of the file's own precision. How much that is depends on the network, so it is
+    measured: as the difference between the network's answers in that precision and in float64.
+
+    Args:
+        network: as read.
+        model: made anew from the file, with one output; onnxruntime sees nothing else of the file.
+
+    Raises:
+        UnsupportedOperation: they differ.
+    """
+    if find_spec("onnxruntime") is None:
+        return
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4  # what goes wrong is raised
+    session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    name = session.get_inputs()[0].name
+    rounded = network.to(network.input_dtype, "cpu")
+    generator = torch.Generator().manual_seed(0)
+    for scale in (0.1, 1.0, 10.0, 100.0):
+        x = (scale * torch.randn(1, *network.input_shape, generator=generator)).to(network.input_dtype)
+        with torch.no_grad():
+            exact, own = network(x.double()), rounded(x)
+        theirs = torch.from_numpy(session.run(None, {name: x.numpy()})[0]).double()
+        rounding = max(float((own.double() - exact).abs().max()), torch.finfo(own.dtype).eps * float(exact.abs().max()))
+        difference = float((theirs.reshape(exact.shape) - exact).abs().max())
+        # onnxruntime sums in another order and fuses layers; a network read wrongly is off by far more than this.
+        if not difference <= 100 * rounding:
+            raise UnsupportedOperation(
+                f"The network as read differs from onnxruntime's by {difference:.3g} on random inputs, where "
+                f"{own.dtype} rounds by {rounding:.3g}; relu_regions cannot walk it. A file that shows this is worth a report."
+            )

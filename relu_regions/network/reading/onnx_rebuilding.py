@@ -1,0 +1,203 @@
+"""ONNX models made anew: known operators, plain attributes, and names by count; nothing else of the file is passed on.
+
+What later compiles source, infers shapes or runs the model sees no text of the file but words that an operator's
+description lists as attributes, such as ``SAME_UPPER``.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+import onnx
+from onnx import AttributeProto, TensorProto, helper
+
+from relu_regions.network.reading.foreign import Label, shown
+from relu_regions.network.reading.onnx_files import Tensors
+from relu_regions.network.reading.operations import UnsupportedOperation
+
+__all__ = ["describe_nodes", "rebuilt"]
+
+_STANDARD = ("", "ai.onnx")
+_WORD = re.compile(r"[A-Za-z_]{0,40}")
+_MOST_NUMBERS = 65536  # in one attribute
+_MOST_OUTPUTS = 1024  # of one node; tracing a split takes the square of their number
+_PLAIN: dict[int, str] = {
+    AttributeProto.FLOAT: "f", AttributeProto.INT: "i", AttributeProto.FLOATS: "floats", AttributeProto.INTS: "ints",
+}  # fmt: skip
+
+
+def describe_nodes(nodes: Iterable[onnx.NodeProto]) -> str:
+    """Operators and names for a message."""
+    return ", ".join(f"{shown(node.op_type)} (node {shown(node.name)!r})" for node in nodes)
+
+
+def rebuilt(model: onnx.ModelProto, output: str | None, tensors: Tensors) -> tuple[onnx.ModelProto, dict[str, Label]]:
+    """The same network of one output, without what that output does not need, and what its names are in the file.
+
+    Args:
+        model: of a file, as parsed.
+        output: name of the output to keep; None where there is only one.
+        tensors: copies the numbers of the file.
+
+    Raises:
+        ValueError: the graph is not in order, has several inputs or outputs, or its sizes are not those of a batch.
+        UnsupportedOperation: it has operators, types or attributes that are not read.
+    """
+    if not 3 <= model.ir_version <= onnx.IR_VERSION:
+        raise ValueError(f"its format is of version {model.ir_version}; versions 3 to {onnx.IR_VERSION} are read")
+    rebuilding = _Rebuilding(model, _opset(model), tensors)
+    return rebuilding.model(output), rebuilding.labels
+
+
+def _opset(model: onnx.ModelProto) -> int:
+    versions: set[int] = {int(opset.version) for opset in model.opset_import if opset.domain in _STANDARD}
+    if len(versions) != 1 or not 1 <= min(versions) <= onnx.defs.onnx_opset_version():
+        raise ValueError(
+            f"it asks for the operators of versions {sorted(versions)}; one of 1 to {onnx.defs.onnx_opset_version()} is read"
+        )
+    return versions.pop()
+
+
+class _Rebuilding:
+    """Goes through a graph from its output back to its input, and then makes it anew in order."""
+
+    def __init__(self, model: onnx.ModelProto, opset: int, tensors: Tensors) -> None:
+        self.file, self.graph = model, model.graph
+        self.opset = opset
+        self.tensors = tensors
+        self.labels: dict[str, Label] = {}
+        self._names: dict[str, str] = {}
+
+    def model(self, output: str | None) -> onnx.ModelProto:
+        chosen = _chosen(self.graph, output)
+        needed = self._needed(chosen.name)
+        self._refuse_unknown([node for _, node in needed])
+        stored = {tensor.name: tensor for tensor in self.graph.initializer}
+        entry = _input(self.graph, stored)
+        used = {name for _, node in needed for name in node.input} | {chosen.name}
+        source = self._declared(entry)
+        weights = [self.tensors.copy(stored[name], self._new("tensor", name)) for name in stored if name in used]
+        nodes = [self._node(index, node) for index, node in needed]
+        if chosen.name not in self._names:
+            raise ValueError(f"nothing makes its output {shown(chosen.name)!r}")
+        kind = chosen.type.tensor_type.elem_type or TensorProto.FLOAT
+        result = helper.make_tensor_value_info(self._names[chosen.name], kind, None)
+        result.type.tensor_type.shape.SetInParent()  # a file states some shape
+        graph = helper.make_graph(nodes, "graph", [source], [result], weights)
+        return helper.make_model(
+            graph, opset_imports=[helper.make_opsetid("", self.opset)], ir_version=max(4, self.file.ir_version)
+        )
+
+    def _new(self, kind: str, name: str, label: Label | None = None) -> str:
+        """A counted name for one of the file."""
+        if kind != "node" and name in self._names:
+            raise ValueError(f"the value {shown(name)!r} is made twice")
+        counted = f"file_{kind}_{len(self.labels)}"
+        self.labels[counted] = label or Label(shown(name), "")
+        if kind != "node":
+            self._names[name] = counted
+        return counted
+
+    def _needed(self, output: str) -> list[tuple[int, onnx.NodeProto]]:
+        """The nodes that the output depends on, each with its place in the file."""
+        wanted, kept = {output}, []
+        for index, node in reversed(list(enumerate(self.graph.node))):
+            if wanted.intersection(name for name in node.output if name):
+                wanted.update(node.input)
+                kept.append((index, node))
+        return kept[::-1]
+
+    def _refuse_unknown(self, nodes: list[onnx.NodeProto]) -> None:
+        branching = [n for n in nodes if any(a.HasField("g") or a.graphs for a in n.attribute)]
+        if branching:
+            raise UnsupportedOperation(f"it has control flow, which cannot be read: {describe_nodes(branching)}.")
+        functions = {(function.domain, function.name) for function in self.file.functions}
+        unknown = [n for n in nodes if not self._is_known(n) or (n.domain, n.op_type) in functions]
+        if unknown:
+            raise UnsupportedOperation(f"it has operators that onnx2fx cannot convert: {describe_nodes(unknown[:20])}.")
+
+    def _is_known(self, node: onnx.NodeProto) -> bool:
+        import onnx2fx
+
+        if node.domain not in _STANDARD or not onnx.defs.has(node.op_type, self.opset):
+            return False
+        # onnx2fx 0.0.1 takes no notice of the axes of a padding.
+        if len(node.output) > _MOST_OUTPUTS:
+            return False
+        return onnx2fx.is_supported(node.op_type, "", self.opset) and not (
+            node.op_type == "Pad" and len(node.input) > 3 and node.input[3]
+        )
+
+    def _declared(self, entry: onnx.ValueInfoProto) -> onnx.ValueInfoProto:
+        kind, sizes = entry.type.tensor_type.elem_type, entry.type.tensor_type.shape.dim
+        if len(sizes) < 2 or sizes[0].dim_value not in (0, 1) or not all(axis.dim_value > 0 for axis in sizes[1:]):
+            given = [shown(axis.dim_param) or axis.dim_value or "?" for axis in sizes[:33]]
+            raise ValueError(
+                f"the input {shown(entry.name)!r} has shape {given}; expected a batch axis of size 1 or free, "
+                "then axes of fixed size"
+            )
+        shape = [sizes[0].dim_value or "N", *(axis.dim_value for axis in sizes[1:])]
+        return helper.make_tensor_value_info(self._new("value", entry.name), kind, shape)
+
+    def _node(self, index: int, node: onnx.NodeProto) -> onnx.NodeProto:
+        label = Label(shown(node.name) or f"{node.op_type}_{index}", node.op_type)
+        name = self._new("node", node.name, label)
+        missing = [value for value in node.input if value and value not in self._names]
+        if missing:
+            raise ValueError(
+                f"{name} reads {shown(missing[0])!r}, which nothing before it makes".replace(name, label.name)
+            )
+        inputs = [self._names[value] if value else "" for value in node.input]
+        outputs = [self._new("value", value) if value else "" for value in node.output]
+        fresh = helper.make_node(node.op_type, inputs, outputs, name=name)
+        known = onnx.defs.get_schema(node.op_type, self.opset).attributes
+        fresh.attribute.extend(self._attribute(attribute, known, label) for attribute in node.attribute)
+        if len({attribute.name for attribute in fresh.attribute}) != len(fresh.attribute):
+            raise ValueError(f"{label.kind} (node {label.name!r}) has an attribute twice")
+        return fresh
+
+    def _attribute(
+        self, attribute: AttributeProto, known: dict[str, onnx.defs.OpSchema.Attribute], label: Label
+    ) -> AttributeProto:
+        where = f"the attribute {shown(attribute.name)!r} of {label.kind} (node {label.name!r})"
+        if attribute.name not in known or attribute.ref_attr_name:
+            raise ValueError(f"{where} is none that the operator has")
+        kind = int(attribute.type)
+        if AttributeProto.AttributeType.Name(attribute.type) != str(known[attribute.name].type).rpartition(".")[2]:
+            raise ValueError(f"{where} is not of the type that the operator takes")
+        fresh = AttributeProto(name=attribute.name, type=attribute.type)
+        if kind == AttributeProto.TENSOR:
+            fresh.t.CopyFrom(self.tensors.copy(attribute.t, ""))
+        elif kind == AttributeProto.STRING and _WORD.fullmatch(attribute.s.decode("ascii", "replace")):
+            fresh.s = attribute.s
+        elif kind in (AttributeProto.FLOAT, AttributeProto.INT):
+            setattr(fresh, _PLAIN[kind], getattr(attribute, _PLAIN[kind]))
+        elif kind in _PLAIN and len(getattr(attribute, _PLAIN[kind])) <= _MOST_NUMBERS:
+            getattr(fresh, _PLAIN[kind]).extend(getattr(attribute, _PLAIN[kind]))
+        else:
+            raise UnsupportedOperation(f"{where} is neither a few numbers, a tensor nor a word, and cannot be read.")
+        return fresh
+
+
+def _chosen(graph: onnx.GraphProto, name: str | None) -> onnx.ValueInfoProto:
+    """The output of this name; the only one if None."""
+    names = [output.name for output in graph.output]
+    given = list(map(shown, names[:100]))
+    if name is None and len(names) != 1:
+        raise ValueError(f"the network has the outputs {given}; name one of them with output=")
+    if name is not None and name not in names:
+        raise ValueError(f"output={name!r} is not among the network's outputs {given}")
+    chosen: onnx.ValueInfoProto = graph.output[names.index(name) if name is not None else 0]
+    return chosen
+
+
+def _input(graph: onnx.GraphProto, weights: Iterable[str]) -> onnx.ValueInfoProto:
+    """The one input; before version 4 of the format the weights were listed as well."""
+    weights = set(weights)
+    inputs = [entry for entry in graph.input if entry.name not in weights]
+    if len(inputs) != 1:
+        given = [shown(entry.name) for entry in inputs[:100]]
+        raise ValueError(f"the network has the inputs {given}, expected one")
+    entry: onnx.ValueInfoProto = inputs[0]
+    return entry

@@ -1,0 +1,196 @@
+"""Operations that take a maximum or a minimum."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from relu_regions.network.gates import Maximum, rows
+from relu_regions.network.reading.operations.registry import (
+    Call,
+    Value,
+    as_constant,
+    only_first_is_value,
+    per_dimension,
+    register,
+    values_in,
+)
+from relu_regions.network.steps import AffineStep, GateStep, Step
+
+__all__: list[str] = []
+
+
+def _maximum_of(call: Call, operands: Sequence[Any], windows: Tensor) -> list[Step]:
+    """A maximum gate over the flattened operands laid side by side."""
+    values = list(dict.fromkeys(values_in(list(operands))))
+    width = sum(math.prod(o.shape) if isinstance(o, Value) else o.numel() for o in operands)
+    joined = Value(f"{call.name}.inputs", (width,))
+    flat = [Value(o.name, o.shape) if isinstance(o, Value) else o.reshape(1, -1) for o in operands]
+    lay = Call(joined.name, call.origin, torch.cat, (flat, 1), {}, joined.shape)
+    step = _flat_concatenation(lay, flat, values)
+    return [step, GateStep(call.name, (joined.name,), call.shape, call.origin, Maximum(windows))]
+
+
+def _flat_concatenation(call: Call, parts: Sequence[Any], values: list[Value]) -> AffineStep:
+    positions = [values.index(part) if isinstance(part, Value) else -1 for part in parts]
+    sizes = [math.prod(part.shape) if isinstance(part, Value) else part.numel() for part in parts]
+
+    def join(*points: Tensor) -> Tensor:
+        if len(positions) == 1:
+            return rows(points[0])
+        empty = points[0]
+        return torch.cat(
+            [rows(points[p]) if p >= 0 else empty.new_zeros(empty.shape[0], size) for p, size in zip(positions, sizes)],
+            dim=1,
+        )
+
+    constants = [
+        torch.zeros(1, s, dtype=torch.float64) if isinstance(part, Value) else part for part, s in zip(parts, sizes)
+    ]
+    has_constants = len(values_in(list(parts))) < len(parts)
+    return call.affine(values, join, bias=torch.cat([c.double() for c in constants], 1) if has_constants else None)
+
+
+def _elementwise_maximum(call: Call, sign: float) -> list[Step]:
+    """The larger (sign 1) or smaller (sign -1, as minus the maximum of the negatives) of two operands."""
+    operands = [operand if isinstance(operand, Value) else as_constant(operand) for operand in call.args[:2]]
+    indices, start = [], 0
+    for operand in operands:
+        shape = (
+            operand.shape
+            if isinstance(operand, Value)
+            else operand.shape[operand.ndim - min(operand.ndim, len(call.shape)) :]
+        )
+        size = math.prod(shape)
+        indices.append(torch.arange(start, start + size).view(shape).expand(call.shape).reshape(-1))
+        start += size
+        if not isinstance(operand, Value) and operand.ndim > len(call.shape) and operand.shape[0] != 1:
+            raise call.refuse("its constant treats the members of a batch differently")
+    windows = torch.stack(indices, 1)
+    return _signed_maximum(call, operands, windows, sign)
+
+
+def _signed_maximum(call: Call, operands: Sequence[Any], windows: Tensor, sign: float) -> list[Step]:
+    if sign == 1:
+        return _maximum_of(call, operands, windows)
+    minus = torch.tensor(-1.0, dtype=torch.float64)
+    steps: list[Step] = []
+    negated: list[Any] = []
+    for operand in operands:
+        if isinstance(operand, Value):
+            value = Value(f"{call.name}.minus_{operand.name}", operand.shape)
+            steps.append(AffineStep(value.name, (operand.name,), value.shape, call.origin, torch.mul, (minus,)))
+            negated.append(value)
+        else:
+            negated.append(-operand)
+    inner = Call(f"{call.name}.maximum", call.origin, call.target, call.args, call.kwargs, call.shape)
+    steps += _maximum_of(inner, negated, windows)
+    return [*steps, AffineStep(call.name, (inner.name,), call.shape, call.origin, torch.mul, (minus,))]
+
+
+@register("maximum", "fmax")
+def _maximum(call: Call) -> list[Step]:
+    return _elementwise_maximum(call, 1)
+
+
+@register("minimum", "fmin")
+def _minimum(call: Call) -> list[Step]:
+    return _elementwise_maximum(call, -1)
+
+
+def _reduction_windows(call: Call, value: Value, dimensions: Any) -> Tensor:
+    rank = len(value.shape) + 1
+    chosen = [dimensions] if isinstance(dimensions, int) else list(dimensions or [])
+    chosen = sorted(dimension % rank for dimension in chosen)
+    if not chosen or chosen[0] == 0:
+        raise call.refuse("it reduces over the batch")
+    positions = torch.arange(math.prod(value.shape)).view(value.shape)
+    kept = [d for d in range(len(value.shape)) if d + 1 not in chosen]
+    return positions.permute(*kept, *(d - 1 for d in chosen)).reshape(math.prod(call.shape), -1)
+
+
+def _reduced_maximum(call: Call, sign: float) -> list[Step]:
+    other = call.argument(1, "other")
+    if isinstance(other, (Value, Tensor)):
+        return _elementwise_maximum(call, sign)
+    value = only_first_is_value(call)
+    return _signed_maximum(call, [value], _reduction_windows(call, value, call.argument(1, "dim")), sign)
+
+
+@register("amax", "max")
+def _amax(call: Call) -> list[Step]:
+    return _reduced_maximum(call, 1)
+
+
+@register("amin", "min")
+def _amin(call: Call) -> list[Step]:
+    return _reduced_maximum(call, -1)
+
+
+def _pooling_windows(shape: tuple[int, ...], reach: list[list[range | list[int]]]) -> Tensor:
+    """The inputs of every pooling window.
+
+    Args:
+        shape: of the input, ``(channels, *space)``.
+        reach: for each dimension of space and each output place in it, the input places that the window covers.
+    """
+    channels, space = shape[0], shape[1:]
+    windows: list[list[int]] = []
+    for places in itertools.product(*reach):
+        windows.append([_flat_position(place, space) for place in itertools.product(*places)])
+    longest = max(map(len, windows))
+    filled = torch.tensor([window + window[:1] * (longest - len(window)) for window in windows])
+    start = torch.arange(channels).view(-1, 1, 1) * math.prod(space)
+    return (start + filled).reshape(-1, longest)
+
+
+def _flat_position(place: tuple[int, ...], space: tuple[int, ...]) -> int:
+    position = 0
+    for coordinate, size in zip(place, space):
+        position = position * size + coordinate
+    return position
+
+
+def _pooled_dimensions(call: Call) -> int:
+    """Over how many dimensions of space the operation pools, as its name says."""
+    return next(rank for rank in (1, 2, 3) if f"pool{rank}d" in call.origin.operation)
+
+
+def _with_channels(shape: tuple[int, ...], rank: int) -> tuple[int, ...]:
+    """The shape of one point with its channels; where it has none, torch pools the members of a batch as channels."""
+    return shape if len(shape) > rank else (1, *shape)
+
+
+@register(
+    "max_pool1d", "max_pool2d", "max_pool3d", "max_pool1d_with_indices", "max_pool2d_with_indices", "max_pool3d_with_indices",
+)  # fmt: skip
+def _max_pool(call: Call) -> list[Step]:
+    value, rank = only_first_is_value(call), _pooled_dimensions(call)
+    shape, places_out = _with_channels(value.shape, rank), call.shape[-rank:]
+    kernel = per_dimension(call.args[1], rank)
+    stride = per_dimension(call.argument(2, "stride") or kernel, rank)
+    padding = per_dimension(call.argument(3, "padding", 0), rank)
+    dilation = per_dimension(call.argument(4, "dilation", 1), rank)
+    reach: list[list[range | list[int]]] = []
+    for d in range(rank):
+        starts = [place * stride[d] - padding[d] for place in range(places_out[d])]
+        places = [range(start, start + kernel[d] * dilation[d], dilation[d]) for start in starts]
+        reach.append([[p for p in window if 0 <= p < shape[1 + d]] for window in places])
+    if not all(window for places in reach for window in places):
+        raise call.refuse("a window covers padding alone, so that its maximum is minus infinity")
+    return _maximum_of(call, [value], _pooling_windows(shape, reach))
+
+
+@register("adaptive_max_pool1d", "adaptive_max_pool2d", "adaptive_max_pool3d")
+def _adaptive_max_pool(call: Call) -> list[Step]:
+    value, rank = only_first_is_value(call), _pooled_dimensions(call)
+    shape = _with_channels(value.shape, rank)
+    reach: list[list[range | list[int]]] = []
+    for size, places in zip(shape[1:], call.shape[-rank:]):
+        reach.append([range(p * size // places, -(-(p + 1) * size // places)) for p in range(places)])
+    return _maximum_of(call, [value], _pooling_windows(shape, reach))

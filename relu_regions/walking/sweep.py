@@ -1,0 +1,413 @@
+"""The walk: moves a batch of segments through the network's steps, gate by gate, window by window."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from relu_regions.backends import Placement, carry_over, edge_pieces, kernel_for
+from relu_regions.backends.memory import budget, stack_bytes
+from relu_regions.backends.points import Flips, Points
+from relu_regions.backends.threads import each_on_one_thread, one_thread
+from relu_regions.exactness.error_bounds import Certainty, Shifts
+from relu_regions.network.chains import Chain
+from relu_regions.network.gates import rows
+from relu_regions.network.network import Network
+from relu_regions.network.plan import chains, folded, products
+from relu_regions.network.steps import AffineStep, GateStep
+from relu_regions.walking.segments import Segments
+
+__all__ = ["Sweep"]
+
+Values = dict[str, Tensor]
+
+# Rows of a float64 matrix that a processor keeps near while it works on them; larger stacks are cut by segments.
+_BLOCK_BYTES = {"cpu": 8 << 20}
+# A chain cuts its stacks into blocks itself; these are to be enough for all threads.
+_CHAIN_BYTES = {"cpu": 24 << 20}
+# The first layers of more inputs than take so many bytes are shared out.
+_WORTH_SHARING = 512 << 10
+# After so many segments that a chain can't take, it is not tried any more.
+_LEFT_TO_LINKS = 4
+# From so many windows on it pays to look at the first one alone.
+_WINDOWS = 4
+# What a stack may take at its peak where a larger one would be no faster, however much memory there is.
+_STACK_BYTES = {"cpu": 128 << 20}
+
+
+class Sweep:
+    """One pass over a batch of segments.
+
+    Iterating gives finished :class:`Points`: stretches of segments with every breakpoint of theirs and the
+    network's output there. Stretches of one segment come in order of t. A segment can be dropped while the sweep
+    runs: its remaining stretches are not computed.
+
+    Args:
+        network: float64 or float32, on the device of the segments.
+        segments: the batch.
+        record: whether to keep flips and patterns.
+        memory_budget: bytes; None for a quarter of the free memory.
+        certainty: carries error bounds along and marks segments in doubt; None to do without.
+        window: how many intervals of a segment go on together after the first gate, doubling from stretch to stretch; None
+            for all. To cut costs more than it saves where the first gate can't make many times as many.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        segments: Segments,
+        record: bool = True,
+        memory_budget: int | None = None,
+        window: int | None = None,
+        certainty: Certainty | None = None,
+    ) -> None:
+        self.network = network = folded(network)
+        self.segments = segments
+        self.record = record
+        gates = network.gates
+        most = gates[0].units * (gates[0].gate.piece_count - 1) if gates else 0
+        self.window = window if window is not None and most > _WINDOWS * window else None
+        self.certainty = certainty
+        self.budget = budget(memory_budget, segments.x.device)
+        self.dropped = torch.zeros(len(segments), dtype=torch.bool, device=segments.x.device)
+        self._expected: float | None = None
+        self._each: dict[int, float] = {}
+        self._left = 0
+        self._threads = torch.get_num_threads()
+        self._waiting: list[Points] = []
+        self._kernel = kernel_for(segments.x.device)
+        self._first_gate = min(network.gate_numbers, default=len(network.steps))
+        self._chains = chains(network) if certainty is None else certainty.chains
+        if self._kernel.through is None:
+            self._chains = ()
+
+    def drop(self, segments: Tensor) -> None:
+        """Leave these segments (their numbers) out of the rest of the sweep."""
+        self.dropped[segments] = True
+
+    @property
+    def halfway(self) -> bool:
+        """Whether more may come of the segments that came last."""
+        return bool(self._waiting)
+
+    def surroundings(self) -> AbstractContextManager[None]:
+        """What to iterate in.
+
+        On a CPU the blocks of a chain are shared out among threads, and torch needs one in each; CUDA programs start on the
+        device that is the current one.
+        """
+        device = self.segments.x.device
+        if device.type == "cuda":
+            current: AbstractContextManager[None] = torch.cuda.device(device)
+            return current
+        return one_thread() if self._starts_with_blocks else nullcontext()
+
+    @property
+    def _starts_with_blocks(self) -> bool:
+        """Whether a chain comes first that cuts its stacks into blocks itself, as it does on a CPU."""
+        on_cpu = self.segments.x.device.type == "cpu"
+        return on_cpu and bool(self._chains) and self._chains[0].start == self._first_gate
+
+    def __iter__(self) -> Iterator[Points]:
+        start = 0
+        while start < len(self.segments):
+            stop = min(len(self.segments), start + self._block_size())
+            self._waiting = [self._start(start, stop)]
+            found = 0
+            while self._waiting:
+                points = self._without_dropped(self._waiting.pop())
+                if len(points.segments):
+                    points = self._finish(points)
+                    found += len(points)
+                    yield points
+            self._expected = max(1.0, found / (stop - start))
+            start = stop
+
+    def _block_size(self) -> int:
+        """How many segments go through the network together."""
+        item, device = self.segments.x.element_size(), self.segments.x.device
+        points = self._expected or 2.0 + self.network.units / 2
+        if self._starts_with_blocks:
+            # A chain takes what is near to it piece by piece; what it starts from and what it leaves is held.
+            numbers = points * (math.prod(self.network.output_shape) + 16)
+            numbers += 4 * self.network.gates[0].units + math.prod(self.network.input_shape)
+            most = _CHAIN_BYTES
+        else:
+            shapes = [step.shape for step in self.network.steps]
+            numbers = points * max(math.prod(shape) for shape in [self.network.input_shape, *shapes])
+            most = _BLOCK_BYTES
+        return max(1, int(stack_bytes(self.budget // 8, most, device) / (item * numbers)))
+
+    def _without_dropped(self, points: Points) -> Points:
+        dropped = self.dropped[points.segments]
+        return points.only(~dropped) if dropped.any() else points
+
+    # ------------------------------------------------------------ the start of a block
+
+    def _start(self, first: int, stop: int) -> Points:
+        """The points that a block of segments starts from, taken to the first gate.
+
+        Up to there the network is affine on the whole line, so it is evaluated at x and along d alone, whose
+        coordinates are exact, and every start follows from these.
+        """
+        starts, device = self.segments.starts_of(first, stop), self.segments.x.device
+        # Without its bias an affine map is linear: where all weights are 0.
+        parts = ((starts.x, None), (starts.d, starts.d.new_zeros(len(starts.d))))
+        shared = self._starts_with_blocks and starts.x.numel() * starts.x.element_size() > _WORTH_SHARING
+        at_x, along = each_on_one_thread(lambda part: self._to_first_gate(*part), parts, self._threads if shared else 1)
+        errors: Values = {}
+        if self.certainty is not None:
+            weighted = starts.weight is not None
+            errors = self.certainty.start(*at_x, *along, starts.line, starts.position, weighted)
+        return Points(
+            segments=torch.arange(first, stop, device=device),
+            offsets=starts.offsets,
+            position=starts.position,
+            weight=starts.weight,
+            values={name: starts.of(value, along[0][name]) for name, value in at_x[0].items()},
+            step=self._first_gate,
+            flips=Flips.none(device),
+            opened=torch.zeros(stop - first, dtype=torch.int64, device=device),
+            uncertain=torch.zeros(stop - first, dtype=torch.bool, device=device),
+            errors=errors,
+        )
+
+    def _to_first_gate(self, inputs: Tensor, weight: Tensor | None) -> tuple[Values, Values]:
+        """The values that are needed from the first gate on, and bounds of their errors, for a stack of inputs."""
+        values, errors = {self.network.input_name: inputs}, {}
+        if self.certainty is not None:
+            errors = {self.network.input_name: inputs.new_zeros(len(inputs))}
+        for index in range(self._first_gate):
+            self._affine(index, values, errors, weight, inputs)
+        return values, errors
+
+    # ------------------------------------------------------------ through the steps
+
+    def _finish(self, points: Points) -> Points:
+        """Take a stack of points to the network's end, leaving behind what must wait."""
+        steps = self.network.steps
+        while points.step < len(steps):
+            step = steps[points.step]
+            if self._needs(step, points) > self._allowance() and len(points) > 2:
+                points = self._halved(points)
+            elif isinstance(step, GateStep):
+                points = self._chain_or_gate(step, points)
+            else:
+                self._affine(points.step, points.values, points.errors, points.weight)
+                points.step += 1
+        return points
+
+    def _chain_or_gate(self, step: GateStep, points: Points) -> Points:
+        """Take a chain of gates and matrices in one go where one starts here and the backend takes it, else the gate alone.
+
+        What a chain can't take is halved until only the segments that it can't be done for are left to its links; after
+        some of these, all others are too.
+        """
+        chain = next((found for chain in self._chains if (found := chain.after(points.step))), None)
+        if chain is None:
+            return self._gate(step, points)
+        passed = self._through(chain, points)
+        if passed is not None:
+            return passed
+        if len(points.segments) > 1:
+            return self._halved(points)
+        self._left += 1
+        if self._left == _LEFT_TO_LINKS:
+            self._chains = ()
+            torch.set_num_threads(self._threads)
+        return self._gate(step, points)
+
+    def _through(self, chain: Chain, points: Points) -> Points | None:
+        """The points behind a chain, or behind its first link where windows are cut there."""
+        windowed = self.window is not None and self.network.gate_numbers[points.step] == 0
+        if windowed:
+            chain = chain.first()
+        assert self._kernel.through is not None
+        passed = self._kernel.through(
+            chain, points, self.record, self.certainty is not None, self._allowance(), self._each.get(chain.start),
+            self._threads,
+        )  # fmt: skip
+        if passed is None:
+            return None
+        self._each[chain.start] = passed.each
+        return self._windowed(passed.points) if windowed else passed.points
+
+    def _affine(
+        self, index: int, values: Values, errors: Values, weight: Tensor | None, given: Tensor | None = None
+    ) -> None:
+        """Take values through an affine step, in their own memory where that can be; but not in what was given."""
+        step = self.network.steps[index]
+        assert isinstance(step, AffineStep)
+        if self.certainty is not None:
+            self.certainty.affine(step, values, errors)
+        released = {name: values.pop(name) for name in self.network.releases[index]}
+        inputs = [released[name] if name in released else values[name] for name in step.inputs]
+        others = list(values.values()) if given is None else [*values.values(), given]
+        if step.elementwise and step.inputs[0] in released and _alone(inputs[0], others):
+            values[step.output] = step.overwrite(inputs[0], weight)
+        else:
+            values[step.output] = step(*inputs, weight=weight)
+        for name in released:
+            errors.pop(name, None)
+
+    def _gate(self, step: GateStep, points: Points) -> Points:
+        """Insert the gate's bends, then apply it."""
+        number, gate = self.network.gate_numbers[points.step], step.gate
+        name = step.inputs[0]
+        inputs = rows(points.values[name])
+        starts = points.starts_interval
+        placed = self._kernel.place(gate, inputs, points.position, points.weight, starts, self.record)
+        if self._needs(step, points, len(placed)) > self._allowance():
+            if len(points) > 2:
+                return self._halved(points)
+            between = _between_bends(points, placed)
+            if between is not None:
+                return self._parted(points, between)
+        if self.record:
+            self._record(number, step, points, inputs, placed)
+        errors: Values = {}
+        shifts: Shifts | None = None
+        if self.certainty is not None:
+            shifts = self.certainty.gate(gate, points, name, inputs, placed)
+            errors = self.certainty.inserted(points, name, placed, shifts)
+        released = name in self.network.releases[points.step]
+        if released:
+            del points.values[name]
+        points = replace(self._inserted(points, placed), errors=errors)
+        self._apply(step, points, inputs, placed, shifts)
+        if released:
+            errors.pop(name, None)
+        if self.window is not None and number == 0:
+            points = self._windowed(points)
+        return points
+
+    def _apply(self, step: GateStep, points: Points, inputs: Tensor, placed: Placement, shifts: Shifts | None) -> None:
+        """What the gate makes of its input, and the matrix or convolution that alone reads it, if there is one, of that."""
+        gate, name, following = step.gate, step.inputs[0], products(self.network).get(points.step)
+        if following is None:
+            outputs = self._kernel.bend(gate, inputs, points.weight, placed)
+            points.values[step.output] = outputs.view(len(points), *step.shape)
+            if self.certainty is not None and shifts is not None:
+                error = self.certainty.applied(gate, points.errors[name], outputs, placed, shifts)
+                points.errors[step.output] = error
+            points.step += 1
+        else:
+            outputs = self._kernel.bend_and_multiply(gate, inputs, points.weight, placed, following)
+            points.values[following.output] = outputs
+            if self.certainty is not None and shifts is not None:
+                error = self.certainty.multiplied(gate, following, points.errors[name], placed, shifts)
+                points.errors[following.output] = error
+            points.step += 2
+
+    def _inserted(self, points: Points, placed: Placement) -> Points:
+        """The points with the new ones among them, every value interpolated."""
+        added = torch.cat([placed.added.new_zeros(1), placed.added.cumsum(0)])
+        return replace(
+            points,
+            offsets=points.offsets + added[points.offsets],
+            position=self._kernel.insert(points.position, placed),
+            weight=None if points.weight is None else self._kernel.insert(points.weight, placed),
+            values={name: self._kernel.insert(value, placed) for name, value in points.values.items()},
+        )
+
+    def _record(self, number: int, step: GateStep, points: Points, inputs: Tensor, placed: Placement) -> None:
+        """Keep the gate's pieces at the segments' ends, and its changes of piece at all points."""
+        weight, bends = points.weight_column(), placed.bends
+        first, last = points.offsets[:-1], points.offsets[1:] - 1
+        first_pieces = edge_pieces(step.gate, inputs, weight, first, first + 1)
+        last_pieces = edge_pieces(step.gate, inputs, weight, last, last - 1)
+        # A crossing that rounds to the end of a segment changes the pattern there, with no region before it.
+        old_rows = placed.old_rows
+        segment = torch.bucketize(bends.row, points.offsets[1:], right=True)
+        at_first = placed.bend_row == old_rows[first][segment]
+        at_last = placed.bend_row == old_rows[last][segment]
+        crossings = (segment, bends.unit, bends.before, bends.after)
+        carry_over(step.gate, first_pieces, *(part[at_first] for part in crossings))
+        segment, unit, before, after = (part[at_last].flip(0) for part in crossings)
+        carry_over(step.gate, last_pieces, segment, unit, after, before)
+        points.first[number], points.last[number] = first_pieces, last_pieces
+        ends = torch.zeros(len(placed), dtype=torch.bool, device=inputs.device)
+        ends[old_rows[first]], ends[old_rows[last]] = True, True
+        changes, kept = placed.changes, ~ends[placed.bend_row]
+        new = Flips.of_gate(number, placed.bend_row, bends.unit, bends.before, bends.after)
+        if len(changes.row):
+            at = Flips.of_gate(number, old_rows[changes.row], changes.unit, changes.before, changes.after)
+            new, kept = Flips.joined([at, new]), torch.cat([~ends[at.row], kept])
+        earlier = replace(points.flips, row=old_rows[points.flips.row])
+        points.flips = Flips.joined([earlier, new if kept.all() else new[kept]])
+
+    # ------------------------------------------------------------ windows
+
+    def _needs(self, step: AffineStep | GateStep, points: Points, rows: int | None = None) -> int:
+        """Bytes that the step takes at its peak, with what the points hold already."""
+        rows = len(points) if rows is None else rows
+        if isinstance(step, AffineStep):
+            width = step.workspace
+        else:
+            width = self._kernel.workspace(step.gate, step.units, points.values[step.inputs[0]][0].numel())
+        return points.bytes * rows // len(points) + rows * width * points.position.element_size()
+
+    def _allowance(self) -> int:
+        """Bytes that one stack of points may take."""
+        left = max(0, self.budget - sum(points.bytes for points in self._waiting)) // 2
+        return min(left, _STACK_BYTES.get(self.segments.x.device.type, left))
+
+    def _halved(self, points: Points) -> Points:
+        """Leave half of the points for later: half of the segments, or the later half of the only one."""
+        if len(points.segments) > 1:
+            half = torch.arange(len(points.segments), device=points.segments.device) < len(points.segments) // 2
+            self._waiting.append(points.only(~half))
+            return points.only(half)
+        head, tail = points.cut((points.offsets.diff() - 1) // 2, self._next_gate(points))
+        self._waiting.append(tail)
+        return head
+
+    def _parted(self, points: Points, between: Placement) -> Points:
+        """Cut the only interval at a new point, and leave what lies beyond for later.
+
+        So the bends of a gate need not all be inserted at once: each is a row of all the values.
+        """
+        errors = {} if self.certainty is None else self.certainty.cut(points, between)
+        flips = replace(points.flips, row=between.old_rows[points.flips.row])
+        return self._halved(replace(self._inserted(points, between), errors=errors, flips=flips))
+
+    def _windowed(self, points: Points) -> Points:
+        """Leave all but the first window of every segment for later."""
+        window, intervals = self.window or len(points), points.offsets.diff() - 1
+        if int(intervals.max()) <= window:
+            return points
+        gate, start, parts = self._next_gate(points), torch.zeros_like(intervals), []
+        while (start < intervals).any():
+            end = torch.minimum(start + window, intervals)
+            parts.append(points.stretch(start, end, gate))
+            start, window = end, 2 * window
+        self._waiting.extend(parts[:0:-1])
+        return parts[0]
+
+    def _next_gate(self, points: Points) -> int:
+        return sum(1 for step in self.network.gate_numbers if step < points.step)
+
+
+def _between_bends(points: Points, placed: Placement) -> Placement | None:
+    """A new point in the widest gap among the bends in the middle of a single interval; None if there is no room."""
+    count = len(placed.right)
+    if count < 2:
+        return None
+    first = count // 4
+    gap = first + int(placed.right[first : count - first].diff().argmax())
+    pair = slice(gap, gap + 2)
+    row, left, right = placed.row[gap : gap + 1], placed.left[pair].mean(0, True), placed.right[pair].mean(0, True)
+    before, after = points.between(placed.row[pair], placed.left[pair], placed.right[pair])
+    inside = before < points.between(row, left, right) < after
+    return Placement.without_bends(row, left, right, len(points)) if inside else None
+
+
+def _alone(value: Tensor, others: list[Tensor]) -> bool:
+    """Whether a value's memory holds nothing but its own numbers, each once."""
+    memory = value.untyped_storage().data_ptr()
+    return value.is_contiguous() and all(other.untyped_storage().data_ptr() != memory for other in others)

@@ -1,0 +1,100 @@
+"""walk(): every breakpoint of a batch of segments, collected from a sweep and settled where rounding leaves doubt."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from relu_regions.exactness.error_bounds import Certainty
+from relu_regions.lines.line_batch import Array, LineBatch, Model, Range, spread
+from relu_regions.paths.paths import Paths
+from relu_regions.walking.collect import Collected
+from relu_regions.walking.progress import Progress
+from relu_regions.walking.segments import Segments
+from relu_regions.walking.settle import Resolve, Settled, may_settle, rounding_of, settle, worth_settling
+from relu_regions.walking.splicing import Splice, with_rows
+from relu_regions.walking.sweep import Sweep
+
+__all__ = ["walk"]
+
+
+def walk(
+    model: Model,
+    x: Array,
+    d: Array,
+    t_range: Range = (-1.0, 2.0),
+    *,
+    dtype: torch.dtype = torch.float64,
+    resolve: Resolve = "auto",
+    memory_budget: int | None = None,
+    progress: bool | None = None,
+) -> Paths:
+    """Every breakpoint of the network along ``x + t d``, found without sampling.
+
+    Args:
+        model: a torch.nn.Module in eval mode, an exported program, or a Network; not modified.
+        x: points, ``(N, *input_shape)``, tensor or array of floats.
+        d: directions, broadcastable to x, none of them zero.
+        t_range: lower and upper end of t, numbers or ``(N,)`` each, around 0; may be infinite.
+        dtype: of the computation, float64 or float32.
+        resolve: what to do about segments on which rounding may have decided something (breakpoints that coincide or
+            nearly do, units that are exactly 0). "auto" walks them again in rational arithmetic where that takes
+            seconds, "always" wherever bounds leave doubt, "never" leaves them. ``Paths.certain`` says what is proven.
+        memory_budget: bytes that the walk may take besides its result; a quarter of the free memory by default.
+        progress: whether to show a progress bar; by default where a person is looking and it takes long.
+
+    Returns:
+        Paths: on x's device.
+
+    Raises:
+        TypeError, ValueError, UnsupportedOperation: what was given cannot be walked; the text says why.
+    """
+    lines = LineBatch.of(model, x, d, t_range, dtype)
+    certainty = Certainty.of(lines.network, dtype) if may_settle(resolve) else None
+    starts = torch.stack([lines.low, lines.low.clamp(0, 0), lines.high], 1).to(dtype)
+    sweep = Sweep(lines.network, Segments(lines.x, lines.d, starts), True, memory_budget, certainty=certainty)
+    collected = Collected(lines)
+    with torch.no_grad(), sweep.surroundings(), Progress(len(lines), "walk", progress) as bar:
+        for points in sweep:
+            # What came before is whole.
+            bar.reach(int(points.segments[0]))
+            collected.add(points, sweep.halfway)
+        bar.reach(len(lines))
+        paths = collected.paths()
+        if lines.original is not None:
+            lines.compare(*_inside_regions(paths))
+        if certainty is None:
+            return paths
+        doubtful = worth_settling(~paths.certain, paths.region_counts, resolve, lines.network)
+        return with_settled(paths, doubtful, settle(lines, doubtful)) if doubtful else paths
+
+
+def _inside_regions(paths: Paths) -> tuple[Tensor, Tensor]:
+    """Some points of the answer, most of them inside of regions: numbers of segments, and t."""
+    rows = spread(paths.region_rows, 32)
+    weight = paths.weight if paths.weight is not None else torch.ones_like(paths.position)
+    # In homogeneous coordinates what lies between an end at infinity and its neighbour is a finite t.
+    position, weight = (part[rows] + part[rows + 1] for part in (paths.position, weight))
+    return torch.bucketize(rows, paths.offsets[1:], right=True), position / weight
+
+
+def with_settled(paths: Paths, numbers: list[int], settled: list[Settled]) -> Paths:
+    """The paths with some segments replaced by what rational arithmetic says of them."""
+    splice = Splice.of(paths.offsets, numbers, [len(s.position) for s in settled])
+    t_error = [torch.where(s.weight == 0, 0.0, rounding_of(s.position)) for s in settled]
+    first = zip(paths.first_patterns, zip(*(s.first for s in settled)))
+    return replace(
+        paths,
+        offsets=splice.offsets,
+        position=splice.points(paths.position, [s.position for s in settled]),
+        weight=None if paths.weight is None else splice.points(paths.weight, [s.weight for s in settled]),
+        values=splice.points(paths.values, [s.values for s in settled]),
+        outputs_at_x=with_rows(paths.outputs_at_x, numbers, torch.stack([s.at_x for s in settled])),
+        first_patterns=tuple(with_rows(old, numbers, torch.stack(new)) for old, new in first),
+        flips=splice.flips(paths.flips, [s.flips for s in settled]),
+        t_error=None if paths.t_error is None else splice.points(paths.t_error, t_error),
+        certain=with_rows(paths.certain, numbers, True),
+        settled=with_rows(paths.settled, numbers, True),
+    )

@@ -1,0 +1,84 @@
+"""Batch norm folded into the step before it: the same function, with bounds that cover the rounding of its coefficients."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import relu_regions as rr
+from relu_regions.exactness.error_bounds import StepNorms
+from relu_regions.network.plan import folded
+from relu_regions.network.steps import AffineStep
+
+
+def disturbed(*layers: nn.Module) -> nn.Sequential:
+    """The layers in float64 and eval mode, with batch norms that do something."""
+    model = nn.Sequential(*layers).double().eval()
+    for norm in model:
+        if isinstance(norm, nn.BatchNorm1d | nn.BatchNorm2d):
+            for numbers, low in ((norm.running_mean, -1), (norm.running_var, 0.5), (norm.weight, -1), (norm.bias, -1)):
+                nn.init.uniform_(numbers, low, 2)
+    return model
+
+
+CASES = [
+    (disturbed(nn.Conv2d(2, 3, 3, padding=1), nn.BatchNorm2d(3)), (2, 4, 4)),
+    (disturbed(nn.Conv2d(2, 4, 3, groups=2, bias=False), nn.BatchNorm2d(4), nn.ReLU()), (2, 4, 4)),
+    (disturbed(nn.Linear(5, 3), nn.BatchNorm1d(3), nn.BatchNorm1d(3)), (5,)),
+]
+
+
+@pytest.mark.parametrize(("model", "shape"), CASES)
+def test_a_folded_network_is_the_same_function(model: nn.Sequential, shape: tuple[int, ...]) -> None:
+    network = rr.Network.from_module(model, shape)
+    inputs = torch.randn(6, *shape, dtype=torch.float64)
+    assert not any(isinstance(s, AffineStep) and s.elementwise for s in folded(network).steps)
+    assert torch.allclose(folded(network)(inputs), network(inputs), rtol=1e-13, atol=1e-13)
+    assert folded(folded(network)) is folded(network)
+
+
+def test_the_bound_of_a_folded_step_covers_its_coefficients() -> None:
+    # A bias that nearly cancels leaves a number far smaller than what it was made of.
+    model = disturbed(nn.Linear(4, 50), nn.BatchNorm1d(50))
+    with torch.no_grad():
+        scale = model[1].weight / torch.sqrt(model[1].running_var + model[1].eps)
+        model[1].bias.copy_((model[1].running_mean - model[0].bias) * scale)
+    network = rr.Network.from_module(model, (4,))
+    linear, norm = network.steps
+    step = folded(network).steps[0]
+    x = torch.randn(4, dtype=torch.float64)
+    norms = StepNorms.of(folded(network), step, torch.float64)
+    bound = norms.rounding * (norms.gain * float(x.abs().max()) + norms.bias) + norms.floor
+    for unit, computed in enumerate(step(x[None])[0].tolist()):
+        true = exact(linear.constants[0][unit], x, linear.bias.reshape(-1)[unit])
+        true = Fraction(norm.constants[0][unit].item()) * true + Fraction(norm.bias.reshape(-1)[unit].item())
+        assert abs(Fraction(computed) - true) <= bound
+
+
+def exact(weights: Tensor, x: Tensor, bias: Tensor) -> Fraction:
+    """A unit's pre-activation in fractions."""
+    products = (Fraction(a) * Fraction(b) for a, b in zip(weights.tolist(), x.tolist()))
+    return sum(products, Fraction(bias.item()))
+
+
+def test_what_others_read_or_floats_cannot_hold_is_not_folded() -> None:
+    class Shared(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.linear, self.norm = nn.Linear(3, 3), nn.BatchNorm1d(3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            y = self.linear(x)
+            return self.norm(y) + y
+
+    network = rr.Network.from_module(Shared().double().eval(), (3,))
+    assert folded(network) is network
+    tiny = disturbed(nn.Linear(3, 3), nn.BatchNorm1d(3))
+    with torch.no_grad():
+        tiny[0].weight.fill_(1e-200)
+        tiny[1].weight.fill_(1e-200)
+    network = rr.Network.from_module(tiny, (3,))
+    assert folded(network) is network

@@ -1,0 +1,427 @@
+"""Regions as polyhedra against qhull, cvxpy, fractions, and the network itself."""
+
+from __future__ import annotations
+
+import math
+from fractions import Fraction
+from itertools import combinations, pairwise
+
+import cvxpy
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.spatial import ConvexHull, HalfspaceIntersection
+from torch import nn
+
+import relu_regions as rr
+from relu_regions.regions.affine_maps import affine_map
+from relu_regions.regions.linear_programs import LinearProgram
+from relu_regions.regions.patterns import activation_patterns
+from relu_regions.regions.polytope import Polytope
+from tests.models import mlp
+from tests.networks import network_of
+from tests.oracles.fractions_map import exact_map
+from tests.strategies import Case, cases
+
+ACTIVATIONS = {
+    "relu": nn.ReLU,
+    "leaky relu": lambda: nn.LeakyReLU(0.2),
+    "hardtanh": lambda: nn.Hardtanh(-0.3, 0.4),
+    "maxout": None,
+}
+SHAPES = pytest.mark.parametrize(
+    ("sizes", "activation"),
+    [((2, 20, 20, 3), name) for name in ACTIVATIONS] + [((3, 12, 12, 3), name) for name in ACTIVATIONS],
+    ids=lambda part: str(part[0]) if isinstance(part, tuple) else part,
+)
+
+
+def model_of(sizes: tuple[int, ...], activation: str, seed: int = 0) -> nn.Module:
+    torch.manual_seed(seed)
+    if activation == "maxout":
+        layers: list[nn.Module] = []
+        for before, after in pairwise(sizes[:-1]):
+            layers += [nn.Linear(before, 2 * after), nn.Unflatten(1, (1, -1)), nn.MaxPool1d(2), nn.Flatten()]
+        return nn.Sequential(*layers, nn.Linear(*sizes[-2:])).double().eval()
+    return mlp(*sizes, activation=ACTIVATIONS[activation]).double().eval()
+
+
+def sample(sizes: tuple[int, ...], count: int, seed: int = 1) -> torch.Tensor:
+    return torch.randn(count, sizes[0], generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def numbers(region: Polytope) -> tuple[np.ndarray, np.ndarray]:
+    return region.matrix.numpy(), region.bounds.numpy()
+
+
+def same(one: tuple[torch.Tensor, ...], other: tuple[torch.Tensor, ...]) -> bool:
+    return all(torch.equal(a, b) for a, b in zip(one, other))
+
+
+def qhull(region: Polytope) -> tuple[HalfspaceIntersection, np.ndarray]:
+    """The region's corners, and which inequality each of qhull's halfspaces is."""
+    matrix, bounds = numbers(region)
+    centre = region.chebyshev()[0].flatten().numpy()
+    moving = np.abs(matrix).sum(1) > 0
+    return HalfspaceIntersection(np.column_stack([matrix, -bounds])[moving], centre), np.flatnonzero(moving)
+
+
+def corners_on(hull: HalfspaceIntersection, halfspace: int) -> np.ndarray:
+    """The corners of one facet."""
+    belongs = [halfspace in facet for facet in hull.dual_facets]
+    return hull.intersections[belongs]
+
+
+# ---------------------------------------------------------------- inequalities
+
+
+@SHAPES
+def test_a_region_is_the_points_of_its_pattern(sizes: tuple[int, ...], activation: str) -> None:
+    model = model_of(sizes, activation)
+    region = Polytope.at(model, sample(sizes, 1)[0])
+    centre, radius = region.within(-3, 3).chebyshev()
+    points = centre + 3 * radius * sample(sizes, 2000)
+    patterns = activation_patterns(region.network, points)
+    expected = torch.stack([(a == b).all(1) for a, b in zip(patterns, region.pattern)]).all(0)
+    assert torch.equal(region.contains(points), expected)
+    assert 50 < expected.sum() < 1950
+
+
+@settings(max_examples=60, deadline=None)
+@given(cases(skips=st.booleans()), st.randoms(use_true_random=False))
+def test_inequalities_are_those_of_fractions(case: Case, random) -> None:
+    """Each one says which unit bends: it must be the unit's distance from its knot or rival, for any pattern."""
+    network = network_of(case.layers, len(case.x))
+    gates = [number for number, layer in enumerate(case.layers) if layer[0] in ("knots", "maximum")]
+    pattern = []
+    for number, step in zip(gates, network.gates):
+        kind, first = case.layers[number][0], case.layers[number][1]
+        counts = [len(window) for window in first] if kind == "maximum" else [step.gate.piece_count] * step.units
+        pattern.append([random.randrange(count) for count in counts])
+    found = Polytope.of_pattern(network, tuple(map(torch.tensor, pattern))).inequalities
+    read = [exact_map(case.layers[:number], len(case.x), pattern) for number in gates]
+    for row in range(len(found)):
+        gate, unit, piece = (int(part[row]) for part in (found.gate, found.unit, found.piece))
+        inputs = read[gate]
+        kind, *description = case.layers[gates[gate]]
+        own = pattern[gate][unit]
+        if kind == "maximum":
+            window = description[0][unit]
+            expected = [a - b for a, b in zip(inputs[window[piece]], inputs[window[own]])]
+        else:
+            knots = description[0][unit] if isinstance(description[0][0], list) else description[0]
+            expected = list(inputs[unit])
+            expected[-1] -= Fraction(knots[min(own, piece)])
+            expected = [number if piece > own else -number for number in expected]
+        line = np.array([*found.matrix[row].tolist(), -found.bounds[row].item()])
+        scale = max(abs(float(number)) for row in inputs for number in row) + 10
+        np.testing.assert_allclose(line, np.array(list(map(float, expected))), rtol=1e-9, atol=1e-11 * scale)
+
+
+# ---------------------------------------------------------------- facets and neighbours
+
+
+@SHAPES
+@pytest.mark.parametrize("seed", range(3))
+def test_facets_are_those_of_qhull(sizes: tuple[int, ...], activation: str, seed: int) -> None:
+    region = Polytope.at(model_of(sizes, activation, seed), sample(sizes, 1, seed)[0]).within(-2, 2.5)
+    hull, moving = qhull(region)
+    assert region.facets.tolist() == sorted(moving[hull.dual_vertices].tolist())
+
+
+@SHAPES
+def test_neighbours_differ_in_one_unit_and_lead_back(sizes: tuple[int, ...], activation: str) -> None:
+    model = model_of(sizes, activation)
+    for x in sample(sizes, 3):
+        region = Polytope.at(model, x).within(-10, 10)
+        hull, moving = qhull(region)
+        crossings = [row for row in region.facets.tolist() if region.inequalities.gate[row] >= 0]
+        assert crossings
+        for row in crossings:
+            beyond = region.neighbour(row)
+            gate, unit = int(region.inequalities.gate[row]), int(region.inequalities.unit[row])
+            changed = [(a != b).nonzero()[:, 0].tolist() for a, b in zip(region.pattern, beyond)]
+            assert changed == [[unit] if number == gate else [] for number in range(len(changed))]
+            assert beyond[gate][unit] == region.inequalities.piece[row]
+            across = Polytope.of_pattern(region.network, beyond)
+            corners = corners_on(hull, list(moving).index(row))
+            middle = torch.from_numpy(corners.mean(0)) + 1e-9 * region.matrix[row] / region.matrix[row].norm()
+            if np.ptp(corners, 0).max() > 1e-6:
+                assert across.contains(middle[None]).all() and not region.contains(middle[None]).any()
+                assert same(tuple(pieces[0] for pieces in activation_patterns(region.network, middle[None])), beyond)
+            back = [
+                i
+                for i in range(len(across))
+                if across.inequalities.gate[i] == gate and across.inequalities.unit[i] == unit
+            ]
+            assert any(same(across.neighbour(i), region.pattern) for i in back)
+
+
+def test_all_regions_of_a_plane_are_reached_from_one() -> None:
+    """From neighbour to neighbour: as many regions as a fine grid meets, each with its own map."""
+    model = model_of((2, 5, 5, 2), "relu", 3)
+    network = rr.Network.from_module(model, (2,))
+    start = Polytope.at(network, torch.zeros(2, dtype=torch.float64))
+    found, waiting = {}, [start]
+    while waiting:
+        region = waiting.pop().within(-2, 2)
+        key = tuple(torch.cat(region.pattern).tolist())
+        if key in found:
+            continue
+        found[key] = region
+        for row in region.facets.tolist():
+            if region.inequalities.gate[row] >= 0:
+                waiting.append(Polytope.of_pattern(network, region.neighbour(row)))
+    axis = torch.linspace(-2, 2, 801, dtype=torch.float64)
+    grid = torch.cartesian_prod(axis, axis)
+    met = {tuple(row) for row in torch.cat(activation_patterns(network, grid), 1).unique(dim=0).tolist()}
+    assert met <= found.keys()
+    slim = [region.chebyshev()[1] for key, region in found.items() if key not in met]
+    assert len(slim) < len(met) and all(radius < 0.005 for radius in slim)
+    area = sum(area_of(region) for region in found.values())
+    assert area == pytest.approx(16, rel=1e-8)
+
+
+def area_of(region: Polytope) -> float:
+    return ConvexHull(qhull(region)[0].intersections).volume
+
+
+def weights(*layers: list[list[float]]) -> nn.Module:
+    """A ReLU network without biases from its matrices."""
+    model = mlp(len(layers[0][0]), *(len(layer) for layer in layers), bias=False).double().eval()
+    with torch.no_grad():
+        for linear, layer in zip(model[::2], layers):
+            linear.weight.copy_(torch.tensor(layer))
+    return model
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "beyond"),
+    [
+        ([[1.0, 0], [3.0, 0], [-0.7, 0], [0, 1]], [[1.0, 1, 1, 1]], ([0, 0, 1, 1], [1])),  # multiples of one unit
+        ([[1.0, 0], [-1.0, 0], [0, 1]], [[1.0, 0, 0], [1, 1, 0]], ([0, 1, 1], [0, 1])),  # relu(x); |x|
+        ([[1.0, 0], [-1.0, 0], [0, 1]], [[2.0, -1, 0], [1, 0, 1]], ([0, 1, 1], [0, 1])),  # it crosses zero with them
+    ],
+)
+def test_units_that_bend_together_flip_together(first, second, beyond) -> None:
+    """Across x = 0 from (1, 1): every unit that bends there has the piece that it has at (-1, 1)."""
+    model = weights(first, second, [[1.0] * len(second)])
+    region = Polytope.at(model, torch.tensor([1.0, 1.0], dtype=torch.float64))
+    there = activation_patterns(region.network, torch.tensor([[-1.0, 1.0]], dtype=torch.float64))
+    assert [pieces[0].tolist() for pieces in there] == list(beyond)
+    row = next(row for row in region.facets.tolist() if region.matrix[row, 1] == 0)
+    assert [pieces.tolist() for pieces in region.neighbour(row)] == list(beyond)
+
+
+def test_equal_inequalities_have_one_facet() -> None:
+    region = Polytope.at(weights([[1.0, 0], [1.0, 0], [0, 1], [0, 2]], [[1.0] * 4]), torch.ones(2, dtype=torch.float64))
+    assert len(region.facets) == 2
+
+
+def test_what_has_no_neighbour() -> None:
+    region = Polytope.at(model_of((2, 5, 2), "relu"), torch.zeros(2)).within(-1, 1)
+    with pytest.raises(ValueError, match="side of a box"):
+        region.neighbour(len(region) - 1)
+    with pytest.raises(IndexError, match=f"of {len(region)}"):
+        region.neighbour(len(region))
+
+
+# ---------------------------------------------------------------- balls and distances
+
+
+@SHAPES
+@pytest.mark.parametrize("p", [1, 2, math.inf])
+def test_the_largest_ball(sizes: tuple[int, ...], activation: str, p: float) -> None:
+    region = Polytope.at(model_of(sizes, activation), sample(sizes, 1)[0]).within(-2, 2)
+    centre, radius = region.chebyshev(p)
+    assert region.distance(centre[None], p).item() == pytest.approx(radius, rel=1e-8)
+    matrix, bounds = numbers(region)
+    point, size = cvxpy.Variable(sizes[0]), cvxpy.Variable()
+    lengths = np.linalg.norm(matrix, {1: math.inf, 2: 2, math.inf: 1}[p], axis=1)
+    best = cvxpy.Problem(cvxpy.Maximize(size), [matrix @ point + lengths * size <= bounds]).solve(solver=cvxpy.CLARABEL)
+    assert radius == pytest.approx(best, rel=1e-6)
+
+
+@pytest.mark.parametrize("p", [1, 2, math.inf])
+def test_distance_is_to_the_nearest_point_of_a_facet(p: float) -> None:
+    model = model_of((3, 12, 12, 3), "relu")
+    for x in sample((3,), 4):
+        region = Polytope.at(model, x)
+        matrix, bounds = numbers(region)
+        nearest = []
+        for row in region.facets.tolist():
+            point = cvxpy.Variable(3)
+            move = cvxpy.Minimize(cvxpy.norm(point - x.numpy(), p if p != math.inf else "inf"))
+            nearest.append(
+                cvxpy.Problem(move, [matrix @ point <= bounds, matrix[row] @ point == bounds[row]]).solve(
+                    solver=cvxpy.CLARABEL
+                )
+            )
+        assert region.distance(x[None], p).item() == pytest.approx(min(nearest), rel=1e-6, abs=1e-9)
+
+
+def test_small_regions_have_their_digits() -> None:
+    """The same region 1e11 times smaller has a ball as much smaller, to ten digits."""
+    model = model_of((2, 10, 2), "relu", 1)
+    radius = Polytope.at(model, sample((2,), 1)[0]).within(-1, 1).chebyshev()[1]
+    with torch.no_grad():
+        model[0].weight.mul_(1e11)
+    small = Polytope.at(model, sample((2,), 1)[0] * 1e-11).within(-1e-11, 1e-11).chebyshev()[1]
+    assert small * 1e11 == pytest.approx(radius, rel=1e-10)
+
+
+def test_a_cone_holds_every_ball() -> None:
+    model = mlp(2, 9, 8, 3, bias=False).double().eval()
+    region = Polytope.at(model, sample((2,), 1)[0])
+    centre, radius = region.chebyshev()
+    assert radius == math.inf and region.distance(centre[None]).item() == pytest.approx(1)
+    assert len(region.facets) == 2
+    for row in region.facets.tolist():
+        assert not same(region.neighbour(row), region.pattern)
+
+
+def test_a_network_without_gates_has_one_region() -> None:
+    model = nn.Linear(3, 2).double().eval()
+    x = sample((3,), 1)[0]
+    region = Polytope.at(model, x)
+    assert len(region) == 0 and region.contains(x[None]).all() and region.facets.tolist() == []
+    assert region.distance(x[None]).item() == math.inf and region.chebyshev()[1] == math.inf
+    difference = model.weight.detach()[0] - model.weight.detach()[1]
+    margin = (model(x)[0] - model(x)[1]).abs().item()
+    change = region.smallest_change(x)
+    assert change.distance == pytest.approx(margin / difference.abs().sum().item(), rel=1e-9)
+
+
+def test_a_pattern_of_no_region_has_no_interior() -> None:
+    network = rr.Network.from_module(weights([[1.0, 0], [-1.0, 0]], [[1.0, 1]]), (2,))
+    for pattern in ([1, 1], [0, 0]):  # the first is empty, the second the line x = 0
+        region = Polytope.of_pattern(network, (torch.tensor(pattern),))
+        with pytest.raises(ValueError, match="no interior"):
+            region.chebyshev()
+        with pytest.raises(ValueError, match="no interior"):
+            _ = region.facets
+
+
+def test_points_outside_and_of_another_shape_are_refused() -> None:
+    region = Polytope.at(model_of((2, 5, 2), "relu"), torch.zeros(2)).within(-1, 1)
+    with pytest.raises(ValueError, match="outside"):
+        region.distance(torch.tensor([[0.0, 0.0], [9.0, 9.0]]))
+    with pytest.raises(ValueError, match="outside"):
+        region.smallest_change(torch.tensor([9.0, 9.0]))
+    with pytest.raises(ValueError, match="batch of points"):
+        region.contains(torch.zeros(2))
+    with pytest.raises(ValueError, match="p must be"):
+        region.distance(torch.zeros(1, 2), 3)
+    with pytest.raises(ValueError, match="box is empty"):
+        region.within(1, 1)
+
+
+# ---------------------------------------------------------------- the class
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+@pytest.mark.parametrize("sizes", [(2, 8, 6, 3), (3, 6, 4, 3)], ids=str)
+def test_the_smallest_change_of_class(sizes: tuple[int, ...], activation: str) -> None:
+    model = model_of(sizes, activation)
+    with torch.no_grad():  # so that no class is ahead everywhere
+        model[-1].bias -= model(sample(sizes, 100)).mean(0)
+    found = []
+    for x in sample(sizes, 12):
+        region = Polytope.at(model, x)
+        matrix, bounds = numbers(region)
+        (slopes,), (constant,) = (part.numpy() for part in affine_map(model, x[None]))
+        label = int((slopes @ x.numpy() + constant).argmax())
+        nearest = {}
+        for other in set(range(len(constant))) - {label}:
+            point = cvxpy.Variable(sizes[0])
+            caught_up = (slopes[other] - slopes[label]) @ point >= constant[label] - constant[other]
+            problem = cvxpy.Problem(
+                cvxpy.Minimize(cvxpy.norm(point - x.numpy(), "inf")), [matrix @ point <= bounds, caught_up]
+            )
+            nearest[other] = problem.solve(solver=cvxpy.CLARABEL)
+        change = region.smallest_change(x)
+        found.append(change is not None)
+        if change is None:
+            assert all(math.isinf(distance) for distance in nearest.values())
+            continue
+        assert change.distance == pytest.approx(min(nearest.values()), rel=1e-5, abs=1e-8)
+        assert (change.point - x).abs().max().item() == pytest.approx(change.distance, rel=1e-6, abs=1e-9)
+        assert region.slack(change.point[None]).min() > -1e-8
+        logits = model(change.point[None])[0]
+        assert logits[change.label].item() == pytest.approx(logits[label].item(), abs=1e-8) and change.label != label
+    assert any(found)
+
+
+def test_a_single_output_competes_with_zero() -> None:
+    model = nn.Linear(2, 1, bias=False).double().eval()
+    with torch.no_grad():
+        model.weight.copy_(torch.tensor([[2.0, 1.0]]))
+    change = Polytope.at(model, torch.tensor([1.0, 1.0])).smallest_change(torch.tensor([1.0, 1.0]))
+    assert change.label == 0 and change.distance == pytest.approx(1.0)
+    assert torch.allclose(change.point, torch.zeros(2, dtype=torch.float64), atol=1e-9)
+
+
+# ---------------------------------------------------------------- ill-shaped regions
+
+
+def polygon(rng: np.random.Generator, aspect: float) -> tuple[nn.Module, torch.Tensor]:
+    """A network one region of which is a polygon around a point, so many times longer than wide, with rows of all lengths."""
+    count, turned, shift = int(rng.integers(4, 9)), rng.choice([0.0, rng.uniform(0, math.pi)]), rng.normal(size=2)
+    angles = (np.arange(count) + rng.uniform(-0.3, 0.3, count)) * 2 * math.pi / count
+    rotation = np.array([[math.cos(turned), -math.sin(turned)], [math.sin(turned), math.cos(turned)]])
+    sides = np.stack([np.cos(angles), np.sin(angles)], 1) / [aspect**0.5, aspect**-0.5] @ rotation.T
+    lengths = 10.0 ** rng.uniform(-3, 3, (count, 1))
+    model = nn.Sequential(nn.Linear(2, count), nn.ReLU(), nn.Linear(count, 2)).double().eval()
+    with torch.no_grad():
+        model[0].weight.copy_(torch.from_numpy(sides * lengths))
+        model[0].bias.copy_(torch.from_numpy(-lengths[:, 0] * (rng.uniform(1, 2, count) + sides @ shift)))
+    return model, torch.from_numpy(shift)
+
+
+def facets_in_fractions(region: Polytope) -> list[int]:
+    """The rows with two corners of a bounded polygon, each corner exactly."""
+    rows = [[Fraction(number) for number in row] for row in region.matrix.tolist()]
+    bounds, corners = [Fraction(number) for number in region.bounds.tolist()], set()
+    for (one, b), (other, c) in combinations(list(zip(rows, bounds)), 2):
+        size = one[0] * other[1] - one[1] * other[0]
+        if size:
+            corner = (b * other[1] - one[1] * c) / size, (one[0] * c - b * other[0]) / size
+            if all(row[0] * corner[0] + row[1] * corner[1] <= bound for row, bound in zip(rows, bounds)):
+                corners.add(corner)
+    on = [sum(row[0] * x + row[1] * y == bound for x, y in corners) for row, bound in zip(rows, bounds)]
+    return [row for row, count in enumerate(on) if count > 1]
+
+
+@pytest.mark.parametrize(("least", "most", "answered"), [(0, 8, 60), (8, 13, 0)], ids=["long", "too long"])
+def test_long_regions_have_their_facets_or_say_that_they_are_too_long(least: float, most: float, answered: int) -> None:
+    rng, right, refusals = np.random.default_rng(0), 0, []
+    for _ in range(60):
+        region = Polytope.at(*polygon(rng, 10 ** rng.uniform(least, most)))
+        try:
+            found = region.facets.tolist()
+        except ValueError as error:
+            refusals.append(str(error))
+            continue
+        assert found == facets_in_fractions(region)
+        centre, radius = region.chebyshev()
+        assert (region.slack(centre[None]) >= 0.999 * radius * region.matrix.norm(dim=1)).all()
+        right += 1
+    assert right >= answered
+    assert all("ill-shaped" in refusal or "no interior" in refusal for refusal in refusals)
+
+
+def test_a_strip_of_1e18() -> None:
+    model = nn.Sequential(nn.Linear(2, 4), nn.ReLU(), nn.Linear(4, 2)).double().eval()
+    with torch.no_grad():
+        model[0].weight.copy_(torch.tensor([[1e-9, 0], [-1e-9, 0], [0, 1e9], [0, -1e9]]))
+        model[0].bias.fill_(-1.0)
+    region = Polytope.at(model, torch.zeros(2, dtype=torch.float64))
+    assert region.chebyshev()[1] == pytest.approx(1e-9)
+    assert region.facets.tolist() == [0, 1, 2, 3]
+
+
+def test_what_is_not_finite_is_refused() -> None:
+    with pytest.raises(ValueError, match="not finite"):
+        LinearProgram(np.array([[math.nan]]), np.array([1.0]))
