@@ -88,7 +88,7 @@ def interval(
 
 @application.command()
 def reproduce(
-    experiments: Annotated[list[str], typer.Argument(help="figure1 to figure9, or all.", metavar="NAME...")],
+    experiments: Annotated[list[str], typer.Argument(help="figure1 to figure9, beyond_…, or all.", metavar="NAME...")],
     data: Annotated[
         Path | None, typer.Option(help="Folder with mnist.npz and cifar10.npz (or IDX files, batches), or one file.")
     ] = None,

@@ -1,4 +1,4 @@
-"""What rounding can do, in halves of the distance of 1 from the next float: constants of the bounds that `certainty` proves.
+"""What rounding can do, in halves of the distance of 1 from the next float: constants of the bounds that `exactness.error_bounds` proves.
 
 The fused loops of the backends compute the same bounds with them, row by row.
 """

@@ -54,7 +54,7 @@ def look(
 
     Args:
         near: what nearness gives, if ``BOUNDED``.
-        sizes: as in cuda_chain_points.
+        sizes: as in chain_points.
         counts, size, uncertain, on_knot: filled in: crossings and the largest number of each row, ``(rows,)``; segments; one.
     """
     row = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)

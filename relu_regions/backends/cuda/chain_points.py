@@ -1,4 +1,4 @@
-"""What Triton compiles for the points of a chain on a CUDA device: a point or a crossing for each lane; as cuda_chain_loops.
+"""What Triton compiles for the points of a chain on a CUDA device: a point or a crossing for each lane; as chain_loops.
 
 ``sizes`` are those of a chain's Link: gain, bias, rounding and floor of the matrix; slope, turn, knot and offset of the gate;
 and half the distance of 1 from the next float, in this order from 0 to 8. ``near`` holds for each row the bound of its values,

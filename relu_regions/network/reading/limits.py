@@ -15,16 +15,16 @@ class Limits:
     trust: ``Limits(file_bytes=8 << 30, unpacked_bytes=8 << 30)``.
 
     Attributes:
-        file_bytes: size on disk; for ONNX that of the external data counts as well.
+        file_bytes: size on disk; of ONNX, apart from that, the size of all external data.
         unpacked_bytes: what all entries and tensors that are needed take, unpacked.
-        unpacked_ratio: how many times its own size a file may unpack to, beyond ``spare_bytes``.
+        unpacked_ratio: how many times its own size a file may unpack to, where that is more than ``spare_bytes``.
         spare_bytes: what may always be unpacked, and what folded constants may take beyond the file's own tensors.
         tensor_elements: numbers in one tensor of the file.
         total_elements: numbers in all tensors of the file that are needed.
         value_elements: numbers in one value of the network for one point of its input.
         values_elements: numbers in all values of the network for one point of its input.
         nodes: operations in the graph.
-        depth: how deep JSON may be nested.
+        depth: how deep JSON, and messages of ONNX, may be nested.
     """
 
     file_bytes: int = 2 << 30

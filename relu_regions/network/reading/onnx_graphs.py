@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import prod
+
 import numpy as np
 import onnx
 from onnx import numpy_helper
@@ -29,6 +31,7 @@ def with_free_batch(model: onnx.ModelProto, spare_bytes: int) -> onnx.ModelProto
     """
     model = _at_batch(model, 1)
     fold_constants(model, spare_bytes)
+    _check_layouts(model.graph)
     model = _inferred(_at_batch(model, 1))
     shapes = shapes_of(model.graph)
     rewritten = [node for node in model.graph.node if node.op_type == "Reshape" and _free_reshape(model, node, shapes)]
@@ -46,6 +49,25 @@ def with_free_batch(model: onnx.ModelProto, spare_bytes: int) -> onnx.ModelProto
             f"the output {output!r} does not keep the batch as its first axis: for 2 it is {two.get(output)}"
         )
     return _inferred(_at_batch(model, "N"))
+
+
+# Operators whose inputs after the first say how the first is laid out, by a few numbers for each of its axes.
+_LAID_OUT = {
+    "ConstantOfShape", "Expand", "Pad", "Reshape", "Resize", "Slice", "Split", "Squeeze", "Tile", "Unsqueeze", "Upsample",
+    "ReduceL1", "ReduceMax", "ReduceMean", "ReduceMin", "ReduceSum",
+}  # fmt: skip
+_MOST_SIZES = 1024
+
+
+def _check_layouts(graph: onnx.GraphProto) -> None:
+    """Refuse layouts of thousands of axes: onnx takes the square of their number to infer a shape."""
+    numbers = {tensor.name: prod(tensor.dims) for tensor in graph.initializer}
+    for node in graph.node:
+        sizes = max((numbers.get(name, 0) for name in node.input[1:]), default=0)
+        if node.op_type in _LAID_OUT and sizes > _MOST_SIZES:
+            raise ValueError(
+                f"{describe_nodes([node])} is laid out by {sizes:,} numbers; at most {_MOST_SIZES:,} are read"
+            )
 
 
 def _free_reshape(model: onnx.ModelProto, node: onnx.NodeProto, shapes: dict[str, Shape]) -> bool:

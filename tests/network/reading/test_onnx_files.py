@@ -132,6 +132,15 @@ def test_huge_constants_are_refused_before_they_are_made(operator: str, tmp_path
         rr.Network.from_onnx(saved(tmp_path / "network.onnx", HUGE[operator]))
 
 
+def test_layouts_of_a_million_axes_are_refused_before_shapes_are_inferred(tmp_path: Path) -> None:
+    def axes(model: Any) -> None:
+        model.graph.node[1].CopyFrom(helper.make_node("Reshape", ["h", "sizes"], ["r"], "apart"))
+        model.graph.initializer.append(ints("sizes", 1, 4, *[1] * 2**20))
+
+    with pytest.raises(ValueError, match=r"network\.onnx.*apart.*laid out by 1,048,578 numbers"):
+        rr.Network.from_onnx(saved(tmp_path / "network.onnx", axes))
+
+
 def test_huge_values_are_refused_before_they_are_made(tmp_path: Path) -> None:
     def padded(model: Any) -> None:
         model.graph.node[1].CopyFrom(helper.make_node("Pad", ["h", "pads"], ["r"], "wide"))
