@@ -62,19 +62,21 @@ class Changing(nn.Module):
 
 
 def in_float64(model: Changing, points: Tensor, dtype: torch.dtype) -> Tensor:
-    """The model's own forward pass in float64, plain tensors among its attributes as well; the model is in dtype afterwards."""
-
-    def convert(to: torch.dtype) -> None:
-        model.to(to)
-        for module in model.modules():
-            for name, value in vars(module).items():
-                if isinstance(value, Tensor):
-                    object.__setattr__(module, name, value.to(to))
-
-    convert(torch.float64)
+    """The model's own forward pass in float64, its plain tensors as the dtype holds them; the model is left as it was."""
+    plain = [
+        (module, name, value)
+        for module in model.modules()
+        for name, value in vars(module).items()
+        if isinstance(value, Tensor)
+    ]
+    model.to(torch.float64)
+    for module, name, value in plain:
+        object.__setattr__(module, name, value.to(dtype).to(torch.float64))
     with torch.no_grad():
         true = model(points)
-    convert(dtype)
+    model.to(dtype)
+    for module, name, value in plain:
+        object.__setattr__(module, name, value)
     return true
 
 
