@@ -30,6 +30,8 @@ _DEPTH_LIMIT = 100  # of lists and objects in one another; a certificate has 5
 _DIMENSION_LIMIT = 16  # of the shape of an input
 _NUMERAL_LIMIT = 40  # characters of a JSON number; a float64 takes 24
 _FRACTION = re.compile(r"(-?)([0-9a-f]+)/([0-9a-f]+)", re.ASCII)
+# A string that does not end is taken to the end, so that each character is looked at once.
+_STRING = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*(?:"|\\?\Z)', re.DOTALL)
 _DIGEST = re.compile(r"[0-9a-f]{64}", re.ASCII)
 
 
@@ -277,7 +279,8 @@ def _read(text: str, digits: int) -> Certificate:
 
 
 def _depth(text: str) -> int:
-    """How deep lists and objects lie in one another, or deeper: brackets in strings, of which a certificate has none, count."""
+    """How deep lists and objects lie in one another; what is in strings opens and closes none."""
+    text = _STRING.sub("", text)
     deepest = depth = 0
     for start in range(0, len(text), 1 << 20):
         codes = np.frombuffer(text[start : start + (1 << 20)].encode("utf-8", "replace"), np.uint8)

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from relu_regions.network.reading.exported_operations import operation_named
+from relu_regions.network.reading.exported_operations import operation_named, writes
 from relu_regions.network.reading.foreign import FileModule, FileNode, Label, shown
 from relu_regions.network.reading.limits import Limits
 from relu_regions.network.reading.operations import UnsupportedOperation
@@ -222,7 +222,7 @@ def _needed(nodes: list[dict[str, Any]], output: str) -> list[_Needed]:
     for node in reversed(nodes):
         made = {name for names in map(_output_names, node["outputs"]) for name in _flat(names)}
         target = _text(node["target"])
-        if made & wanted or target.rpartition(".")[0].endswith("_"):
+        if made & wanted or writes(target):
             label = _label(node)
             kept.append(_Needed(node, label, *operation_named(target, label.name or "the model itself")))
             wanted.update(_names([_argument(entry["arg"]) for entry in node["inputs"]]))

@@ -11,7 +11,7 @@ import torch
 
 from relu_regions.network.reading.operations import OPERATIONS, PURE, REFUSED, UnsupportedOperation
 
-__all__ = ["operation_named"]
+__all__ = ["operation_named", "writes"]
 
 _ATEN = re.compile(r"torch\.ops\.aten\.(\w+)\.(\w+)", re.ASCII)
 _SIZES = frozenset({"sym_size", "sym_numel"})
@@ -42,7 +42,8 @@ def operation_named(target: str, where: str) -> tuple[Callable[..., Any], Any]:
     listed = {name, name.removesuffix("_")} & _LISTED
     packet = getattr(torch.ops.aten, name, None) if listed else None
     overload = getattr(packet, match[2], None) if match and packet is not None else None
-    if not isinstance(overload, torch._ops.OpOverload):
+    # What writes its result to a tensor that it is given is in no exported program, and not named as one in place.
+    if not isinstance(overload, torch._ops.OpOverload) or any(given.is_out for given in overload._schema.arguments):
         raise UnsupportedOperation(
             f"It calls {target[:100]!r} in {where}, which is not known to be affine or piecewise linear. relu_regions reads "
             "continuous piecewise-linear networks; see relu_regions.supported_operations() for the operations it knows."
@@ -50,6 +51,15 @@ def operation_named(target: str, where: str) -> tuple[Callable[..., Any], Any]:
     if name in _PARTS:
         return _of_parts(overload, name), overload._schema
     return overload, overload._schema
+
+
+def writes(target: str) -> bool:
+    """Whether an operation, listed or not, writes to a tensor that it is given: one in place, or with ``out=``."""
+    match = _ATEN.fullmatch(target)
+    packet = getattr(torch.ops.aten, match[1], None) if match else None
+    schema = getattr(getattr(packet, match[2], None), "_schema", None) if match and packet is not None else None
+    named_so = target.rpartition(".")[0].endswith("_")
+    return named_so or (schema is not None and any(argument.is_out for argument in schema.arguments))
 
 
 def _on_sizes(function: Callable[..., Any]) -> Callable[..., Any]:

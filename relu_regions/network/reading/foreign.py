@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 from torch.export import ExportedProgram
+from torch.fx.experimental.symbolic_shapes import free_unbacked_symbols
 from torch.utils._pytree import tree_leaves
 
 from relu_regions.network.reading.limits import Limits
@@ -113,6 +114,10 @@ def _check_sizes(program: ExportedProgram, limits: Limits) -> None:
         if node.op == "placeholder":
             given += elements if node.name not in dependent else 0
             continue
+        if "repeat_interleave" in str(node.target) and free_unbacked_symbols(node.meta.get("val")):
+            raise UnsupportedOperation(
+                "It calls repeat_interleave with counts whose sum, its output_size, is not stated."
+            )
         stack = list((node.meta.get("nn_module_stack") or {}).values())
         limits.check_value(f"the result of {stack[-1][0] if stack else node.name}", elements)
         if any(source.name in dependent for source in node.all_input_nodes):
@@ -128,7 +133,16 @@ _BYTES = 8  # constants are folded in float64
 
 
 def _elements(value: Tensor) -> int:
-    return prod(size for size in value.shape if isinstance(size, int))
+    """Numbers for one point: a size that depends on the batch, such as ``1000 N``, is asked for in batches of one to three."""
+    return max(-(-prod(_size_for(size, rows) for size in value.shape) // rows) for rows in (1, 2, 3))
+
+
+def _size_for(size: int | torch.SymInt, rows: int) -> int:
+    """A size of a trace where the batch, or how many numbers of a constant are chosen, is ``rows``."""
+    if isinstance(size, int):
+        return size
+    expression = size.node.expr
+    return int(expression.subs(dict.fromkeys(expression.free_symbols, rows)))
 
 
 def _is_view(node: torch.fx.Node) -> bool:

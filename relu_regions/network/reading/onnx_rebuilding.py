@@ -7,6 +7,7 @@ description lists as attributes, such as ``SAME_UPPER``.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable
 
 import onnx
@@ -76,6 +77,7 @@ class _Rebuilding:
         stored = {tensor.name: tensor for tensor in self.graph.initializer}
         entry = _input(self.graph, stored)
         used = {name for _, node in needed for name in node.input} | {chosen.name}
+        self._refuse_several(used)
         source = self._declared(entry)
         weights = [self.tensors.copy(stored[name], self._new("tensor", name)) for name in stored if name in used]
         nodes = [self._node(index, node) for index, node in needed]
@@ -107,6 +109,14 @@ class _Rebuilding:
                 wanted.update(node.input)
                 kept.append((index, node))
         return kept[::-1]
+
+    def _refuse_several(self, used: set[str]) -> None:
+        """Of tensors of one name, dense or sparse, readers of ONNX take different ones."""
+        dense = [tensor.name for tensor in self.graph.initializer]
+        counts = Counter(dense + [tensor.values.name for tensor in self.graph.sparse_initializer])
+        for name in sorted(used & counts.keys()):
+            if counts[name] > 1:
+                raise ValueError(f"the tensor {shown(name)!r} is there {counts[name]} times; give each its own name")
 
     def _refuse_unknown(self, nodes: list[onnx.NodeProto]) -> None:
         branching = [n for n in nodes if any(a.HasField("g") or a.graphs for a in n.attribute)]

@@ -311,6 +311,13 @@ def test_depth_is_limited_whatever_the_recursion_limit() -> None:
         sys.setrecursionlimit(limit)
 
 
+def test_brackets_in_strings_hide_no_depth() -> None:
+    with pytest.raises(CertificateError, match="deep"):
+        Certificate.from_json(f'["{"]" * DEEP}\\"", {"[" * DEEP}{"]" * DEEP}]')
+    with pytest.raises(CertificateError, match="format"):
+        Certificate.from_json(f'["{"[" * DEEP}"]')
+
+
 def test_a_missing_field_is_refused(certificate: Certificate) -> None:
     fields = json.loads(certificate.to_json())
     for name in fields:

@@ -20,6 +20,13 @@ from onnx import TensorProto, helper, numpy_helper  # noqa: E402
 Change = Callable[[Any], None]
 
 
+def sparse_twin(model: Any) -> None:
+    """A sparse tensor of the name that a dense one has; onnxruntime takes the sparse one."""
+    twin = model.graph.sparse_initializer.add(dims=[4, 3])
+    twin.values.CopyFrom(numpy_helper.from_array(np.array([5], np.float32), "w"))
+    twin.indices.CopyFrom(numpy_helper.from_array(np.array([0]), "w_indices"))
+
+
 def saved(path: Path, change: Change = lambda model: None) -> Path:
     """Gemm, Relu, MatMul with a change."""
     nodes = [
@@ -204,6 +211,8 @@ def test_every_limit_is_named_and_can_be_raised(limit: str, tmp_path: Path) -> N
         lambda model: setattr(model, "ir_version", 2**62),
         lambda model: model.ClearField("graph"),
         lambda model: model.graph.ClearField("output"),
+        lambda model: model.graph.initializer.add().CopyFrom(model.graph.initializer[0]),
+        sparse_twin,
     ],
 )
 def test_malformed_models(change: Change, tmp_path: Path) -> None:
