@@ -18,6 +18,7 @@ from torch.utils._pytree import tree_leaves
 
 from relu_regions.network.reading.limits import Limits
 from relu_regions.network.reading.operations import UnsupportedOperation
+from relu_regions.network.reading.operations.constants import operation_name
 from relu_regions.network.reading.tracing import exported
 from relu_regions.network.step_graph import StepGraph
 
@@ -123,6 +124,7 @@ def _check_sizes(program: ExportedProgram, limits: Limits) -> None:
         if any(source.name in dependent for source in node.all_input_nodes):
             dependent.add(node.name)
             total += elements
+            limits.check_values(_laid_out(node, elements))
         elif not _is_view(node):
             constants += elements
     limits.check_values(total)
@@ -130,6 +132,17 @@ def _check_sizes(program: ExportedProgram, limits: Limits) -> None:
 
 
 _BYTES = 8  # constants are folded in float64
+
+
+def _laid_out(node: Any, elements: int) -> int:
+    """Numbers that torch lays out for one point to make the result: windows of a convolution, or of pooling."""
+    name = operation_name(node.target)
+    if name.startswith("conv") and isinstance(node.args[1], torch.fx.Node):
+        weight, read = (node.args[place].meta["val"].shape for place in (1, 0))
+        return int(prod(weight[2:]) * prod(read[1:2]) * elements // max(1, weight[0]))
+    if "pool" in name and len(node.args) > 1 and isinstance(node.args[1], (list, tuple)):
+        return int(prod(node.args[1]) * elements)
+    return elements
 
 
 def _elements(value: Tensor) -> int:

@@ -73,6 +73,8 @@ def fold_constants(model: onnx.ModelProto, spare_bytes: int) -> None:
             values.evaluate(node, sizes)
         elif node.output[0] not in outputs and (values.is_exact_cast(node) or _changes_nothing(node, known)):
             renamed[node.output[0]] = node.input[0]
+        elif node.op_type == "Dropout" and not _changes_nothing(node, known):
+            raise UnsupportedOperation(f"Dropout (node {node.name!r}) is in training mode, where it is random")
         else:
             kept.append(node)
     used = {name for node in kept for name in node.input} | outputs

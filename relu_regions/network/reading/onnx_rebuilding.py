@@ -132,12 +132,9 @@ class _Rebuilding:
 
         if node.domain not in _STANDARD or not onnx.defs.has(node.op_type, self.opset):
             return False
-        # onnx2fx 0.0.1 takes no notice of the axes of a padding.
-        if len(node.output) > _MOST_OUTPUTS:
+        if len(node.output) > _MOST_OUTPUTS or _is_taken_wrongly(node):
             return False
-        return onnx2fx.is_supported(node.op_type, "", self.opset) and not (
-            node.op_type == "Pad" and len(node.input) > 3 and node.input[3]
-        )
+        return bool(onnx2fx.is_supported(node.op_type, "", self.opset))
 
     def _declared(self, entry: onnx.ValueInfoProto) -> onnx.ValueInfoProto:
         kind, sizes = entry.type.tensor_type.elem_type, entry.type.tensor_type.shape.dim
@@ -188,6 +185,16 @@ class _Rebuilding:
         else:
             raise UnsupportedOperation(f"{where} is neither a few numbers, a tensor nor a word, and cannot be read.")
         return fresh
+
+
+def _is_taken_wrongly(node: onnx.NodeProto) -> bool:
+    """Whether onnx2fx 0.0.1 makes something else of a node, by an option that it takes no notice of."""
+    options = {attribute.name: helper.get_attribute_value(attribute) for attribute in node.attribute}
+    return (
+        (node.op_type == "Pad" and (any(node.input[3:]) or options.get("mode") == b"wrap"))
+        or (node.op_type == "Resize" and options.get("nearest_mode") == b"ceil")
+        or (node.op_type == "ConvTranspose" and "output_shape" in options)
+    )
 
 
 def _chosen(graph: onnx.GraphProto, name: str | None) -> onnx.ValueInfoProto:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -166,6 +166,43 @@ def test_huge_values_are_refused_before_they_are_made(tmp_path: Path) -> None:
 
     with pytest.raises(ValueError, match=r"network\.onnx.*the input.*value_elements"):
         rr.Network.from_onnx(saved(tmp_path / "network.onnx", wide))
+
+
+def instead_of_relu(*nodes: Any, constants: Sequence[Any] = ()) -> Change:
+    def change(model: Any) -> None:
+        kept = [node for node in model.graph.node if node.op_type != "Relu"]
+        del model.graph.node[:]
+        model.graph.node.extend([kept[0], *nodes, kept[1]])
+        model.graph.initializer.extend(constants)
+
+    return change
+
+
+SQUARE = helper.make_node("Reshape", ["h", "square"], ["s"])
+FLAT = helper.make_node("Reshape", ["o", "flat"], ["r"])
+SIZES = [ints("square", 0, 1, 2, 2), ints("flat", 0, 4)]
+NOT_TAKEN = {
+    "Pad": instead_of_relu(
+        helper.make_node("Pad", ["h", "none"], ["r"], "odd", mode="wrap"), constants=[ints("none", 0, 0, 0, 0)]
+    ),
+    "Resize": instead_of_relu(
+        SQUARE, helper.make_node("Resize", ["s", "", "", "size"], ["o"], "odd", nearest_mode="ceil"), FLAT,
+        constants=[*SIZES, ints("size", 1, 1, 2, 2)],
+    ),
+    "ConvTranspose": instead_of_relu(
+        SQUARE, helper.make_node("ConvTranspose", ["s", "k"], ["o"], "odd", output_shape=[2, 2]), FLAT,
+        constants=[*SIZES, numpy_helper.from_array(np.ones((1, 1, 1, 1), np.float32), "k")],
+    ),
+    "Dropout": instead_of_relu(
+        helper.make_node("Dropout", ["h", "", "on"], ["r"], "odd"), constants=[numpy_helper.from_array(np.array(True), "on")]
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("operator", NOT_TAKEN)
+def test_what_the_converter_takes_wrongly_is_refused(operator: str, tmp_path: Path) -> None:
+    with pytest.raises(rr.UnsupportedOperation, match=rf"network\.onnx.*{operator}.*odd"):
+        rr.Network.from_onnx(saved(tmp_path / "network.onnx", NOT_TAKEN[operator]))
 
 
 @pytest.mark.parametrize("operator", ["RandomNormal", "RandomUniform"])

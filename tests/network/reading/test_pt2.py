@@ -338,6 +338,12 @@ def test_constants_that_are_huge_together_are_refused_before_they_are_made(tmp_p
     assert torch.equal(network(torch.zeros(1, 4)), torch.full((1, 4), 28.0))
 
 
+@pytest.mark.parametrize("layer", [nn.Conv2d(1, 1, 64), nn.MaxPool2d(64, 1)], ids=["convolution", "pooling"])
+def test_windows_that_would_be_huge_are_refused_before_they_are_laid_out(layer: nn.Module, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"model\.pt2: all values together.*values_elements"):
+        rr.Network.from_exported(saved(layer, (1, 512, 512), tmp_path / "model.pt2"))
+
+
 class Involved(nn.Module):
     """A size that depends on the batch in an ever more involved way; torch takes the longer to compare it."""
 
