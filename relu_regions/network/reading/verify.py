@@ -24,8 +24,8 @@ __all__ = ["Original", "unit_of"]
 
 # Roundings of a number besides those of its sum: a batch norm or a folded constant takes several.
 _MORE_ROUNDINGS = 16
-# Running radii grow by some bits a layer where errors do not. In the dtypes measured, from 2 to 100 layers, a model was
-# never further from its network than a few units of the largest sum of absolute products on the way.
+# Running radii grow by some bits a layer where errors do not, so they are capped. The cap is no theorem: it was tried on
+# networks of up to 100 layers in four dtypes, of which it refused none.
 _LARGEST_SHARE = 256
 # Rows that one comparison takes at most, and numbers of the largest value that they may take together.
 _ROWS, _NUMBERS = 32, 1 << 24
