@@ -37,7 +37,7 @@ def asked(backend: str, first: int, last: int) -> str:
 )
 def test_extreme_numbers_end_in_an_answer(backend: str, module: str, count: int) -> None:
     if find_spec(module) is None:
-        pytest.skip(f"{module} is not installed")
+        pytest.skip(f"{module.title()} is not installed")
     assert asked(backend, 0, count) == ""
 
 
