@@ -20,15 +20,13 @@ from torch import Tensor
 from torch.nn import functional
 
 from relu_regions.exactness.rational.arithmetic import Matrix, SparseMatrix, SparseVector, dense_matrix, dyadic
+from relu_regions.exactness.rational.step_matrices import StepMatrix, step_matrices, transposed
 from relu_regions.network.gates import Knots, Maximum
 from relu_regions.network.network import Network
 from relu_regions.network.reading.operations import UnsupportedOperation
 from relu_regions.network.steps import AffineStep, GateStep
 
 __all__ = ["ExactAffine", "ExactKnots", "ExactMaximum", "ExactNetwork", "ExactStep", "Piecewise"]
-
-# Numbers in one stack of probes: large enough to keep a matrix product busy, small beside any memory.
-_PROBE_NUMBERS = 1 << 22
 
 
 @dataclass(frozen=True)
@@ -114,8 +112,6 @@ class ExactMaximum:
 
 
 ExactStep: TypeAlias = ExactAffine | ExactKnots | ExactMaximum
-# A tensor is sparse, of coordinates in order and each there once.
-Coefficients: TypeAlias = NDArray[np.float64] | Tensor
 
 
 @dataclass
@@ -182,13 +178,13 @@ class ExactNetwork:
         )
 
     @cached_property
-    def _coefficients(self) -> dict[str, list[Coefficients]]:
+    def _coefficients(self) -> dict[str, list[StepMatrix]]:
         """The matrices of every affine step in float64, one for each input; by the name of the step's output."""
         shapes = {self.network.input_name: self.network.input_shape}
         shapes.update({step.output: step.shape for step in self.network.steps})
         with torch.no_grad():
             return {
-                step.output: _coefficients(step, [shapes[name] for name in step.inputs])
+                step.output: step_matrices(step, [shapes[name] for name in step.inputs])
                 for step in self.network.steps
                 if isinstance(step, AffineStep)
             }
@@ -220,105 +216,7 @@ def _window(row: list[int]) -> tuple[tuple[int, int], ...]:
     return tuple((position, place) for place, position in first.items())
 
 
-def _coefficients(step: AffineStep, shapes: list[tuple[int, ...]]) -> list[Coefficients]:
-    """Dense for a plain matrix product, sparse for everything else."""
-    if len(shapes[0]) == 1 and len(step.constants) == 1 and step.constants[0].ndim == 2:
-        matrix: NDArray[np.float64] = step.constants[0].numpy()
-        if step.function is functional.linear:
-            return [matrix]
-        if step.function is torch.matmul:
-            return [matrix.T]
-    if step.origin.operation.startswith("conv") and len(step.constants) == 1:
-        return [_convolution(step, shapes[0])]
-    found: list[Coefficients] = []
-    for place in range(len(shapes)):
-        taken = _taken(step, shapes, place)
-        found.append(_probed(step, shapes, place) if taken is None else taken)
-    return found
-
-
-def _taken(step: AffineStep, shapes: list[tuple[int, ...]], place: int) -> Tensor | None:
-    """The matrix of one input where every output takes one number of it at most: a rearrangement, a scale, a sum.
-
-    With ones for constants the coefficients of an output are non-negative. Where they add up to 1 and their mean
-    position has no variance, there is one of them.
-    """
-    width = prod(shapes[place])
-    position = torch.arange(width, dtype=torch.float64)
-    inputs = [position.new_zeros(3, *shape) for shape in shapes]
-    inputs[place] = torch.stack([torch.ones_like(position), position, position**2]).view(3, *shapes[place])
-    plain = step.function(*inputs, *(torch.ones_like(constant) for constant in step.constants))
-    total, mean, square = plain.reshape(3, -1).numpy()
-    takes = total == 1
-    if not (takes | (total == 0)).all() or not (mean**2 == square).all():
-        return None
-    entries = step.linear(*(value[:1] for value in inputs)).reshape(-1).numpy()
-    return _sparse(takes.nonzero()[0], mean[takes].astype(np.int64), entries[takes], (prod(step.shape), width))
-
-
-def _probed(step: AffineStep, shapes: list[tuple[int, ...]], place: int) -> Tensor:
-    """The matrix of one input, column by column, from what the step makes of the basis vectors.
-
-    Products with zeros and sums of zeros are exact, so every entry is the coefficient itself.
-    """
-    width, height = prod(shapes[place]), prod(step.shape)
-    count = max(1, _PROBE_NUMBERS // max(1, width, height, step.workspace))
-    blocks = []
-    for start in range(0, width, count):
-        stop = min(width, start + count)
-        probes = torch.zeros(stop - start, width, dtype=torch.float64)
-        probes[torch.arange(stop - start), torch.arange(start, stop)] = 1
-        inputs = [probes.new_zeros(stop - start, *shape) for shape in shapes]
-        inputs[place] = probes.view(stop - start, *shapes[place])
-        blocks.append(step.linear(*inputs).reshape(stop - start, height).to_sparse())
-    rows = torch.cat(blocks) if blocks else torch.zeros(width, height, dtype=torch.float64).to_sparse()
-    return _turned(rows.coalesce())
-
-
-def _convolution(step: AffineStep, shape: tuple[int, ...]) -> Tensor:
-    """The matrix of a convolution, transposed or not, without a probe for every input.
-
-    With each place of the kernel, an output takes at most one place of the input. The convolution itself tells which:
-    for a kernel that is 1 at this place and 0 elsewhere it gives the numbers of the input's places.
-    """
-    weight, transposed = step.constants[0].numpy(), "transpose" in step.origin.operation
-    kernel, space, size = weight.shape[2:], shape[1:], prod(shape[1:])
-    groups = (step.shape[0] if transposed else shape[0]) // weight.shape[1]
-    weight = weight.reshape(groups, -1, *weight.shape[1:])
-    weight = weight.swapaxes(1, 2) if transposed else weight  # (groups, outputs, inputs, *kernel)
-    outputs, inputs = (np.arange(groups * count).reshape(groups, count) for count in weight.shape[1:3])
-    numbers = torch.arange(1, size + 1, dtype=torch.float64).view(1, 1, *space).expand(1, groups, *space)
-    rows, columns, entries = [], [], []
-    for place in np.ndindex(*kernel):
-        at_place = (..., *place)
-        probe = torch.zeros(groups, 1, *kernel, dtype=torch.float64)
-        probe[at_place] = 1
-        taken = step.function(numbers, probe)[0, 0].reshape(-1).numpy().astype(np.int64) - 1
-        given = np.flatnonzero(taken >= 0)
-        block = np.broadcast_to(weight[at_place][..., None], (*weight.shape[:3], len(given)))
-        row = outputs[:, :, None, None] * len(taken) + given
-        column = inputs[:, None, :, None] * size + taken[given]
-        rows.append(np.broadcast_to(row, block.shape).reshape(-1))
-        columns.append(np.broadcast_to(column, block.shape).reshape(-1))
-        entries.append(block.reshape(-1))
-    positions = np.concatenate(rows), np.concatenate(columns)
-    return _sparse(*positions, np.concatenate(entries), (prod(step.shape), prod(shape)))
-
-
-def _sparse(
-    rows: NDArray[np.int64], columns: NDArray[np.int64], entries: NDArray[np.float64], shape: tuple[int, int]
-) -> Tensor:
-    order = np.argsort(rows * shape[1] + columns)
-    places = torch.from_numpy(np.stack([rows[order], columns[order]]))
-    return torch.sparse_coo_tensor(places, torch.from_numpy(entries[order]), shape, is_coalesced=True)
-
-
-def _turned(matrix: Tensor) -> Tensor:
-    (rows, columns), (height, width) = matrix.indices().numpy(), matrix.shape
-    return _sparse(columns, rows, matrix.values().numpy(), (width, height))
-
-
-def _by_rows(coefficients: Coefficients) -> tuple[Tensor, Tensor, Tensor]:
+def _by_rows(coefficients: StepMatrix) -> tuple[Tensor, Tensor, Tensor]:
     """The entries that are not 0, row by row: where each row begins and the last one ends, their columns, and they."""
     if isinstance(coefficients, np.ndarray):
         coefficients = torch.from_numpy(coefficients).to_sparse()
@@ -328,12 +226,12 @@ def _by_rows(coefficients: Coefficients) -> tuple[Tensor, Tensor, Tensor]:
     return functional.pad(counts.cumsum(0), (1, 0)), columns[kept], entries[kept]
 
 
-def _integer_matrix(coefficients: Coefficients) -> tuple[Matrix, int]:
+def _integer_matrix(coefficients: StepMatrix) -> tuple[Matrix, int]:
     if isinstance(coefficients, np.ndarray):
         integers, exponent = dyadic(coefficients)
         rows, columns = coefficients.shape
         return dense_matrix(rows, columns, integers), exponent
-    starts, rows, entries = _by_rows(_turned(coefficients))
+    starts, rows, entries = _by_rows(transposed(coefficients))
     integers, exponent = dyadic(entries.numpy())
     return SparseMatrix(starts.tolist(), rows.tolist(), integers), exponent
 

@@ -194,6 +194,8 @@ class Certificate:
             OSError: the file cannot be read.
         """
         source = Path(path)
+        if source.exists() and not source.is_file():
+            raise CertificateError(f"{source} is no ordinary file.")
         with source.open("rb") as file:
             content = file.read(limit + 1)
         if len(content) > limit:

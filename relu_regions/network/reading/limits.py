@@ -15,7 +15,7 @@ class Limits:
     trust: ``Limits(file_bytes=8 << 30, unpacked_bytes=8 << 30)``.
 
     Attributes:
-        file_bytes: size on disk; of ONNX, apart from that, the size of all external data.
+        file_bytes: size on disk; of ONNX, all external data included.
         unpacked_bytes: what all entries and tensors that are needed take, unpacked.
         unpacked_ratio: how many times its own size a file may unpack to, where that is more than ``spare_bytes``.
         spare_bytes: what may always be unpacked, and what folded constants may take beyond the file's own tensors.
@@ -93,7 +93,7 @@ class Budget:
 
     def __init__(self, limits: Limits, file_bytes: int) -> None:
         limits.check_file(file_bytes)
-        self.limits = limits
+        self.limits, self.file_bytes = limits, file_bytes
         self._allowed = limits.unpacked(file_bytes)
         self._bytes = self._elements = 0
 

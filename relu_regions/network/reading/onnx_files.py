@@ -119,7 +119,7 @@ class Tensors:
         self._folder = path.parent.resolve()
         self._budget = budget
         self._limits = budget.limits
-        self._external_bytes = 0
+        self._file_bytes = budget.file_bytes
         self.bytes = 0
 
     def copy(self, tensor: TensorProto, name: str) -> TensorProto:
@@ -137,8 +137,8 @@ class Tensors:
             raise ValueError(f"{what} has the shape {list(tensor.dims)[:33]}")
         elements = prod(tensor.dims)
         if tensor.data_location == TensorProto.EXTERNAL:
-            self._external_bytes += elements * itemsize
-            self._limits.check_file(self._external_bytes)
+            self._file_bytes += elements * itemsize
+            self._limits.check_file(self._file_bytes)
         self._budget.take_tensor(what, elements, 0 if tensor.data_location == TensorProto.EXTERNAL else itemsize)
         self.bytes += elements * itemsize
         copy = TensorProto(name=name, data_type=tensor.data_type, dims=tensor.dims)

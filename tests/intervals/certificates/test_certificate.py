@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import sys
 import time
 from dataclasses import replace
@@ -323,6 +324,13 @@ def test_a_missing_field_is_refused(certificate: Certificate) -> None:
     for name in fields:
         with pytest.raises(CertificateError, match="no certificate"):
             Certificate.from_json(json.dumps({other: value for other, value in fields.items() if other != name}))
+
+
+def test_what_is_no_file_is_refused_without_waiting_for_it(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "pipe", tmp_path):
+        with pytest.raises(CertificateError, match="no ordinary file"):
+            Certificate.load(path)
 
 
 def test_a_file_that_is_no_text_is_refused(tmp_path: Path) -> None:
