@@ -10,8 +10,10 @@ from torch import Tensor, nn
 from torch.export import ExportedProgram
 from torch.utils._pytree import tree_leaves
 
-from relu_regions.network.reading.binding import Graph, bind, output_position
-from relu_regions.network.reading.tracing import example_of, outputs_of, tensors_of, traced
+from relu_regions.network.reading.binding import bind
+from relu_regions.network.reading.kept_traces import traced
+from relu_regions.network.reading.traced_graph import TracedGraph
+from relu_regions.network.reading.tracing import example_of, outputs_of, tensors_of
 from relu_regions.network.reading.verify import Original
 from relu_regions.network.step_graph import StepGraph
 
@@ -27,7 +29,7 @@ class Reading(NamedTuple):
 
 def network_of_traced(model: nn.Module, program: ExportedProgram) -> StepGraph:
     """The network of a module that torch.export has just traced; errors as :func:`read_module`."""
-    return read_module(model, Graph.as_traced(program).input.meta["val"].shape[1:], program=program).network
+    return read_module(model, TracedGraph.as_traced(program).input.meta["val"].shape[1:], program=program).network
 
 
 def read_module(
@@ -60,9 +62,9 @@ def read_module(
 
 def read_program(program: ExportedProgram, output: int | str | None = None) -> Reading:
     """A program's network, compared with the program; errors as :meth:`relu_regions.Network.from_exported`."""
-    graph = Graph.of(program)
+    graph = TracedGraph.of(program)
     network = _bound(graph, program.state_dict, output)
-    position = output_position(graph, output)
+    position = graph.output_position(output)
 
     def forward(x: Tensor) -> Tensor:
         with torch.no_grad():
@@ -75,7 +77,7 @@ def read_program(program: ExportedProgram, output: int | str | None = None) -> R
     return Reading(network, original)
 
 
-def _bound(graph: Graph, tensors: Mapping[str, Tensor], output: int | str | None) -> StepGraph:
+def _bound(graph: TracedGraph, tensors: Mapping[str, Tensor], output: int | str | None) -> StepGraph:
     found = bind(graph, tensors, output)
     return StepGraph(
         found.steps, found.input.name, found.output.name, found.input.shape, found.output.shape, found.dtype

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 import relu_regions as rr
 from benchmarks.changes import CHANGES, SETTINGS, Changing, in_float64
-from relu_regions.network.reading import tracing
+from relu_regions.network.reading import kept_traces
 from tests.models import Wrapped
 
 SIZES = (1e-6, 1.0, 1e6)
@@ -38,10 +38,10 @@ def assert_answered_as_it_is(model: Changing, dtype: torch.dtype, seed: int = 0)
     """The walk of a model is that of a first reading, to the last bit, and its outputs are the model's."""
     x, d = _points(seed, dtype)
     paths = rr.walk(model, x, d)
-    kept = dict(tracing._KEPT)
-    tracing._KEPT.clear()
+    kept = dict(kept_traces._KEPT)
+    kept_traces._KEPT.clear()
     fresh = rr.walk(model, x, d)
-    tracing._KEPT.update(kept)
+    kept_traces._KEPT.update(kept)
     assert torch.equal(paths.t, fresh.t)
     assert torch.equal(paths.outputs, fresh.outputs)
     segments = torch.bucketize(torch.arange(len(paths.t)), paths.offsets[1:], right=True)
@@ -79,9 +79,9 @@ def test_twenty_rounds_of_training_and_changes() -> None:
 
 
 def test_an_unchanged_model_is_traced_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    export, exports = tracing.exported, []
-    monkeypatch.setattr(tracing, "exported", lambda *given: exports.append(export(*given)) or exports[-1])
-    tracing._KEPT.clear()
+    export, exports = kept_traces.exported, []
+    monkeypatch.setattr(kept_traces, "exported", lambda *given: exports.append(export(*given)) or exports[-1])
+    kept_traces._KEPT.clear()
     model = Changing().eval()
     for seed in range(4):
         CHANGES["training"](model)
@@ -105,8 +105,8 @@ class Caching(nn.Module):
 
 
 def test_everyday_python_is_traced_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    export, exports = tracing.exported, []
-    monkeypatch.setattr(tracing, "exported", lambda *given: exports.append(export(*given)) or exports[-1])
+    export, exports = kept_traces.exported, []
+    monkeypatch.setattr(kept_traces, "exported", lambda *given: exports.append(export(*given)) or exports[-1])
     model = Caching().eval()
     for seed in range(3):
         rr.walk(model, *_points(seed, torch.float32))
