@@ -147,7 +147,7 @@ def parts() -> dict[str, list[tuple[Any, str]]]:
         "inserting": [(kernel, "insert")],
         "bending": [(kernel, "bend"), (kernel, "bend_and_multiply")],
         "bounds": [(sweep.Certainty, name) for name in bounds],
-        "recording": [(sweep.Sweep, "_record")],
+        "recording": [(sweep, "record_gate")],
         "collecting": [(walker.Collected, name) for name in ("__init__", "add", "paths")],
         "settling": [(walker, name) for name in ("worth_settling", "settle", "with_settled")],
         "input": [(LineBatch, "of")],

@@ -10,7 +10,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from relu_regions.backends import Placement, carry_over, edge_pieces, kernel_for
+from relu_regions.backends import Placement, kernel_for
 from relu_regions.backends.memory import budget, stack_bytes
 from relu_regions.backends.points import Flips, Points
 from relu_regions.backends.threads import each_on_one_thread, one_thread
@@ -20,7 +20,9 @@ from relu_regions.network.gates import rows
 from relu_regions.network.network import Network
 from relu_regions.network.plan import chains, folded, products
 from relu_regions.network.steps import AffineStep, GateStep
+from relu_regions.walking.record import record_gate
 from relu_regions.walking.segments import Segments
+from relu_regions.walking.windows import Windows, gap_between_bends
 
 __all__ = ["Sweep"]
 
@@ -36,8 +38,6 @@ _WORTH_SHARING = 512 << 10
 _LEFT_TO_LINKS = 4
 # From so many windows on it pays to look at the first one alone.
 _WINDOWS = 4
-# What a stack may take at its peak where a larger one would be no faster, however much memory there is.
-_STACK_BYTES = {"cpu": 128 << 20}
 
 
 class Sweep:
@@ -79,7 +79,7 @@ class Sweep:
         self._each: dict[int, float] = {}
         self._left = 0
         self._threads = torch.get_num_threads()
-        self._waiting: list[Points] = []
+        self._windows = Windows(network.gate_numbers, self.budget, self.window)
         self._kernel = kernel_for(segments.x.device)
         self._first_gate = min(network.gate_numbers, default=len(network.steps))
         self._chains = chains(network) if certainty is None else certainty.chains
@@ -93,7 +93,7 @@ class Sweep:
     @property
     def halfway(self) -> bool:
         """Whether more may come of the segments that came last."""
-        return bool(self._waiting)
+        return bool(self._windows.waiting)
 
     def surroundings(self) -> AbstractContextManager[None]:
         """What to iterate in.
@@ -117,10 +117,10 @@ class Sweep:
         start = 0
         while start < len(self.segments):
             stop = min(len(self.segments), start + self._block_size())
-            self._waiting = [self._start(start, stop)]
+            self._windows.waiting = [self._start(start, stop)]
             found = 0
-            while self._waiting:
-                points = self._without_dropped(self._waiting.pop())
+            while self._windows.waiting:
+                points = self._without_dropped(self._windows.waiting.pop())
                 if len(points.segments):
                     points = self._finish(points)
                     found += len(points)
@@ -193,8 +193,8 @@ class Sweep:
         steps = self.network.steps
         while points.step < len(steps):
             step = steps[points.step]
-            if self._needs(step, points) > self._allowance() and len(points) > 2:
-                points = self._halved(points)
+            if self._needs(step, points) > self._allowance and len(points) > 2:
+                points = self._windows.halved(points)
             elif isinstance(step, GateStep):
                 points = self._chain_or_gate(step, points)
             else:
@@ -215,7 +215,7 @@ class Sweep:
         if passed is not None:
             return passed
         if len(points.segments) > 1:
-            return self._halved(points)
+            return self._windows.halved(points)
         self._left += 1
         if self._left == _LEFT_TO_LINKS:
             self._chains = ()
@@ -229,13 +229,13 @@ class Sweep:
             chain = chain.first()
         assert self._kernel.through is not None
         passed = self._kernel.through(
-            chain, points, self.record, self.certainty is not None, self._allowance(), self._each.get(chain.start),
+            chain, points, self.record, self.certainty is not None, self._allowance, self._each.get(chain.start),
             self._threads,
         )  # fmt: skip
         if passed is None:
             return None
         self._each[chain.start] = passed.each
-        return self._windowed(passed.points) if windowed else passed.points
+        return self._windows.first_of(passed.points) if windowed else passed.points
 
     def _affine(
         self, index: int, values: Values, errors: Values, weight: Tensor | None, given: Tensor | None = None
@@ -262,14 +262,14 @@ class Sweep:
         inputs = rows(points.values[name])
         starts = points.starts_interval
         placed = self._kernel.place(gate, inputs, points.position, points.weight, starts, self.record)
-        if self._needs(step, points, len(placed)) > self._allowance():
+        if self._needs(step, points, len(placed)) > self._allowance:
             if len(points) > 2:
-                return self._halved(points)
-            between = _between_bends(points, placed)
+                return self._windows.halved(points)
+            between = gap_between_bends(points, placed)
             if between is not None:
                 return self._parted(points, between)
         if self.record:
-            self._record(number, step, points, inputs, placed)
+            record_gate(number, step.gate, points, inputs, placed)
         errors: Values = {}
         shifts: Shifts | None = None
         if self.certainty is not None:
@@ -283,7 +283,7 @@ class Sweep:
         if released:
             errors.pop(name, None)
         if self.window is not None and number == 0:
-            points = self._windowed(points)
+            points = self._windows.first_of(points)
         return points
 
     def _apply(self, step: GateStep, points: Points, inputs: Tensor, placed: Placement, shifts: Shifts | None) -> None:
@@ -315,33 +315,7 @@ class Sweep:
             values={name: self._kernel.insert(value, placed) for name, value in points.values.items()},
         )
 
-    def _record(self, number: int, step: GateStep, points: Points, inputs: Tensor, placed: Placement) -> None:
-        """Keep the gate's pieces at the segments' ends, and its changes of piece at all points."""
-        weight, bends = points.weight_column(), placed.bends
-        first, last = points.offsets[:-1], points.offsets[1:] - 1
-        first_pieces = edge_pieces(step.gate, inputs, weight, first, first + 1)
-        last_pieces = edge_pieces(step.gate, inputs, weight, last, last - 1)
-        # A crossing that rounds to the end of a segment changes the pattern there, with no region before it.
-        old_rows = placed.old_rows
-        segment = torch.bucketize(bends.row, points.offsets[1:], right=True)
-        at_first = placed.bend_row == old_rows[first][segment]
-        at_last = placed.bend_row == old_rows[last][segment]
-        crossings = (segment, bends.unit, bends.before, bends.after)
-        carry_over(step.gate, first_pieces, *(part[at_first] for part in crossings))
-        segment, unit, before, after = (part[at_last].flip(0) for part in crossings)
-        carry_over(step.gate, last_pieces, segment, unit, after, before)
-        points.first[number], points.last[number] = first_pieces, last_pieces
-        ends = torch.zeros(len(placed), dtype=torch.bool, device=inputs.device)
-        ends[old_rows[first]], ends[old_rows[last]] = True, True
-        changes, kept = placed.changes, ~ends[placed.bend_row]
-        new = Flips.of_gate(number, placed.bend_row, bends.unit, bends.before, bends.after)
-        if len(changes.row):
-            at = Flips.of_gate(number, old_rows[changes.row], changes.unit, changes.before, changes.after)
-            new, kept = Flips.joined([at, new]), torch.cat([~ends[at.row], kept])
-        earlier = replace(points.flips, row=old_rows[points.flips.row])
-        points.flips = Flips.joined([earlier, new if kept.all() else new[kept]])
-
-    # ------------------------------------------------------------ windows
+    # ------------------------------------------------------------ memory
 
     def _needs(self, step: AffineStep | GateStep, points: Points, rows: int | None = None) -> int:
         """Bytes that the step takes at its peak, with what the points hold already."""
@@ -352,20 +326,10 @@ class Sweep:
             width = self._kernel.workspace(step.gate, step.units, points.values[step.inputs[0]][0].numel())
         return points.bytes * rows // len(points) + rows * width * points.position.element_size()
 
+    @property
     def _allowance(self) -> int:
         """Bytes that one stack of points may take."""
-        left = max(0, self.budget - sum(points.bytes for points in self._waiting)) // 2
-        return min(left, _STACK_BYTES.get(self.segments.x.device.type, left))
-
-    def _halved(self, points: Points) -> Points:
-        """Leave half of the points for later: half of the segments, or the later half of the only one."""
-        if len(points.segments) > 1:
-            half = torch.arange(len(points.segments), device=points.segments.device) < len(points.segments) // 2
-            self._waiting.append(points.only(~half))
-            return points.only(half)
-        head, tail = points.cut((points.offsets.diff() - 1) // 2, self._next_gate(points))
-        self._waiting.append(tail)
-        return head
+        return self._windows.allowance(self.segments.x.device)
 
     def _parted(self, points: Points, between: Placement) -> Points:
         """Cut the only interval at a new point, and leave what lies beyond for later.
@@ -374,37 +338,7 @@ class Sweep:
         """
         errors = {} if self.certainty is None else self.certainty.cut(points, between)
         flips = replace(points.flips, row=between.old_rows[points.flips.row])
-        return self._halved(replace(self._inserted(points, between), errors=errors, flips=flips))
-
-    def _windowed(self, points: Points) -> Points:
-        """Leave all but the first window of every segment for later."""
-        window, intervals = self.window or len(points), points.offsets.diff() - 1
-        if int(intervals.max()) <= window:
-            return points
-        gate, start, parts = self._next_gate(points), torch.zeros_like(intervals), []
-        while (start < intervals).any():
-            end = torch.minimum(start + window, intervals)
-            parts.append(points.stretch(start, end, gate))
-            start, window = end, 2 * window
-        self._waiting.extend(parts[:0:-1])
-        return parts[0]
-
-    def _next_gate(self, points: Points) -> int:
-        return sum(1 for step in self.network.gate_numbers if step < points.step)
-
-
-def _between_bends(points: Points, placed: Placement) -> Placement | None:
-    """A new point in the widest gap among the bends in the middle of a single interval; None if there is no room."""
-    count = len(placed.right)
-    if count < 2:
-        return None
-    first = count // 4
-    gap = first + int(placed.right[first : count - first].diff().argmax())
-    pair = slice(gap, gap + 2)
-    row, left, right = placed.row[gap : gap + 1], placed.left[pair].mean(0, True), placed.right[pair].mean(0, True)
-    before, after = points.between(placed.row[pair], placed.left[pair], placed.right[pair])
-    inside = before < points.between(row, left, right) < after
-    return Placement.without_bends(row, left, right, len(points)) if inside else None
+        return self._windows.halved(replace(self._inserted(points, between), errors=errors, flips=flips))
 
 
 def _alone(value: Tensor, others: list[Tensor]) -> bool:
