@@ -18,12 +18,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from norm_bounds.chains import chains
 from norm_bounds.claims import judged
 from norm_bounds.networks import STATES, State, states
 from norm_bounds.pictures import draw_along_a_segment, draw_ratios, draw_sweep
 from norm_bounds.radii import along_lines, of_small_networks
 from norm_bounds.ratios import Ratios, ratios
+from norm_bounds.segment_changes import segment_changes
 
 from relu_regions.apps.reproduction.networks import TITLES, Setup
 from relu_regions.apps.reproduction.results import Run, write_json
@@ -53,7 +53,7 @@ def main(given: Sequence[str] | None = None) -> int:
     started = time.process_time()
     main_records = own_architecture(run, setup)
     print_ratios(f"{TITLES[name]}, {setup.hidden}", main_records)
-    print_chains(main_records)
+    print_segment_changes(main_records)
     small_records = small_networks(run, name)
     print_radii(main_records, small_records)
     sweep_records = widths_and_depths(sweep_run, setup)
@@ -86,7 +86,7 @@ def own_architecture(run: Run, setup: Setup) -> list[dict[str, Any]]:
         found[state.name] += own
         record = described(state, own)
         factor = record["K"]
-        record["chain"] = chains(state, run.pick(500, 20), factor)
+        record["segment_changes"] = segment_changes(state, run.pick(500, 20), factor)
         record["radius"] = along_lines(state, run.pick(100, 5), factor)
         records.append(record)
         if state.seed == 0:
@@ -135,7 +135,7 @@ def described(state: State, own: Sequence[Ratios]) -> dict[str, Any]:
         "training_errors": state.errors,
         "layer_norms": norms.tolist(),
         "product": state.product,
-        "largest_row_sum": float(state.rows.max()),
+        "largest_row_sum": float(state.row_sums.max()),
         "linear": state.linear,
         "largest_by_product": max(float(one.values.max()) for one in own) * state.linear / state.product,
         # What the norm distribution assumption needs, over all kinds of input.
@@ -168,12 +168,12 @@ def print_ratios(title: str, records: Sequence[dict[str, Any]]) -> None:
             )
 
 
-def print_chains(records: Sequence[dict[str, Any]]) -> None:
+def print_segment_changes(records: Sequence[dict[str, Any]]) -> None:
     """A row for each state, seed and bound."""
     print("\nfrom the nearest training sample of its class to a validation sample: bound / change, medians\n")
     print("state          seed  identity  same label  bound                             by change  holds  keeps label")
     for record in records:
-        own = record["chain"]
+        own = record["segment_changes"]
         for name, bound in own["bounds"].items():
             print(
                 f"{record['state']:13}  {record['seed']:4}  {own['identity_error']:8.1e}  {own['same_label']:10.0%}  "

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from relu_regions import plot as plot
-    from relu_regions.intervals import rational as rational
+    from relu_regions.intervals import rational_door as rational
     from relu_regions.intervals.interval import Interval as Interval
     from relu_regions.intervals.interval import exact_interval as exact_interval
     from relu_regions.intervals.sampling import sampled_interval as sampled_interval
@@ -71,7 +71,7 @@ _DOORS = {
     "bounds": "paths.bounds",
     "directions": "lines.directions",
     "plot": "plot",
-    "rational": "intervals.rational",
+    "rational": "intervals.rational_door",
 }
 
 

@@ -141,7 +141,9 @@ def _assumption(main: Sequence[Record]) -> Record:
 
 
 def _few_regions(main: Sequence[Record]) -> Record:
-    shares = {s: np.mean([r["chain"]["share_with_at_most_3_regions_above_K"] for r in _of(main, s)]) for s in STATES}
+    shares = {
+        s: np.mean([r["segment_changes"]["share_with_at_most_3_regions_above_K"] for r in _of(main, s)]) for s in STATES
+    }
     return _claim(
         "a short segment meets no more than 2 or 3 regions with ‖W_k‖ > K ‖W‖",
         "segments with at most 3: " + ", ".join(f"{state}: {share:.0%}" for state, share in shares.items()),
@@ -150,7 +152,7 @@ def _few_regions(main: Sequence[Record]) -> Record:
 
 
 def _identity(main: Sequence[Record]) -> Record:
-    error = max(r["chain"]["identity_error"] for r in main)
+    error = max(r["segment_changes"]["identity_error"] for r in main)
     return _claim(
         "f(x) − f(x_i) = Σ λ_k W_k (x − x_i)",
         f"largest relative difference {error:.1e} on {sum(r['chain']['segments'] for r in main):,} segments",
@@ -159,13 +161,15 @@ def _identity(main: Sequence[Record]) -> Record:
 
 
 def _chain_bound(main: Sequence[Record]) -> Record:
-    names = list(main[0]["chain"]["bounds"])
+    names = list(main[0]["segment_changes"]["bounds"])
     parts = []
     for name in names:
-        medians = [np.median([r["chain"]["bounds"][name]["median_by_change"] for r in _of(main, s)]) for s in STATES]
-        held = min(r["chain"]["bounds"][name]["holds"] for r in main)
+        medians = [
+            np.median([r["segment_changes"]["bounds"][name]["median_by_change"] for r in _of(main, s)]) for s in STATES
+        ]
+        held = min(r["segment_changes"]["bounds"][name]["holds"] for r in main)
         parts.append(f"{name}: {', '.join(f'{m:.3g}' for m in medians)} (holds on {held:.0%})")
-    proven = all(r["chain"]["bounds"][name]["holds"] == 1 for r in main for name in names[:3])
+    proven = all(r["segment_changes"]["bounds"][name]["holds"] == 1 for r in main for name in names[:3])
     return _claim(
         "‖f(x) − f(x_i)‖ ≤ (Σ λ_k ‖W_k‖) ‖x − x_i‖ ≤ Π ‖W_l‖ ‖x − x_i‖",
         f"median bound by the true change ({', '.join(STATES)}): " + "; ".join(parts),
@@ -177,7 +181,7 @@ def _consequence(main: Sequence[Record]) -> Record:
     parts = []
     best = 0.0
     for state in STATES[1:]:
-        own = [r["chain"] for r in _of(main, state)]
+        own = [r["segment_changes"] for r in _of(main, state)]
         guaranteed = [max(b["guarantees_the_label"] for b in c["bounds"].values()) for c in own]
         best = max(best, *guaranteed)
         parts.append(

@@ -10,12 +10,12 @@ from dataclasses import dataclass
 
 import cvxpy as cp
 import numpy as np
-from numpy.typing import NDArray
 from torch import nn
+
+from relu_regions.network.arrays import Floats
 
 __all__ = ["Nearest", "minimal_distance"]
 
-Floats = NDArray[np.float64]
 # HiGHS's own tolerances, at their smallest: how far a constraint may be broken, and how far from 0 or 1 a binary is.
 OPTIONS = {
     "primal_feasibility_tolerance": 1e-10,

@@ -54,7 +54,7 @@ class State:
         return product_bound(self.network)
 
     @cached_property
-    def rows(self) -> Tensor:
+    def row_sums(self) -> Tensor:
         """Row sums of |W_L| ⋯ |W_1|."""
         return logit_bounds(self.network)
 

@@ -90,7 +90,7 @@ def _exact_distance(state: State, x: Tensor, labels: Tensor) -> Tensor:
 def _radii(state: State, x: Tensor, labels: Tensor, factor: float) -> dict[str, Tensor]:
     constants = {
         "product of |W_l|": state.product,
-        "row sums of |W_L|...|W_1|": state.rows,
+        "row sums of |W_L|...|W_1|": state.row_sums,
         "K |W|, assumed": factor * state.linear,
     }
     return {name: guaranteed_radius(state.network, x, labels, lipschitz=c) for name, c in constants.items()}

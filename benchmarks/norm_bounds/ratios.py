@@ -8,17 +8,16 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from norm_bounds.networks import State
 from relu_regions.lines.directions import pairs
+from relu_regions.network.arrays import Floats
 from relu_regions.regions.lipschitz_bounds import factor_needed
 from relu_regions.regions.norms import norms_at
 from relu_regions.walking.walker import walk
 
 __all__ = ["SOURCES", "Ratios", "ratios"]
 
-Floats = NDArray[np.float64]
 SOURCES = ("random inputs", "training data", "validation data", "segments, by length")
 QUANTILES = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
 

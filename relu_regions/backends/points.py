@@ -94,7 +94,7 @@ class Points:
             nobody asked.
         at_x: where points at which nothing bends have been left out, which of the segments pass x, and the network's output
             there: ``(A,)`` int64 and ``(A, *shape)``; None before.
-        opened: the gate that each segment's first point was made before, by a cut, ``(S,)`` int64; 0 for an end
+        cut_before: the gate that each segment's first point was made before, by a cut, ``(S,)`` int64; 0 for an end
             of the range.
     """
 
@@ -105,7 +105,7 @@ class Points:
     values: dict[str, Tensor]
     step: int
     flips: Flips
-    opened: Tensor
+    cut_before: Tensor
     uncertain: Tensor
     errors: dict[str, Tensor] = field(default_factory=dict)
     first: dict[int, Tensor] = field(default_factory=dict)
@@ -186,7 +186,7 @@ class Points:
             values={name: value[rows] for name, value in self.values.items()},
             errors={name: error[rows] for name, error in self.errors.items()},
             flips=replace(flips, row=renumbered[flips.row]),
-            opened=self.opened[kept],
+            cut_before=self.cut_before[kept],
             uncertain=self.uncertain[kept],
             first={gate: pieces[kept] for gate, pieces in self.first.items()},
             last={gate: pieces[kept] for gate, pieces in self.last.items()},
@@ -217,7 +217,7 @@ class Points:
         rows, at = (place >= lower) & (place <= upper), self.flips.row
         own = rows[at] & ((place[at] > lower[at]) | (lower[at] == 0))
         part = self._restricted(rows, torch.where(kept, end - start + 1, 0), at, own)
-        part = replace(part, opened=torch.where(start > 0, gate, self.opened))
+        part = replace(part, cut_before=torch.where(start > 0, gate, self.cut_before))
         return part if kept.all() else part.only(kept)
 
     def _restricted(self, rows: Tensor, counts: Tensor, flip_rows: Tensor, flips_kept: Tensor) -> Points:

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from relu_regions.backends.crossings import Bends, Changes, changes_at_points, find_bends, first_best
 from relu_regions.backends.placement import Placement
-from relu_regions.network.gates import Gate, Maximum, rows
+from relu_regions.network.gates import Gate, Maximum, flattened
 from relu_regions.network.steps import AffineStep
 
 __all__ = [
@@ -118,7 +118,7 @@ def bend(gate: Gate, inputs: Tensor, weight: Tensor | None, placement: Placement
     inputs = insert(inputs, placement)
     outputs = gate.apply(inputs, None if weight is None else weight[:, None])
     inside, bends = placement.inside, placement.bends
-    gate.settle(
+    gate.put_on_knots(
         placement.bend_row[inside],
         bends.unit[inside],
         bends.before[inside],
@@ -259,7 +259,7 @@ def fading(values: Tensor, zeros: Tensor, least: float) -> Tensor:
 
 def largest(values: Tensor) -> Tensor:
     """The largest absolute number of each row, ``(P,)``; 0 for rows without numbers."""
-    flat = rows(values)
+    flat = flattened(values)
     return flat.abs().amax(1) if flat.shape[1] else flat.new_zeros(len(flat))
 
 

@@ -54,7 +54,7 @@ def on_line(x, d, t, hi, lo):
 
 @njit(cache=True, nogil=True)
 def multiply(columns, high, low, bias, hi, lo, out_hi, out_lo):
-    """The product of a matrix, given by its columns and their halves, with each row, and a bias: Dot2 with a twofold vector."""
+    """The product of a matrix, given by its columns and their halves, with each row, and a bias: Dot2 with a double-double vector."""
     size = columns.shape[1]
     total, rest = np.empty(size), np.empty(size)
     for r in range(hi.shape[0]):

@@ -17,7 +17,7 @@ covers the rounding of the bounds themselves. A new row ``l v_i + r v_{i+1}`` is
 place, and so is a unit that is set to its knot there. A maximum is set to its inputs' maximum there, which is within
 128 u max|v| of the curve's: two inputs that cross at the row differ there by what its rounded place makes of their slopes.
 
-Numbers that are equal by construction (:mod:`relu_regions.exactness.structural_ties`) leave no doubt where they tie.
+Numbers that are equal by construction (:mod:`relu_regions.exactness.equal_by_construction`) leave no doubt where they tie.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ from torch import Tensor
 
 from relu_regions.backends import Placement, kernel_for
 from relu_regions.backends.points import Points
+from relu_regions.exactness.equal_by_construction import EqualNumbers
 from relu_regions.exactness.maximum_bounds import coincident, rivals_in_doubt
-from relu_regions.exactness.structural_ties import Identities
 from relu_regions.network.chains import Chain
 from relu_regions.network.gates import Gate, Knots, Maximum
 from relu_regions.network.network import Network
 from relu_regions.network.plan import chains, folded, gains
-from relu_regions.network.rounding import APART, CROSSING, NEW_ROW, PER_BEND, PER_INTERVAL, VALUE
+from relu_regions.network.rounding_constants import APART, CROSSING, NEW_ROW, PER_BEND, PER_INTERVAL, VALUE
 from relu_regions.network.steps import AffineStep, GateStep
 
 __all__ = ["Certainty", "Shifts", "StepNorms", "beside", "largest"]
@@ -85,9 +85,9 @@ class Certainty:
     def __init__(self, network: Network, dtype: torch.dtype) -> None:
         network = folded(network)
         self.unit, self.tiny = torch.finfo(dtype).eps / 2, torch.finfo(dtype).tiny
-        self.identities = Identities.of(network)
+        self.equal = EqualNumbers.of(network)
         gates = (step for step in network.steps if isinstance(step, GateStep))
-        self.compares_zeros = any(step.inputs[0] in self.identities.zeros for step in gates)
+        self.compares_zeros = any(step.inputs[0] in self.equal.zeros for step in gates)
         self.norms = {s.output: StepNorms.of(network, s, dtype) for s in network.steps if isinstance(s, AffineStep)}
         self.chains = self._of_chains(chains(network))
 
@@ -101,7 +101,7 @@ class Certainty:
             return ()
         result = []
         for chain in chains:
-            if chain.name not in self.identities.copies and chain.name not in self.identities.zeros:
+            if chain.name not in self.equal.copies and chain.name not in self.equal.zeros:
                 norms = (self.norms[link.step.output] for link in chain.links)
                 result.append(chain.with_norms([(n.gain, n.bias, n.rounding, n.floor) for n in norms]))
         return tuple(result)
@@ -110,7 +110,7 @@ class Certainty:
         """The bound of an affine step's output, from those of its inputs."""
         norms = self.norms[step.output]
         error = _largest_of([errors[name] for name in step.inputs])
-        if step.output in self.identities.copies and step.bias is None:
+        if step.output in self.equal.copies and step.bias is None:
             errors[step.output] = error  # it only moves numbers about
             return
         size = _largest_of([largest(values[name]) for name in step.inputs])
@@ -181,10 +181,10 @@ class Certainty:
 
     def _copies_cross(self, gate: Knots, name: str, placed: Placement) -> Tensor | None:
         """Whether each crossing but the first is that of the same number as the one before it, ``(K - 1,)``; None for none."""
-        if name not in self.identities.copies or (gate.sizes.knot > 0 and gate.knots.shape[1] > 1):
+        if name not in self.equal.copies or (gate.sizes.knot > 0 and gate.knots.shape[1] > 1):
             return None
         unit, knot = placed.bends.unit, torch.maximum(placed.bends.before, placed.bends.after)
-        source = self.identities.copies[name].to(unit.device)[unit]
+        source = self.equal.copies[name].to(unit.device)[unit]
         if gate.sizes.knot == 0:
             source = source.abs()
         return (source[1:] == source[:-1]) & (knot[1:] == knot[:-1])
@@ -202,7 +202,7 @@ class Certainty:
         shifts, row = self._shifts(points, 2 * error, size, placed), placed.bends.row
         if points.uncertain.all():
             return shifts
-        alike, zeros = self.identities.sources(name).to(inputs.device), self._zeros(name, inputs)
+        alike, zeros = self.equal.sources(name).to(inputs.device), self._zeros(name, inputs)
         if zeros is None:
             zeros = torch.zeros_like(alike, dtype=torch.bool)
         else:
@@ -216,7 +216,7 @@ class Certainty:
         return shifts
 
     def _zeros(self, name: str, like: Tensor) -> Tensor | None:
-        zeros = self.identities.zeros.get(name)
+        zeros = self.equal.zeros.get(name)
         return None if zeros is None else zeros.to(like.device)
 
     def _fading(self, inputs: Tensor, zeros: Tensor, placed: Placement) -> Tensor:

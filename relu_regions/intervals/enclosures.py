@@ -5,10 +5,10 @@ the network is evaluated once more at t itself, in twice the working precision:
 
 - Every unit that is farther from its knots than rounding and that distance allow for has its sign on the whole stretch, so
   that the difference of the two logits is affine there: g(s) = g(t) + β (s − t).
-- The true end is t − g(t) / β. Little of g(t) is left by cancellation, but twofold arithmetic keeps enough of it; β
+- The true end is t − g(t) / β. Little of g(t) is left by cancellation, but double-double arithmetic keeps enough of it; β
   needs only the working precision, since the correction is small beside t.
 
-Bounds: a twofold dot product of n terms is within γ_{n+4}² Σ |a_i||v_i| of the true one (Ogita, Rump, Oishi, "Accurate sum
+Bounds: a double-double dot product of n terms is within γ_{n+4}² Σ |a_i||v_i| of the true one (Ogita, Rump, Oishi, "Accurate sum
 and dot product", SIAM Journal on Scientific Computing 26, 2005, proposition 5.5, without the last rounding: the result stays
 a sum of two floats; the small parts of the v_i add terms no larger than those it counts). Products in the working precision are
 within γ_n Σ |a_i||v_i| (Higham, Accuracy and Stability of Numerical Algorithms, 2nd edition, section 3.1). γ_n = n u / (1 − n u);
@@ -75,7 +75,7 @@ def enclose(network: Network, ends: Ends) -> tuple[Tensor, Tensor, Tensor]:
     below, above = torch.full_like(ends.t, -torch.inf), torch.full_like(ends.t, torch.inf)
     layers = _layers(network) if find_spec("numba") is not None else None
     if layers is not None and len(ends.t):
-        below, above = _twofold(layers, ends, Decision.of(network.output_shape))
+        below, above = _in_double_double(layers, ends, Decision.of(network.output_shape))
     needed = ~(torch.isfinite(below) & torch.isfinite(above))
     numbers = needed.nonzero()[:, 0].tolist()
     if numbers:
@@ -86,7 +86,7 @@ def enclose(network: Network, ends: Ends) -> tuple[Tensor, Tensor, Tensor]:
     return below, above, needed
 
 
-# ---------------------------------------------------------------- twofold
+# ---------------------------------------------------------------- double-double
 
 
 @dataclass(frozen=True)
@@ -144,7 +144,7 @@ def _gamma(terms: int) -> float:
     return 2 * terms * _UNIT / (1 - 2 * terms * _UNIT)
 
 
-def _twofold(layers: list[_Matrix | Knots], ends: Ends, decision: Decision) -> tuple[Tensor, Tensor]:
+def _in_double_double(layers: list[_Matrix | Knots], ends: Ends, decision: Decision) -> tuple[Tensor, Tensor]:
     """The enclosures; infinite where a unit's sign or the crossing is not decided."""
     from relu_regions.exactness import double_double
 

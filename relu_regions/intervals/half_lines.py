@@ -15,7 +15,7 @@ from relu_regions.lines.line_batch import LineBatch
 from relu_regions.walking.segments import Segments
 from relu_regions.walking.sweep import Sweep
 
-__all__ = ["HalfLine", "outward"]
+__all__ = ["HalfLine", "half_lines"]
 
 
 @dataclass
@@ -44,7 +44,7 @@ class HalfLine:
         return HalfLine(*(getattr(self, field.name)[chosen] for field in fields(self)))
 
 
-def outward(
+def half_lines(
     lines: LineBatch, decision: Decision, memory_budget: int | None, certainty: Certainty | None
 ) -> tuple[HalfLine, HalfLine]:
     """Follow lines from x both ways until the label changes; each half leaves the sweep there.

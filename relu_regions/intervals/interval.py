@@ -13,7 +13,7 @@ from torch import Tensor
 
 from relu_regions.exactness.error_bounds import Certainty
 from relu_regions.intervals.enclosures import Ends, enclose
-from relu_regions.intervals.half_lines import HalfLine, outward
+from relu_regions.intervals.half_lines import HalfLine, half_lines
 from relu_regions.lines.decision import Decision
 from relu_regions.lines.line_batch import Array, LineBatch, Model, Range
 from relu_regions.walking.settle import Resolve, may_settle, settle_intervals, worth_settling
@@ -149,7 +149,7 @@ def exact_interval(
     between = Decision.of(lines.network.output_shape, decision)
     certainty = Certainty.of(lines.network, dtype) if may_settle(resolve) else None
     with torch.no_grad():
-        up, down = outward(lines, between, memory_budget, certainty)
+        up, down = half_lines(lines, between, memory_budget, certainty)
     found, points = _joined(up, down, bounded=certainty is not None), up.points + down.points
     found = _settled(found, lines, between, points, "always" if certify else resolve, certify)
     if lines.original is not None:

@@ -5,14 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from relu_regions.lines.line_batch import Array
 from relu_regions.lines.ranked_tuples import arrangements, members_of, products
+from relu_regions.network.arrays import Integers
 
 __all__ = [
     "Lines",
@@ -23,9 +24,6 @@ __all__ = [
     "principal_components",
     "random_directions",
 ]
-
-Array = Tensor | NDArray[Any]
-Integers = NDArray[np.int64]
 
 
 @dataclass(frozen=True, eq=False, repr=False)

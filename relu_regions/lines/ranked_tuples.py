@@ -7,11 +7,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
+
+from relu_regions.network.arrays import Integers
 
 __all__ = ["Family", "arrangements", "members_of", "products"]
-
-Integers = NDArray[np.int64]
 
 
 @dataclass(frozen=True)

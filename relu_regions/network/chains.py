@@ -5,18 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
+from relu_regions.network.arrays import Numbers
 from relu_regions.network.gates import Knots
 from relu_regions.network.steps import AffineStep, GateStep, Step
 
 __all__ = ["Chain", "Link", "LinkNumbers", "chains_of", "products_of"]
-
-Array = NDArray[Any]
 
 
 class LinkNumbers(NamedTuple):
@@ -28,12 +26,12 @@ class LinkNumbers(NamedTuple):
         columns, matrix: ``(units, outputs)`` and ``(outputs, units)``.
     """
 
-    knots: Array
-    slopes: Array
-    offsets: Array
-    bias: Array
-    columns: Array
-    matrix: Array
+    knots: Numbers
+    slopes: Numbers
+    offsets: Numbers
+    bias: Numbers
+    columns: Numbers
+    matrix: Numbers
 
 
 @dataclass(frozen=True)

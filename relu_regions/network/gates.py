@@ -9,10 +9,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-__all__ = ["Gate", "Knots", "Maximum", "rows"]
+__all__ = ["Gate", "Knots", "Maximum", "flattened"]
 
 
-def rows(values: Tensor) -> Tensor:
+def flattened(values: Tensor) -> Tensor:
     """A stack ``(points, *shape)`` as ``(points, numbers)``, also where each point has a single number or none."""
     return values.flatten(1) if values.ndim > 1 else values[:, None]
 
@@ -115,7 +115,7 @@ class Knots:
             output = torch.where(above, self.slopes[piece] * values + offsets[piece], output)
         return output
 
-    def settle(
+    def put_on_knots(
         self,
         rows: Tensor,
         units: Tensor,
@@ -173,7 +173,7 @@ class Maximum:
         """The same gate on another device (it holds no number that a dtype could change)."""
         return self if self.windows.device == device else Maximum(self.windows.to(device))
 
-    def settle(
+    def put_on_knots(
         self,
         rows: Tensor,
         units: Tensor,

@@ -10,7 +10,7 @@ from math import prod
 import torch
 from torch import Tensor
 
-from relu_regions.network.gates import Gate, rows
+from relu_regions.network.gates import Gate, flattened
 
 __all__ = ["AffineStep", "Convolution", "Form", "GateStep", "Matrix", "Origin", "Step", "evaluate"]
 
@@ -217,4 +217,4 @@ def evaluate(step: Step, values: list[Tensor]) -> Tensor:
     """What a step makes of stacks of points ``(N, *shape)``, one for each value that it reads."""
     if isinstance(step, AffineStep):
         return step(*values)
-    return step.gate.apply(rows(values[0])).view(len(values[0]), *step.shape)
+    return step.gate.apply(flattened(values[0])).view(len(values[0]), *step.shape)

@@ -4,7 +4,7 @@ All norms here are the ∞-norm and its operator norm, the largest absolute row 
 arithmetic and computed in float64, not rounded outwards.
 """
 
-from relu_regions.paths.change import Chain, WeightChange, chain, weight_change
+from relu_regions.paths.change import SegmentChange, WeightChange, segment_change, weight_change
 from relu_regions.regions.lipschitz_bounds import (
     factor_needed,
     guaranteed_radius,
@@ -18,9 +18,8 @@ from relu_regions.regions.lipschitz_bounds import (
 )
 
 __all__ = [
-    "Chain",
+    "SegmentChange",
     "WeightChange",
-    "chain",
     "factor_needed",
     "guaranteed_radius",
     "layer_norms",
@@ -29,6 +28,7 @@ __all__ = [
     "logit_bounds",
     "margins",
     "product_bound",
+    "segment_change",
     "training_range",
     "weight_change",
 ]

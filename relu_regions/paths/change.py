@@ -8,15 +8,15 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from relu_regions.network.gates import rows
+from relu_regions.network.gates import flattened
 from relu_regions.paths.paths import Path, Paths
 from relu_regions.regions.affine_maps import Replay, block_size, blocks
 
-__all__ = ["Chain", "WeightChange", "chain", "weight_change"]
+__all__ = ["SegmentChange", "WeightChange", "segment_change", "weight_change"]
 
 
 @dataclass(frozen=True)
-class Chain:
+class SegmentChange:
     """The change from one end of each of N segments to the other, put together from the regions in between.
 
     A segment from x_i to x spends the share λ_k of its length in its k-th region, so that
@@ -46,13 +46,13 @@ class Chain:
     @property
     def size(self) -> Tensor:
         """``(N,)``: ‖f(x) - f(x_i)‖_∞."""
-        return rows(self.change).abs().amax(1)
+        return flattened(self.change).abs().amax(1)
 
     def __len__(self) -> int:
         return len(self.distance)
 
 
-def chain(paths: Paths, *, memory_budget: int | None = None) -> Chain:
+def segment_change(paths: Paths, *, memory_budget: int | None = None) -> SegmentChange:
     """The change along whole segments, region by region; ``walk(model, x_i, x - x_i, (0, 1))`` leads from x_i to x.
 
     Args:
@@ -75,13 +75,13 @@ def chain(paths: Paths, *, memory_budget: int | None = None) -> Chain:
     # λ_k W_k (x - x_i), where nothing is divided by a length that may be tiny.
     moves = _times(t[opening + 1] - t[opening], steps)
     nothing = norms.new_zeros(len(paths))
-    return Chain(
+    return SegmentChange(
         change=paths.outputs[last] - paths.outputs[first],
         sum=moves.new_zeros(len(paths), *paths.network.output_shape).index_add_(0, segment, moves),
-        distance=rows(moved).abs().amax(1),
+        distance=flattened(moved).abs().amax(1),
         mean_norm=nothing.index_add(0, segment, share * norms),
         largest_norm=nothing.scatter_reduce(0, segment, norms, "amax"),
-        variation=nothing.index_add(0, segment, rows(moves).abs().amax(1)),
+        variation=nothing.index_add(0, segment, flattened(moves).abs().amax(1)),
     )
 
 

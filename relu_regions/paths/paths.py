@@ -105,7 +105,7 @@ class Paths:
     @property
     def region_rows(self) -> Tensor:
         """``(R,)`` int64: the row of the point that opens each region."""
-        return self.table.rows(self.table.numbers())
+        return self.table.opening_points(self.table.numbers())
 
     def __len__(self) -> int:
         return len(self.offsets) - 1

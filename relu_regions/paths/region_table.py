@@ -48,7 +48,7 @@ class RegionTable:
         """The segments that regions lie on, ``(R,)`` int64."""
         return torch.bucketize(regions, self.region_offsets[1:], right=True)
 
-    def rows(self, regions: Tensor) -> Tensor:
+    def opening_points(self, regions: Tensor) -> Tensor:
         """The points that open regions, ``(R,)`` int64; the next point ends each."""
         return regions + self.segments(regions)
 
@@ -75,10 +75,10 @@ class RegionTable:
         # Where a run of regions of one segment begins, and the run of each region.
         head = torch.cat([segment.new_zeros(1), segment.diff().nonzero()[:, 0] + 1])
         run = torch.bucketize(torch.arange(len(segment), device=segment.device), head[1:], right=True)
-        flips, opened = self.flips_between(int(self.offsets[segment[0]]), int(regions[-1] + segment[-1]))
+        flips, region = self.flips_between(int(self.offsets[segment[0]]), int(regions[-1] + segment[-1]))
         # A flip counts from the first of these regions on that is not before it, if that is of the same segment.
-        place = torch.searchsorted(regions, opened)
-        counts = segment[place] == flips.row - opened
+        place = torch.searchsorted(regions, region)
+        counts = segment[place] == flips.row - region
         flips, place = flips[counts], place[counts]
         result = []
         for gate, first in enumerate(self.first_patterns):

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from relu_regions.lines.decision import Decision
+from relu_regions.network.arrays import Floats, Integers
 from relu_regions.network.gates import Maximum
 from relu_regions.paths.change import weight_change
 from relu_regions.paths.paths import Path
-from relu_regions.plot.drawing import Floats, as_floats, colour, logarithmic, new_axes, plain
+from relu_regions.plot.drawing import as_floats, colour, logarithmic, new_axes, plain
 from relu_regions.regions.lipschitz_bounds import linear_network_norm, logit_bounds, product_bound
 
 if TYPE_CHECKING:
@@ -204,7 +204,7 @@ def _view(path: Path, t_range: tuple[float, float] | None) -> tuple[float, float
     return low, high
 
 
-def _bands(t: Floats, logits: Floats) -> tuple[Floats, NDArray[np.int64]]:
+def _bands(t: Floats, logits: Floats) -> tuple[Floats, Integers]:
     """Where the largest logit changes, ends included, and the classes in between: the upper envelope."""
     bounds: list[float] = [float(t[0])]
     winners: list[int] = []

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from relu_regions.lines.line_batch import Array
-from relu_regions.plot.drawing import Floats, as_floats, colour, logarithmic, new_axes, plain
+from relu_regions.network.arrays import Floats
+from relu_regions.plot.drawing import as_floats, colour, logarithmic, new_axes, plain
 from relu_regions.regions.lipschitz_bounds import factor_needed
 
 if TYPE_CHECKING:

@@ -6,16 +6,14 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from relu_regions.lines.line_batch import Array
+from relu_regions.network.arrays import Floats
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["Floats", "as_floats", "colour", "logarithmic", "new_axes", "plain"]
-
-Floats = NDArray[np.float64]
+__all__ = ["as_floats", "colour", "logarithmic", "new_axes", "plain"]
 
 
 def as_floats(given: Array) -> Floats:

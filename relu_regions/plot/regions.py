@@ -9,7 +9,8 @@ import networkx as nx
 import numpy as np
 
 from relu_regions.lines.line_batch import Array
-from relu_regions.plot.drawing import Floats, as_floats, colour, new_axes
+from relu_regions.network.arrays import Floats
+from relu_regions.plot.drawing import as_floats, colour, new_axes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -5,13 +5,12 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numpy.typing import NDArray
 
+from relu_regions.network.arrays import Floats
 from relu_regions.regions.linear_programs import RESOLUTION, TOO_ILL_SHAPED, LinearProgram
 
 __all__ = ["largest_ball"]
 
-Floats = NDArray[np.float64]
 
 # A ball is looked for within so many times the scale that was found last, and so often.
 _REACH, _SCALES = 1e4, 8

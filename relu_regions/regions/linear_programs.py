@@ -6,11 +6,11 @@ import math
 
 import highspy
 import numpy as np
-from numpy.typing import NDArray
+
+from relu_regions.network.arrays import Floats
 
 __all__ = ["RESOLUTION", "TOO_ILL_SHAPED", "LinearProgram"]
 
-Array = NDArray[np.float64]
 
 # How far a solution may break an inequality. A linear program cannot tell apart what differs by less.
 RESOLUTION = 1e-9
@@ -53,7 +53,7 @@ class LinearProgram:
         dual: of the last optimum, ``(m,)``: what the value would gain by a unit more of each row's right-hand side.
     """
 
-    def __init__(self, rows: Array, upper: Array, interior: bool = False, reach: float = math.inf) -> None:
+    def __init__(self, rows: Floats, upper: Floats, interior: bool = False, reach: float = math.inf) -> None:
         count, variables = rows.shape
         if not np.isfinite(rows).all() or np.isnan(upper).any():
             raise ValueError(
@@ -92,7 +92,7 @@ class LinearProgram:
         self._upper[row] = upper * self._factors[row]
         self._solver.changeRowBounds(row, -math.inf, self._upper[row])
 
-    def maximize(self, objective: Array) -> tuple[float, Array]:
+    def maximize(self, objective: Floats) -> tuple[float, Floats]:
         """The largest value, and a v that attains it.
 
         Returns:
@@ -134,7 +134,7 @@ class LinearProgram:
             status = self._solver.getModelStatus()
         return status
 
-    def _gap(self, goal: Array, found: Array, dual: Array) -> float:
+    def _gap(self, goal: Floats, found: Floats, dual: Floats) -> float:
         """How far the value of a solution may be from the largest, by weak duality; rounding may make it as large for long ones."""
         rest, used = goal - dual @ self._rows, dual > 0
         most = dual[used] @ self._upper[used]
@@ -149,8 +149,8 @@ TOO_ILL_SHAPED = (
 )
 
 
-def _powers_of_two(rows: Array) -> Array:
+def _powers_of_two(rows: Floats) -> Floats:
     """What to multiply each row by so that its largest number lies between 1/2 and 1; 1 for rows of zeros."""
     largest = np.abs(rows).max(1, initial=0.0)
-    factors: Array = np.ldexp(1.0, np.where(largest > 0, -np.frexp(largest)[1], 0).clip(-1022, 1022))
+    factors: Floats = np.ldexp(1.0, np.where(largest > 0, -np.frexp(largest)[1], 0).clip(-1022, 1022))
     return factors

@@ -8,11 +8,11 @@ from functools import cached_property
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from relu_regions.lines.decision import Decision
 from relu_regions.lines.line_batch import Array, Model, PointBatch
+from relu_regions.network.arrays import Floats
 from relu_regions.network.gates import Maximum
 from relu_regions.network.network import Network
 from relu_regions.regions.affine_maps import Replay, affine_maps_of
@@ -22,8 +22,6 @@ from relu_regions.regions.linear_programs import RESOLUTION, TOO_ILL_SHAPED, Lin
 from relu_regions.regions.patterns import activation_patterns
 
 __all__ = ["ClassChange", "Polytope"]
-
-Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -248,12 +246,12 @@ class Polytope:
         apart = np.abs(self._polar - self._polar[row]).max(1)
         tied = torch.from_numpy(np.flatnonzero(apart <= RESOLUTION * np.abs(self._polar[row]).max()))
         bending = self.inequalities[tied.to(self.bounds.device)]
-        outward = self.matrix[row].view(1, 1, *self.network.input_shape)
+        normal = self.matrix[row].view(1, 1, *self.network.input_shape)
         pattern = tuple(pieces.clone() for pieces in self.pattern)
         for number in sorted(set(bending.gate.tolist()) - {-1}):
             name = self.network.gates[number].inputs[0]
             replay = Replay.of(self.network, tuple(pieces[None] for pieces in pattern), 1)
-            slopes = replay.forward(outward, self.network.input_name, [name], affine=False)[name].view(-1)
+            slopes = replay.forward(normal, self.network.input_name, [name], affine=False)[name].view(-1)
             self._cross(bending[bending.gate == number], slopes, pattern[number])
         return pattern
 

@@ -84,7 +84,7 @@ class Collected:
         rows = points.offsets[:-1] + self.count
         self.seams.append(rows[follows])
         for gate, first in points.first.items():
-            own = follows & (points.opened <= gate)
+            own = follows & (points.cut_before <= gate)
             segment, unit = (own[:, None] & (self.last[gate][points.segments] != first)).nonzero(as_tuple=True)
             before, after = self.last[gate][points.segments[segment], unit].long(), first[segment, unit]
             self._keep(Flips.of_gate(gate, rows[segment], unit, before, after))

@@ -16,7 +16,7 @@ from relu_regions.backends.points import Flips, Points
 from relu_regions.backends.threads import each_on_one_thread, one_thread
 from relu_regions.exactness.error_bounds import Certainty, Shifts
 from relu_regions.network.chains import Chain
-from relu_regions.network.gates import rows
+from relu_regions.network.gates import flattened
 from relu_regions.network.network import Network
 from relu_regions.network.plan import chains, folded, products
 from relu_regions.network.steps import AffineStep, GateStep
@@ -172,7 +172,7 @@ class Sweep:
             values={name: starts.of(value, along[0][name]) for name, value in at_x[0].items()},
             step=self._first_gate,
             flips=Flips.none(device),
-            opened=torch.zeros(stop - first, dtype=torch.int64, device=device),
+            cut_before=torch.zeros(stop - first, dtype=torch.int64, device=device),
             uncertain=torch.zeros(stop - first, dtype=torch.bool, device=device),
             errors=errors,
         )
@@ -259,7 +259,7 @@ class Sweep:
         """Insert the gate's bends, then apply it."""
         number, gate = self.network.gate_numbers[points.step], step.gate
         name = step.inputs[0]
-        inputs = rows(points.values[name])
+        inputs = flattened(points.values[name])
         starts = points.starts_interval
         placed = self._kernel.place(gate, inputs, points.position, points.weight, starts, self.record)
         if self._needs(step, points, len(placed)) > self._allowance:

@@ -130,12 +130,12 @@ def exact_interval(
     at_x = next(region for region in regions if region.lo <= 0 <= region.hi).logits(0)
     label = max(chosen, key=lambda k: at_x[k])
     tied = sum(at_x[k] == at_x[label] for k in chosen) > 1
-    end_hi, label_hi = _outward(regions, label, chosen)
+    end_hi, label_hi = _half_line(regions, label, chosen)
     mirrored = [
         Region(-region.hi, -region.lo, region.pattern, region.intercept, tuple(-slope for slope in region.slope))
         for region in reversed(regions)
     ]
-    end_lo, label_lo = _outward(mirrored, label, chosen)
+    end_lo, label_lo = _half_line(mirrored, label, chosen)
     return Interval(-end_lo, end_hi, label, label_lo, label_hi, tied)
 
 
@@ -347,7 +347,7 @@ def _competing(region: Region) -> Region:
     return region._replace(intercept=(Fraction(0), *region.intercept), slope=(Fraction(0), *region.slope))
 
 
-def _outward(regions: Sequence[Region], label: int, chosen: Sequence[int]) -> tuple[End, int]:
+def _half_line(regions: Sequence[Region], label: int, chosen: Sequence[int]) -> tuple[End, int]:
     """Going up from t = 0: where a rival first overtakes the label, and the largest logit just beyond."""
     for region in regions:
         if region.hi <= 0:

@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from torch import nn
 
 import relu_regions as rr
-from relu_regions.network.gates import rows
+from relu_regions.network.gates import flattened
 from relu_regions.network.steps import AffineStep
-from relu_regions.paths.change import chain, weight_change
+from relu_regions.paths.change import segment_change, weight_change
 from relu_regions.regions.lipschitz_bounds import (
     factor_needed,
     guaranteed_radius,
@@ -70,7 +70,7 @@ def test_layer_norms_are_those_of_the_matrices(architecture: Architecture) -> No
             sizes = [math.prod(shapes[name]) for name in step.inputs]
             columns = torch.eye(sum(sizes), dtype=torch.float64).split(sizes, 1)
             inputs = [part.reshape(-1, *shapes[name]) for part, name in zip(columns, step.inputs)]
-            expected.append(rows(step.linear(*inputs)).abs().sum(0).max().item())
+            expected.append(flattened(step.linear(*inputs)).abs().sum(0).max().item())
     np.testing.assert_allclose(layer_norms(network), expected, rtol=1e-13)
 
 
@@ -285,7 +285,7 @@ def test_norms_at_points_are_those_of_their_maps() -> None:
 @EVERY
 def test_the_chain_adds_up_to_the_change(architecture: Architecture) -> None:
     paths = walked(architecture)
-    found = chain(paths)
+    found = segment_change(paths)
     ends = [paths.x + reach * paths.d for reach in (-0.5, 1.5)]
     with torch.no_grad():
         change = architecture.model()(ends[1]) - architecture.model()(ends[0])
@@ -306,7 +306,7 @@ def test_the_chain_adds_up_to_the_change(architecture: Architecture) -> None:
 @given(cases(skips=st.booleans(), flavour=ORDINARY))
 def test_the_chain_adds_up_to_the_change_of_fractions(case: Case) -> None:
     _, paths = chain_of(case)
-    found = chain(paths)
+    found = segment_change(paths)
     lo, hi = paths.t[0].item(), paths.t[-1].item()
     ends = [[Fraction(v) + Fraction(t) * Fraction(w) for v, w in zip(case.x, case.d)] for t in (lo, hi)]
     exact = [evaluate(case.layers, point)[0] for point in ends]
@@ -360,16 +360,16 @@ def test_unbounded_segments_are_refused_and_no_segments_are_none() -> None:
     x, d = torch.randn(2, 2, 3, dtype=torch.float64)
     paths = rr.walk(model, x, d, (0, math.inf))
     with pytest.raises(ValueError, match="unbounded"):
-        chain(paths)
+        segment_change(paths)
     with pytest.raises(ValueError, match="unbounded"):
         weight_change(paths[0])
-    empty = chain(rr.walk(model, x[:0], d[:0], (0, 1)))
+    empty = segment_change(rr.walk(model, x[:0], d[:0], (0, 1)))
     assert len(empty) == 0 and empty.change.shape == empty.sum.shape == (0, 2) and empty.bound.shape == (0,)
 
 
 def test_a_small_memory_budget_changes_nothing() -> None:
     paths = walked(ARCHITECTURES[0])
-    whole, small = chain(paths), chain(paths, memory_budget=1)
+    whole, small = segment_change(paths), segment_change(paths, memory_budget=1)
     assert torch.allclose(whole.sum, small.sum, rtol=1e-13)
     assert torch.allclose(weight_change(paths[0]).weights, weight_change(paths[0], memory_budget=1).weights, atol=1e-13)
 
@@ -379,7 +379,10 @@ def test_on_a_gpu() -> None:
     model = mlp(6, 12, 10, 4).double().eval()
     x, d = torch.randn(2, 5, 6, dtype=torch.float64)
     here, there = rr.walk(model, x, d), rr.walk(model.cuda(), x.cuda(), d.cuda())
-    for one, other in ((chain(here), chain(there)), (weight_change(here[0]), weight_change(there[0]))):
+    for one, other in (
+        (segment_change(here), segment_change(there)),
+        (weight_change(here[0]), weight_change(there[0])),
+    ):
         for name, value in vars(one).items():
             assert getattr(other, name).is_cuda and torch.allclose(value, getattr(other, name).cpu(), rtol=1e-10)
     assert linear_network_norm(there.network) == pytest.approx(linear_network_norm(here.network), rel=1e-12)

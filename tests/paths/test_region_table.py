@@ -56,7 +56,7 @@ def test_regions_lie_on_segments_between_points(seed: int) -> None:
     offsets = table.offsets.tolist()
     owners = [(i, row) for i, (low, high) in enumerate(pairwise(offsets)) for row in range(low, high - 1)]
     regions = table.numbers()
-    assert list(zip(table.segments(regions).tolist(), table.rows(regions).tolist())) == owners
+    assert list(zip(table.segments(regions).tolist(), table.opening_points(regions).tolist())) == owners
     flips, opened = table.flips_between(0, offsets[-1])
     assert torch.equal(flips.row, table.flips.row)
-    assert torch.equal(table.rows(opened), flips.row)
+    assert torch.equal(table.opening_points(opened), flips.row)

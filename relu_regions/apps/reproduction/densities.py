@@ -7,7 +7,6 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from relu_regions.apps.reproduction.intervals import Columns, intervals, lengths, subset
 from relu_regions.apps.reproduction.networks import LABELS, TITLES, Labels, Member, Setup, networks
@@ -15,6 +14,7 @@ from relu_regions.apps.reproduction.pictures import density_panels
 from relu_regions.apps.reproduction.results import Run, write_figure, write_json
 from relu_regions.apps.reproduction.statistics import Numbers, compare, estimate, histogram, of_lengths, peaks
 from relu_regions.lines.directions import Lines, midlines, pairs
+from relu_regions.network.arrays import Floats
 
 __all__ = ["Measured", "Panel", "density_figure", "measure", "midlines_of", "pairs_of", "summarise"]
 
@@ -65,7 +65,7 @@ class Measured:
         """The length of an interval that never ends."""
         return self.t_range[1] - self.t_range[0]
 
-    def lengths(self, labels: Labels) -> list[NDArray[np.float64]]:
+    def lengths(self, labels: Labels) -> list[Floats]:
         """Of every network with these labels."""
         return [lengths(columns) for columns in self.columns[labels]]
 

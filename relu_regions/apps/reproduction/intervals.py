@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import nn
 from tqdm import tqdm
 
@@ -18,6 +17,7 @@ from relu_regions.apps.reproduction.results import Run
 from relu_regions.intervals.interval import exact_interval
 from relu_regions.intervals.sampling import sampled_interval
 from relu_regions.lines.directions import Lines
+from relu_regions.network.arrays import Floats
 from relu_regions.network.network import Network
 from relu_regions.walking.settle import Resolve
 
@@ -82,7 +82,7 @@ def intervals(
     return [{name: np.concatenate([part[name] for part in of_model]) for name in of_model[0]} for of_model in parts]
 
 
-def lengths(columns: Columns) -> NDArray[np.float64]:
+def lengths(columns: Columns) -> Floats:
     """The lengths of intervals, (N,)."""
     return np.asarray(columns["hi"] - columns["lo"], dtype=np.float64)
 

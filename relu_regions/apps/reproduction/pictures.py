@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
+from relu_regions.network.arrays import Floats
 from relu_regions.paths.paths import Path
 from relu_regions.plot import interval_density, logits_along_path
 
@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 __all__ = ["band", "density_panels", "logit_panels", "new_figure"]
-
-Floats = NDArray[np.float64]
 
 
 def new_figure(rows: int, columns: int, title: str, size: tuple[float, float]) -> tuple[Figure, list[Axes]]:

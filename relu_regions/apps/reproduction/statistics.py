@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import signal, stats
+
+from relu_regions.network.arrays import Floats
 
 __all__ = ["compare", "correlations", "distances", "estimate", "histogram", "of_lengths", "peaks"]
 
-Floats = NDArray[np.float64]
 Numbers = dict[str, Any]
 
 

@@ -232,7 +232,7 @@ def _train_until_one_ends(
             member.losses.append(loss)
             member.error_counts.append(wrong)
         bar.set_postfix(epoch=len(active[0].losses), loss=f"{max(losses):.2g}")
-        ended = _settle(active, layers, rows, config)
+        ended = _mark_done(active, layers, rows, config)
         save_due = time.monotonic() - saved >= save_every
         if ended or save_due or any(len(member.losses) in config.checkpoints for member in active):
             for member, parameters, velocity in zip(active, vectors_of(layers), vectors_of(velocities)):
@@ -247,7 +247,7 @@ def _train_until_one_ends(
             return
 
 
-def _settle(active: list[_Member], layers: list[Tensor], rows: Tensor, config: TrainingConfig) -> bool:
+def _mark_done(active: list[_Member], layers: list[Tensor], rows: Tensor, config: TrainingConfig) -> bool:
     """Marks the networks that are done; True if there is one."""
     ended = False
     for place, member in enumerate(active):

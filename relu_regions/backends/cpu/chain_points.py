@@ -3,7 +3,7 @@
 import numpy as np
 from numba import njit
 
-from relu_regions.network.rounding import APART, CROSSING, NEW_ROW, PER_BEND, PER_INTERVAL, VALUE
+from relu_regions.network.rounding_constants import APART, CROSSING, NEW_ROW, PER_BEND, PER_INTERVAL, VALUE
 
 __all__ = ["bent", "bounds", "nearness", "points", "record"]
 

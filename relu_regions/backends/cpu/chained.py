@@ -17,7 +17,7 @@ from relu_regions.backends.cpu import chain_loops, chain_points
 from relu_regions.backends.points import Flips, Passed, Points
 from relu_regions.backends.threads import each_on_one_thread
 from relu_regions.network.chains import Chain, Link
-from relu_regions.network.gates import rows
+from relu_regions.network.gates import flattened
 
 __all__ = ["Crossings", "through"]
 
@@ -108,7 +108,7 @@ class _Start:
         self.ends = record and chain.ends
         self.offsets, self.position = points.offsets.numpy(), points.position.numpy()
         self.weight = np.empty(0, self.position.dtype) if points.weight is None else points.weight.numpy()
-        self.value = rows(points.values[chain.name]).contiguous().numpy()
+        self.value = flattened(points.values[chain.name]).contiguous().numpy()
         self.errors = np.zeros((4, len(self.position) if bounded else 0), self.position.dtype)
         if bounded:
             for part, name in zip(self.errors, (chain.name, "shift", "position", "weight")):

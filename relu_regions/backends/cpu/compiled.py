@@ -18,7 +18,7 @@ from relu_regions.backends.cpu.unfolding import Unfolding
 from relu_regions.backends.crossings import Bends, Changes, changes_at_points, envelope_bends
 from relu_regions.backends.placement import Placement
 from relu_regions.backends.threads import each_on_one_thread, parts_of
-from relu_regions.network.gates import Gate, Knots, Maximum, rows
+from relu_regions.network.gates import Gate, Knots, Maximum, flattened
 from relu_regions.network.steps import AffineStep
 
 __all__ = [
@@ -91,7 +91,7 @@ def _tensors(*arrays: np.ndarray) -> list[Tensor]:
 
 def insert(values: Tensor, placement: Placement) -> Tensor:
     """As reference.insert."""
-    flat = rows(values)
+    flat = flattened(values)
     result = flat.new_empty(len(placement), flat.shape[1])
     _inserted(loops.insert, flat, placement, result)
     return result.view(len(placement), *values.shape[1:])
@@ -116,7 +116,7 @@ def bend(gate: Gate, inputs: Tensor, weight: Tensor | None, placement: Placement
     if not gate.is_relu:
         outputs = gate.apply(insert(inputs, placement), None if weight is None else weight[:, None])
         inside, bends = placement.inside, placement.bends
-        gate.settle(
+        gate.put_on_knots(
             placement.bend_row[inside],
             bends.unit[inside],
             bends.before[inside],
@@ -160,7 +160,7 @@ def bend_and_multiply(
             if maxima is None and (unfolding is None or not rectify):
                 own = gate.apply(own, None if weights is None else weights[:, None])
             if unfolding is None:
-                products = rows(reference.multiplied(own, weights, step)).contiguous().numpy()
+                products = flattened(reference.multiplied(own, weights, step)).contiguous().numpy()
             else:
                 products = unfolding(own, weights, rectify).numpy()
             stop = loops.multiply(products, before, start, stop, columns, geometry, *arrays)
@@ -254,7 +254,7 @@ def fading(values: Tensor, zeros: Tensor, least: float) -> Tensor:
 def largest(values: Tensor) -> Tensor:
     """As reference.largest."""
     result = values.new_zeros(len(values))
-    loops.largest(rows(values).contiguous().numpy(), result.numpy())
+    loops.largest(flattened(values).contiguous().numpy(), result.numpy())
     return result
 
 

@@ -15,7 +15,7 @@ from relu_regions.backends.cuda import chain_loops as loops
 from relu_regions.backends.cuda import chain_points as of_points
 from relu_regions.backends.points import Flips, Passed, Points
 from relu_regions.network.chains import Chain, Link
-from relu_regions.network.gates import rows
+from relu_regions.network.gates import flattened
 
 __all__ = ["through"]
 
@@ -62,7 +62,7 @@ class _Stack:
         self.weight = self.position if points.weight is None else points.weight.contiguous()
         counts = self.offsets.diff()
         self.segment = torch.arange(len(counts), device=counts.device).repeat_interleave(counts)
-        self.value = rows(points.values[chain.name]).contiguous()
+        self.value = flattened(points.values[chain.name]).contiguous()
         self.errors = self.position.new_zeros(4, len(self.position) if bounded else 0)
         if bounded:
             for part, name in zip(self.errors, (chain.name, "shift", "position", "weight")):

@@ -13,7 +13,7 @@ from relu_regions.backends.cuda import loops
 from relu_regions.backends.cuda.chained import through
 from relu_regions.backends.placement import Placement
 from relu_regions.backends.reference import exits, fading, leads_in_doubt, workspace
-from relu_regions.network.gates import Gate, Knots, rows
+from relu_regions.network.gates import Gate, Knots, flattened
 from relu_regions.network.steps import AffineStep
 
 __all__ = [
@@ -62,7 +62,7 @@ def place(
 
 def insert(values: Tensor, placement: Placement) -> Tensor:
     """As reference.insert."""
-    return _inserted(rows(values), placement, False).view(len(placement), *values.shape[1:])
+    return _inserted(flattened(values), placement, False).view(len(placement), *values.shape[1:])
 
 
 def bend(gate: Gate, inputs: Tensor, weight: Tensor | None, placement: Placement) -> Tensor:
@@ -104,7 +104,7 @@ def rows_in_doubt(
 
 def largest(values: Tensor) -> Tensor:
     """As reference.largest."""
-    flat = rows(values).contiguous()
+    flat = flattened(values).contiguous()
     result = flat.new_zeros(len(flat))
     if flat.numel():
         loops.largest[(len(flat),)](flat, result, flat.shape[1], BLOCK=_block(flat.shape[1]), **_OPTIONS)

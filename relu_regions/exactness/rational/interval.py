@@ -75,8 +75,8 @@ def interval_on(
     network: ExactNetwork, x: Tensor, d: Tensor, low: Point, high: Point, decision: Decision
 ) -> RationalInterval:
     """The interval of one line: x and d of shape ``input_shape``, float64; the other arguments checked already."""
-    up = _outward(network, x, d, high, decision)
-    down = _outward(network, x, -d, Point(-low.numerator, low.denominator), decision)
+    up = _half_line(network, x, d, high, decision)
+    down = _half_line(network, x, -d, Point(-low.numerator, low.denominator), decision)
     return RationalInterval(-down.end.t, up.end.t, up.label, down.beyond, up.beyond, up.tied)
 
 
@@ -94,7 +94,7 @@ class _HalfLine:
 _Logits = dict[int, tuple[int, int]]
 
 
-def _outward(network: ExactNetwork, x: Tensor, d: Tensor, end: Point, decision: Decision) -> _HalfLine:
+def _half_line(network: ExactNetwork, x: Tensor, d: Tensor, end: Point, decision: Decision) -> _HalfLine:
     """Follow the half-line from x until the label changes."""
     zero = Point(0, 1)
     far = end if zero < end else Point(1, 1)  # the class at x is wanted even where the range ends there

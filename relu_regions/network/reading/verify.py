@@ -15,7 +15,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from relu_regions.network.gates import Maximum, rows
+from relu_regions.network.gates import Maximum, flattened
 from relu_regions.network.reading.operations import UnsupportedOperation
 from relu_regions.network.step_graph import StepGraph
 from relu_regions.network.steps import AffineStep, GateStep
@@ -144,7 +144,7 @@ def _with_radius(network: StepGraph, x: Tensor, unit: _Unit) -> tuple[Tensor, Te
         given = [values[name] for name in step.inputs]
         made = _affine(step, given, unit) if isinstance(step, AffineStep) else _gate(step, given[0], unit)
         values[step.output] = made[:2]
-        largest = torch.maximum(largest, rows(made[2]).amax(1) if made[2].numel() else largest)
+        largest = torch.maximum(largest, flattened(made[2]).amax(1) if made[2].numel() else largest)
         for name in last_use:
             del values[name]
     value, radius = values[network.output_name]
@@ -168,11 +168,11 @@ def _affine(step: AffineStep, given: list[tuple[Tensor, Tensor]], unit: _Unit) -
 def _gate(step: GateStep, given: tuple[Tensor, Tensor], unit: _Unit) -> tuple[Tensor, Tensor, Tensor]:
     gate, (value, radius) = step.gate, given
     shape = (len(value), *step.shape)
-    made = gate.apply(rows(value)).view(shape)
+    made = gate.apply(flattened(value)).view(shape)
     if isinstance(gate, Maximum):
-        passed = gate.candidates(rows(radius)).amax(-1)
+        passed = gate.candidates(flattened(radius)).amax(-1)
     else:
-        passed = gate.sizes.slope * rows(radius) + _MORE_ROUNDINGS * unit.result * (
-            rows(made).abs() + gate.sizes.offset
+        passed = gate.sizes.slope * flattened(radius) + _MORE_ROUNDINGS * unit.result * (
+            flattened(made).abs() + gate.sizes.offset
         )
     return made, passed.view(shape) + unit.least, made.abs()

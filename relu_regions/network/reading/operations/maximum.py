@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from relu_regions.network.gates import Maximum, rows
+from relu_regions.network.gates import Maximum, flattened
 from relu_regions.network.reading.operations.registry import (
     Call,
     Value,
@@ -42,10 +42,13 @@ def _flat_concatenation(call: Call, parts: Sequence[Any], values: list[Value]) -
 
     def join(*points: Tensor) -> Tensor:
         if len(positions) == 1:
-            return rows(points[0])
+            return flattened(points[0])
         empty = points[0]
         return torch.cat(
-            [rows(points[p]) if p >= 0 else empty.new_zeros(empty.shape[0], size) for p, size in zip(positions, sizes)],
+            [
+                flattened(points[p]) if p >= 0 else empty.new_zeros(empty.shape[0], size)
+                for p, size in zip(positions, sizes)
+            ],
             dim=1,
         )
 

@@ -17,11 +17,11 @@ from relu_regions.network.gates import Knots
 from relu_regions.network.network import Network
 from relu_regions.network.steps import AffineStep, GateStep
 
-__all__ = ["Identities"]
+__all__ = ["EqualNumbers"]
 
 
 @dataclass
-class Identities:
+class EqualNumbers:
     """What is equal in a network whatever its input.
 
     Attributes:
@@ -37,7 +37,7 @@ class Identities:
     zeros: dict[str, Tensor] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, network: Network) -> Identities:
+    def of(cls, network: Network) -> EqualNumbers:
         """Find them, from the steps alone; a plain chain of layers costs nothing."""
         shapes = {network.input_name: network.input_shape} | {step.output: step.shape for step in network.steps}
         found = cls({name: math.prod(shape) for name, shape in shapes.items()})

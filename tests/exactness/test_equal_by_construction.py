@@ -6,23 +6,23 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from relu_regions.exactness.structural_ties import Identities
+from relu_regions.exactness.equal_by_construction import EqualNumbers
 from relu_regions.network.network import Network
 from tests.models import Wrapped, mlp
 
 
-def identities(run, shape=(4,), **modules: nn.Module) -> tuple[Identities, Network]:
+def equal_numbers(run, shape=(4,), **modules: nn.Module) -> tuple[EqualNumbers, Network]:
     network = Network.from_module(Wrapped(run, **modules).double().eval(), shape)
-    return Identities.of(network), network
+    return EqualNumbers.of(network), network
 
 
 def test_a_plain_chain_copies_nothing() -> None:
-    found, network = identities(lambda m, x: m.net(x), net=mlp(4, 6, 5, 3))
+    found, network = equal_numbers(lambda m, x: m.net(x), net=mlp(4, 6, 5, 3))
     assert not found.copies and set(found.zeros) == {step.output for step in network.gates}
 
 
 def test_opposites_and_permutations_are_copies() -> None:
-    found, network = identities(lambda m, x: torch.relu(torch.cat([h := m.a(x), -h.flip(1)], 1)), a=nn.Linear(4, 3))
+    found, network = equal_numbers(lambda m, x: torch.relu(torch.cat([h := m.a(x), -h.flip(1)], 1)), a=nn.Linear(4, 3))
     sources = found.sources(network.gates[0].inputs[0])
     assert sources[3:].tolist() == (-sources[:3].flip(0)).tolist() and len(set(sources[:3].tolist())) == 3
 
@@ -35,7 +35,7 @@ def test_what_scales_shifts_or_adds_is_no_copy() -> None:
         lambda m, x: torch.relu(m.a(x).view(-1, 1, 3).mean(1) * 0.5),
         lambda m, x: torch.relu(functional.interpolate(m.a(x)[:, None], scale_factor=2, mode="linear").flatten(1)),
     ):
-        found, network = identities(run, a=nn.Linear(4, 3))
+        found, network = equal_numbers(run, a=nn.Linear(4, 3))
         sources = found.sources(network.gates[0].inputs[0])
         first = found.sources(network.steps[0].output)
         assert not set(sources.abs().tolist()) & set(first.tolist())
@@ -43,10 +43,12 @@ def test_what_scales_shifts_or_adds_is_no_copy() -> None:
 
 def test_padding_is_zero_and_constants_are_not() -> None:
     pad = functional.pad
-    found, network = identities(lambda m, x: torch.relu(pad(torch.relu(m.a(x)), (1, 1))), a=nn.Linear(4, 3))
+    found, network = equal_numbers(lambda m, x: torch.relu(pad(torch.relu(m.a(x)), (1, 1))), a=nn.Linear(4, 3))
     name = network.gates[1].inputs[0]
     assert found.sources(name)[[0, -1]].tolist() == [0, 0] and found.zeros[name].all()
-    found, network = identities(lambda m, x: torch.relu(pad(torch.relu(m.a(x)), (1, 1), value=0.5)), a=nn.Linear(4, 3))
+    found, network = equal_numbers(
+        lambda m, x: torch.relu(pad(torch.relu(m.a(x)), (1, 1), value=0.5)), a=nn.Linear(4, 3)
+    )
     assert found.zeros[network.gates[1].inputs[0]].tolist() == [False, True, True, True, False]
 
 
@@ -56,11 +58,11 @@ def test_zeros_come_from_gates_that_do_not_pass_through_them() -> None:
     }  # fmt: skip
     for name, expected in kept.items():
         function = getattr(functional, name, torch.abs)
-        found, network = identities(lambda m, x, f=function: f(m.a(x)), a=nn.Linear(4, 3))
+        found, network = equal_numbers(lambda m, x, f=function: f(m.a(x)), a=nn.Linear(4, 3))
         assert (network.gates[0].output in found.zeros) == expected, name
-    found, network = identities(
+    found, network = equal_numbers(
         lambda m, x: functional.max_pool1d(torch.relu(m.a(x))[:, None], 2).flatten(1), a=nn.Linear(4, 6)
     )
     assert found.zeros[network.gates[1].output].all()
-    found, network = identities(lambda m, x: functional.max_pool1d(m.a(x)[:, None], 2).flatten(1), a=nn.Linear(4, 6))
+    found, network = equal_numbers(lambda m, x: functional.max_pool1d(m.a(x)[:, None], 2).flatten(1), a=nn.Linear(4, 6))
     assert not found.zeros

@@ -9,14 +9,14 @@ import torch
 from torch import Tensor
 
 from norm_bounds.networks import State
-from relu_regions.paths.change import chain
+from relu_regions.paths.change import segment_change
 from relu_regions.regions.lipschitz_bounds import margins, training_range
 from relu_regions.walking.walker import walk
 
-__all__ = ["chains"]
+__all__ = ["segment_changes"]
 
 
-def chains(state: State, segments: int, factor: float) -> dict[str, Any]:
+def segment_changes(state: State, segments: int, factor: float) -> dict[str, Any]:
     """From the nearest training sample of its class, in the ∞-norm, to each of some validation samples.
 
     Validation samples have their true labels; for a network trained on random labels the training samples of a
@@ -31,7 +31,7 @@ def chains(state: State, segments: int, factor: float) -> dict[str, Any]:
     moves = (x != start).any(1)
     x, start, own = x[moves], start[moves], own[moves]
     paths = walk(state.network, start, x - start, (0.0, 1.0), resolve="never", progress=False)
-    found, norms = chain(paths), paths.norms(math.inf)
+    found, norms = segment_change(paths), paths.norms(math.inf)
     with torch.no_grad():
         before, after = state.network(start), state.network(x)
     size = found.size
@@ -40,7 +40,7 @@ def chains(state: State, segments: int, factor: float) -> dict[str, Any]:
     margin = margins(state.network, start, own)
     bounds = {
         "sum of lambda_k |W_k|": found.mean_norm,
-        "largest row sum of |W_L|...|W_1|": torch.full_like(size, float(state.rows.max())),
+        "largest row sum of |W_L|...|W_1|": torch.full_like(size, float(state.row_sums.max())),
         "product of |W_l|": torch.full_like(size, state.product),
         "K |W|, assumed": torch.full_like(size, factor * state.linear),
     }
