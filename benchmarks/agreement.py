@@ -2,13 +2,14 @@
 
     python benchmarks/agreement.py [--quick] [--count 1000] [--out FILE.json]
 
-Dense networks (ReLU, leaky ReLU, a clipped ReLU, maxout) and convolutional ones with max pooling, ordinary and degenerate:
-without biases, with equal units, with biases one float apart, with units that never act, with whole-number weights,
-with most weights zero. Lines between random points, through the origin, on whole numbers, and of one coordinate.
+Dense networks (ReLU, leaky ReLU, a clipped ReLU, maxout) and convolutional ones with max pooling, ordinary and
+degenerate: without biases, with equal units, with biases one float apart, with units that never act, with whole-number
+weights, with most weights zero. Lines between random points, through the origin, on whole numbers, and of one
+coordinate.
 
-A network agrees if the walk has the same breakpoints (how many, which units flip at each, from which piece to which), the
-same pattern in its first region, every t within its bound, and the interval the same classes, tie and ends. Prints a table
-and writes it as JSON.
+A network agrees if the walk has the same breakpoints (how many, which units flip at each, from which piece to which),
+the same pattern in its first region, every t within its bound, and the interval the same classes, tie and ends. Prints
+a table and writes it as JSON.
 """
 
 from __future__ import annotations
@@ -98,7 +99,7 @@ def random_line(shape: tuple[int, ...], kind: str) -> tuple[Tensor, Tensor]:
 
 
 def differences(seed: int) -> tuple[dict[str, str], list[str], int, bool]:
-    """What the network of a seed is, what differs, how many breakpoints there are and whether rational arithmetic had to settle."""
+    """The network of a seed, what differs, the number of breakpoints, and whether rational arithmetic had to settle."""
     kind, flavour = KINDS[seed % 4], FLAVOURS[seed // 4 % 7]
     model, shape = random_model(seed, kind, flavour)
     line, t_range = LINES[seed // 28 % 4], RANGES[seed % 3]

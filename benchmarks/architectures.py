@@ -296,7 +296,8 @@ def mebibytes(size: int) -> str:
 def print_tables(results: Sequence[dict[str, Any]]) -> None:
     """Print the two tables."""
     print(
-        "| network | units | breakpoints | walk | forward at these | ratio (processor time) | peak | exact_interval | its peak |"
+        "| network | units | breakpoints | walk | forward at these | ratio (processor time) | peak "
+        "| exact_interval | its peak |"
     )
     print("| --- | --- | --- | --- | --- | --- | --- | --- | --- |")
     for r in results:

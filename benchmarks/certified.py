@@ -2,12 +2,12 @@
 
     python benchmarks/certified.py [--quick] [--out FILE.json]
 
-784-128-128-128-10, trained to zero training error on scikit-learn's digits enlarged to 28 × 28, on lines through two samples of
-a class, without ends; CPU time on one thread, medians over the rounds of quotients within a round. Needs
+784-128-128-128-10, trained to zero training error on scikit-learn's digits enlarged to 28 × 28, on lines through two
+samples of a class, without ends; CPU time on one thread, medians over the rounds of quotients within a round. Needs
 `pip install "relu-regions[demo]"`. Prints a table and writes it as JSON.
 
-The last part times certificates: the rational interval, `certify` and `check`, also for a convolutional network with max
-pooling on 3 × 32 × 32 inputs with its first weights.
+The last part times certificates: the rational interval, `certify` and `check`, also for a convolutional network with
+max pooling on 3 × 32 × 32 inputs with its first weights.
 """
 
 from __future__ import annotations
@@ -75,10 +75,8 @@ def trained(lines: int, epochs: int) -> tuple[nn.Module, Tensor, Tensor]:
         if (model(x).argmax(1) == data.y_train).all() and loss < 1e-2:
             break
     first = torch.randint(len(x), (lines,))
-    second = torch.tensor([
-        int(((data.y_train == data.y_train[i]) & (torch.arange(len(x)) != i)).nonzero()[:, 0][torch.randint(100, ()) % 100])
-        for i in first.tolist()
-    ])  # fmt: skip
+    others = ((data.y_train == data.y_train[i]) & (torch.arange(len(x)) != i) for i in first.tolist())
+    second = torch.tensor([int(other.nonzero()[:, 0][torch.randint(100, ()) % 100]) for other in others])
     return model.eval(), x[first].double(), (x[second] - x[first]).double()
 
 
@@ -128,7 +126,8 @@ def levels(model: nn.Module, x: Tensor, d: Tensor, rounds: int) -> dict[str, Any
 def convolutional() -> tuple[nn.Module, Tensor, Tensor]:
     """Six layers with max pooling, of the size that CIFAR-10 takes."""
     model = nn.Sequential(
-        nn.Conv2d(3, 8, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(8, 16, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2),
+        nn.Conv2d(3, 8, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2),
+        nn.Conv2d(8, 16, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2),
         nn.Flatten(), nn.Linear(1024, 32), nn.ReLU(), nn.Linear(32, 10),
     ).eval()  # fmt: skip
     x, d = torch.randn(2, 1, 3, 32, 32, dtype=torch.float64)

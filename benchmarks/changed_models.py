@@ -2,10 +2,10 @@
 
     python benchmarks/changed_models.py [--quick] [--out FILE.json]
 
-A model (changes.py) is walked, changed in one of the ways that its printed form does not show, and walked again; outputs of
-size 1e-6, 1 and 1e6, in float16, bfloat16, float32 and float64. Right is an answer whose logits at every breakpoint are those
-of the model's own forward pass in float64, to 1e-9 of the largest. Then twenty rounds of training with a change of every kind
-between calls. Last, what reading costs: a call with a model beside a call with its Network.
+A model (changes.py) is walked, changed in one of the ways that its printed form does not show, and walked again;
+outputs of size 1e-6, 1 and 1e6, in float16, bfloat16, float32 and float64. Right is an answer whose logits at every
+breakpoint are those of the model's own forward pass in float64, to 1e-9 of the largest. Then twenty rounds of training
+with a change of every kind between calls. Last, what reading costs: a call with a model beside a call with its Network.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ def trained(change: str, rounds: int) -> Counter[str]:
 
 
 def costs(rounds: int) -> dict[str, float]:
-    """CPU milliseconds of an interval of 200 lines by model and by Network, weights changed before each, and their quotient."""
+    """Milliseconds of an interval of 200 lines by model and by Network, after a change of weights; their quotient."""
     model = nn.Sequential(nn.Linear(784, 128), nn.ReLU(), nn.Linear(128, 128), nn.ReLU(), nn.Linear(128, 10)).eval()
     x, d = torch.rand(200, 784), torch.randn(200, 784)
     network = rr.Network.from_module(model, (784,))
@@ -107,7 +107,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print(f"{len(cases)} models changed once: {dict(verdicts)}")
     print(f"rounds of training with changes: {dict(rounds)}")
     print(
-        f"interval of 200 lines: {cost['model']:.1f} ms by model, {cost['network']:.1f} ms by Network, ×{cost['quotient']:.2f}"
+        f"interval of 200 lines: {cost['model']:.1f} ms by model, {cost['network']:.1f} ms by Network, "
+        f"×{cost['quotient']:.2f}"
     )
     figures = {"machine": machine(), "changed": dict(verdicts), "rounds": dict(rounds), "cost": cost}
     write_json(figures, options.out)

@@ -62,7 +62,7 @@ class Changing(nn.Module):
 
 
 def in_float64(model: Changing, points: Tensor, dtype: torch.dtype) -> Tensor:
-    """The model's own forward pass in float64, its plain tensors as the dtype holds them; the model is left as it was."""
+    """The model's own forward pass in float64, plain tensors as the dtype holds them; the model stays as it was."""
     plain = [
         (module, name, value)
         for module in model.modules()

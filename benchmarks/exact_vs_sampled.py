@@ -88,7 +88,8 @@ def main(arguments: list[str] | None = None) -> int:
         "networks": [],
     }
     print(
-        f"{report['machine']}\n{segments} segments of each network, t in {list(RANGE)}, float64, median of {rounds} rounds"
+        f"{report['machine']}\n{segments} segments of each network, t in {list(RANGE)}, float64, median of {rounds} "
+        "rounds"
     )
     for case in cases(segments, options.device, options.quick):
         figures = measured(case, resolutions, rounds)

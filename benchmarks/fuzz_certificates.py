@@ -2,12 +2,14 @@
 
     python benchmarks/fuzz_certificates.py [--quick] [--count 5000] [--seconds 10] [--megabytes 1024] [--out FILE.json]
 
-The JSON of a true certificate is changed in its structure (values, types, counts, depth, shapes, digests, huge integers,
-fractions with huge coprime numbers, tokens that are no JSON) or in its text (truncated, spliced, bytes changed), now and then with
-a digest of the question that fits again. Each mutant is read and checked against the network and against the module itself.
+The JSON of a true certificate is changed in its structure (values, types, counts, depth, shapes, digests, huge
+integers, fractions with huge coprime numbers, tokens that are no JSON) or in its text (truncated, spliced, bytes
+changed), now and then with a digest of the question that fits again. Each mutant is read and checked against the
+network and against the module itself.
 
-It must be rejected with a ValueError, or be true: then rational arithmetic finds the interval that it states. No mutant may take
-longer than ``--seconds``, nor the process more than ``--megabytes`` above what it held before. Exits with 1 where one does.
+It must be rejected with a ValueError, or be true: then rational arithmetic finds the interval that it states. No mutant
+may take longer than ``--seconds``, nor the process more than ``--megabytes`` above what it held before. Exits with 1
+where one does.
 """
 
 from __future__ import annotations

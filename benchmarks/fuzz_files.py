@@ -2,11 +2,11 @@
 
     python benchmarks/fuzz_files.py [--quick] [--count 20000] [--seed 0] [--workers 2] [--minutes 600] [--out FILE.json]
 
-Each mutant is read in a process of its own kind that lives as long as nothing goes wrong. An audit hook watches it: files
-opened for writing or made, moved or removed outside of a temporary folder, a file beside that folder that nobody may read,
-processes, sockets, pickles, and compiled source that holds a marker which the mutants carry. A mutant fails if any of that
-happens, if another error comes than ValueError (UnsupportedOperation is one) or OSError, if the error does not name the
-file, or if it takes more than 10 s of processor time or 1 GiB of memory beyond the start.
+Each mutant is read in a process of its own kind that lives as long as nothing goes wrong. An audit hook watches it:
+files opened for writing or made, moved or removed outside of a temporary folder, a file beside that folder that nobody
+may read, processes, sockets, pickles, and compiled source that holds a marker which the mutants carry. A mutant fails
+if any of that happens, if another error comes than ValueError (UnsupportedOperation is one) or OSError, if the error
+does not name the file, or if it takes more than 10 s of processor time or 1 GiB of memory beyond the start.
 """
 
 from __future__ import annotations
@@ -90,8 +90,8 @@ class Watch:
         elif event in ("import",) and MARKER in str(arguments[0]):
             return str(arguments[0])
         elif event.split(".")[0] in ("socket", "subprocess", "pty", "ftplib", "urllib", "webbrowser") or event in (
-            "os.system", "os.exec", "os.fork", "os.forkpty", "os.posix_spawn", "os.spawn", "os.startfile", "pickle.find_class",
-            "os.putenv", "os.kill",
+            "os.system", "os.exec", "os.fork", "os.forkpty", "os.posix_spawn", "os.spawn", "os.startfile",
+            "pickle.find_class", "os.putenv", "os.kill",
         ):  # fmt: skip
             return str(arguments)
         return None

@@ -4,10 +4,10 @@
 
 784-128-128-128-10 with its first weights, t in [-1, 2], float64 and float32, without bounds (resolve="never") and, in
 float64, with them: in float32 they leave most of these lines in doubt. Beside each rate: how many lines were settled in
-rational arithmetic, on the processor, and the rate without the time for that; the rate of the bare products at the walk's
-points as a share of the rate at which the device multiplies large square matrices; and, as a share of the bandwidth at
-which it copies memory, a lower bound of what the walk moves: every value before and after each gate, written and read
-once. Without a CUDA device it says so, and ends.
+rational arithmetic, on the processor, and the rate without the time for that; the rate of the bare products at the
+walk's points as a share of the rate at which the device multiplies large square matrices; and, as a share of the
+bandwidth at which it copies memory, a lower bound of what the walk moves: every value before and after each gate,
+written and read once. Without a CUDA device it says so, and ends.
 """
 
 from __future__ import annotations
@@ -56,7 +56,8 @@ def main(arguments: list[str] | None = None) -> int:
                 "copied": copy_rate(device),
             }
             print(
-                f"\n{report[device]}, {dtype}: {limits['flops'] / 1e9:,.0f} GFLOP/s, copies {limits['copied'] / 1e9:,.0f} GB/s"
+                f"\n{report[device]}, {dtype}: {limits['flops'] / 1e9:,.0f} GFLOP/s, copies "
+                f"{limits['copied'] / 1e9:,.0f} GB/s"
             )
             print("segments  bounds  segments/s  settled  without it  of product rate  of copying rate  GiB at peak")
             for batch in BATCHES[: 2 if options.quick else None]:

@@ -23,7 +23,8 @@ MARKER = "planted_marker"
 # What a name can be that someone chose to be misread: as Python, as a path, as JSON, as a format, or as nothing.
 HOSTILE = [
     f"{MARKER}", f'{MARKER}"); print("', f"{MARKER}\nimport os", f"{{{MARKER}}}", f"{MARKER}'\\", f"../../{MARKER}",
-    f"/{MARKER}", f"{MARKER}.__class__", f"__import__('os').system('touch {MARKER}')", f"{MARKER}\u202e\u0000\ud7ff", "",
+    f"/{MARKER}", f"{MARKER}.__class__", f"__import__('os').system('touch {MARKER}')", f"{MARKER}\u202e\u0000\ud7ff",
+    "",
     f"%s{MARKER}", f"lambda: {MARKER}", "self", "forward", "x" * 5000 + MARKER, "file_node_0", f"{MARKER};{MARKER},,",
 ]  # fmt: skip
 NUMBERS = [0, 1, -1, 2, 3, 7, 255, 2**31 - 1, 2**31, -(2**31), 2**40, 2**62, 2**63 - 1, -(2**63), 10**30, 0.5, 1e308]
@@ -174,11 +175,13 @@ def pt2_seeds() -> dict[str, bytes]:
 
 
 _DANGEROUS = [
-    "torch.ops.aten.from_file.default", "torch.ops.aten.full.default", "torch.ops.aten.rand.default", "torch.load", "torch.os.system",
-    "torch.ops.aten.repeat.default", "torch.ops.aten.expand.default", "torch.ops.aten.empty.memory_format", "_operator.pow",
-    "_operator.mul", "torch.ops.aten.constant_pad_nd.default", "torch.ops.aten.as_strided.default", "torch.ops.aten.set_.source_Tensor",
-    "torch.ops.aten.resize_.default", "torch.ops.aten.save.default", "torch.ops.higher_order.cond", "torch.ops.aten.arange.default",
-    "torch.ops.aten.relu_.default", "torch.ops.aten.split.Tensor", "torch.ops.aten.unbind.int", "torch.ops.aten.outer.default",
+    "torch.ops.aten.from_file.default", "torch.ops.aten.full.default", "torch.ops.aten.rand.default", "torch.load",
+    "torch.os.system", "torch.ops.aten.repeat.default", "torch.ops.aten.expand.default",
+    "torch.ops.aten.empty.memory_format", "_operator.pow", "_operator.mul", "torch.ops.aten.constant_pad_nd.default",
+    "torch.ops.aten.as_strided.default", "torch.ops.aten.set_.source_Tensor", "torch.ops.aten.resize_.default",
+    "torch.ops.aten.save.default", "torch.ops.higher_order.cond", "torch.ops.aten.arange.default",
+    "torch.ops.aten.relu_.default", "torch.ops.aten.split.Tensor", "torch.ops.aten.unbind.int",
+    "torch.ops.aten.outer.default",
 ]  # fmt: skip
 
 
@@ -238,10 +241,12 @@ def array_seeds() -> dict[str, bytes]:
 
 def header_changed(chance: random.Random, content: bytes) -> bytes:
     """The header of an array with something else in it."""
+    rows, columns = chance.choice(NUMBERS), chance.choice(NUMBERS)
+    kind = chance.choice(["|O", "|V0", "<U1000", "<f4", ">f8", "<c16", MARKER])
     text = chance.choice(
         [
-            f"{{'descr': '<f8', 'fortran_order': False, 'shape': ({chance.choice(NUMBERS)}, {chance.choice(NUMBERS)})}}",
-            f"{{'descr': {chance.choice(['|O', '|V0', '<U1000', '<f4', '>f8', '<c16', MARKER])!r}, 'fortran_order': 1, 'shape': (4, 3)}}",
+            f"{{'descr': '<f8', 'fortran_order': False, 'shape': ({rows}, {columns})}}",
+            f"{{'descr': {kind!r}, 'fortran_order': 1, 'shape': (4, 3)}}",
             chance.choice(HOSTILE), "(" * chance.choice((10, 300, 5000)), "{'descr': [('x', '<f8', (2**40,))]}",
         ]
     ).encode("latin1", "replace")[:60000]  # fmt: skip

@@ -29,8 +29,10 @@ def onnx_seeds() -> dict[str, bytes]:
         node("MatMul", ["r", "v"], ["y"], "last"),
     ]  # fmt: skip
     image = [
-        node("Conv", ["x", "k"], ["c"], "conv", pads=[1, 1, 1, 1], kernel_shape=[3, 3]), node("Relu", ["c"], ["r"], "relu"),
-        node("MaxPool", ["r"], ["p"], "pool", kernel_shape=[2, 2], strides=[2, 2]), node("Shape", ["p"], ["s"], "shape"),
+        node("Conv", ["x", "k"], ["c"], "conv", pads=[1, 1, 1, 1], kernel_shape=[3, 3]),
+        node("Relu", ["c"], ["r"], "relu"),
+        node("MaxPool", ["r"], ["p"], "pool", kernel_shape=[2, 2], strides=[2, 2]),
+        node("Shape", ["p"], ["s"], "shape"),
         node("Gather", ["s", "zero"], ["n"], "batch"), node("Concat", ["n", "rest"], ["to"], "sizes", axis=0),
         node("Reshape", ["p", "to"], ["f"], "reshape"), node("ConstantOfShape", ["size"], ["z"], "zeros"),
         node("Add", ["f", "z"], ["a"], "add"), node("Clip", ["a", "low", "high"], ["y"], "clip"),

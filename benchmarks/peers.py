@@ -3,8 +3,8 @@
     python benchmarks/peers.py [--quick] [--only TOOL] [--limit SECONDS] [--out FILE.json]
 
 Tools that are not installed are listed as such; benchmarks/README.md says how to install them. All are given the same
-question: a network, and segments x + t d with t in [-1, 2]. Tools that need few inputs get the network restricted to the
-line, whose only input is t; to restrict it is in their time. A peer has a process of its own and a limit of time.
+question: a network, and segments x + t d with t in [-1, 2]. Tools that need few inputs get the network restricted to
+the line, whose only input is t; to restrict it is in their time. A peer has a process of its own and a limit of time.
 
 Tools that take long are asked for the first few segments only. Times are CPU time, that of worker processes included.
 A breakpoint is found if one that was returned lies within 1e-6 of it, one for one; for samples, within their distance.
@@ -171,7 +171,8 @@ def main(arguments: list[str] | None = None) -> int:
         truth = [[float(t) for t in path.breakpoints] for path in rational.walk(case.model, case.x, case.d, (-1, 2))]
         true = sum(map(len, truth))
         print(
-            f"\n{case.name}, {len(truth)} segments, {true} breakpoints\n{'':26}  segments  ms/segment  missed  invented  largest error"
+            f"\n{case.name}, {len(truth)} segments, {true} breakpoints\n{'':26}  segments  ms/segment  missed  "
+            "invented  largest error"
         )
         rows = []
         for name in TOOLS:
@@ -187,7 +188,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def cases(quick: bool) -> list[Case]:
-    """Networks from small to large, and one without biases whose lines go through the origin: all units bend at once."""
+    """Networks from small to large, one without biases on lines through the origin: all its units bend at once."""
     made = []
     networks = {(2, 16, 16, 2): 200, (2, 64, 64, 2): 200, (784, 128, 128, 128, 10): 20}
     for sizes, segments in ({(2, 4, 4, 2): 2} if quick else networks).items():
@@ -289,7 +290,8 @@ def print_row(row: dict[str, Any]) -> None:
         print(f"{label:26}  {row['outcome']}")
         return
     print(
-        f"{label:26}  {row['segments']:8}  {row['ms_per_segment']:10.3f}  {row['missed']:6}  {row['invented']:8}  {row['max_error']:13.1e}"
+        f"{label:26}  {row['segments']:8}  {row['ms_per_segment']:10.3f}  {row['missed']:6}  {row['invented']:8}  "
+        f"{row['max_error']:13.1e}"
     )
 
 

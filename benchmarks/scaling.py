@@ -1,4 +1,4 @@
-"""What a breakpoint costs, by width, depth, input size, batch, length of the segment, threads and dtype, and its memory.
+"""What a breakpoint costs in time and memory, by width, depth, input size, batch, length, threads and dtype.
 
     python benchmarks/scaling.py [--quick] [--only NAME] [--rounds N] [--largest N] [--out FILE.json]
 
@@ -137,7 +137,7 @@ def held_bytes(paths: rr.Paths) -> int:
 
 
 def float32_error(widths: tuple[int, ...], segments: int) -> dict[str, Any]:
-    """How far breakpoints and logits in float32 are from the rational truth, on segments with the true number of them."""
+    """The error of breakpoints and logits in float32, where float32 finds the true number of breakpoints."""
     setting = Setting(widths, segments)
     network, x, d = drawn(setting)
     # The question in numbers that float32 has, so that only the walk's own rounding is in the answer.

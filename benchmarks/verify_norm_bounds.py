@@ -3,8 +3,8 @@
     python benchmarks/verify_norm_bounds.py [--data mnist.npz] [--seeds 3] [--quick] [--out FOLDER]
 
 Networks are trained on 1000 samples, 100 of each class, of scikit-learn's digits, or of MNIST where --data names its
-file or folder (see relu_regions.apps.reproduction.data.load); on real labels and on random ones. What is trained is kept in
-the folder, so that an interrupted run goes on. Prints tables, and writes norm_bounds.json and pictures.
+file or folder (see relu_regions.apps.reproduction.data.load); on real labels and on random ones. What is trained is
+kept in the folder, so that an interrupted run goes on. Prints tables, and writes norm_bounds.json and pictures.
 """
 
 from __future__ import annotations

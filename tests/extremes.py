@@ -74,7 +74,7 @@ def _scattered(rng: Random, case: Case) -> Case:
 
 
 def _scaled(rng: Random, case: Case) -> Case:
-    """Ordinary numbers, all of a layer times one power of two, so that values come near the ends of the floats together."""
+    """Ordinary numbers, all of a layer times one power of two: values come near the ends of the floats together."""
 
     def power() -> float:
         return 2.0 ** rng.choice([0, 0, rng.randint(-1060, 1020), rng.randint(980, 1022), rng.randint(-1070, -1000)])
@@ -102,7 +102,7 @@ def _affine(layer: tuple[Any, ...], change: Any) -> tuple[Any, ...]:
 
 
 def complaints(case: Case) -> Iterator[str]:
-    """What is wrong with the answers about a case. A ValueError is an answer; so is doubt, where certainty would be false."""
+    """What is wrong with the answers about a case. A ValueError is an answer, and doubt where certainty is false."""
     network, line = (
         network_of(case.layers, len(case.x)),
         (torch.tensor([part], dtype=torch.float64) for part in case[1:3]),

@@ -23,7 +23,7 @@ class Architecture:
     shape: tuple[int, ...]
 
     def model(self, seed: int = 0) -> nn.Module:
-        """A float64 instance in eval mode, with batch norm statistics that are not trivial; kept, so not to be changed."""
+        """A float64 instance in eval mode, with batch norm statistics that are not trivial; kept: do not change it."""
         return _built(self, seed)
 
 
@@ -133,17 +133,52 @@ ARCHITECTURES = [
     Architecture("mlp without biases", lambda: mlp(6, 12, 10, 4, bias=False), (6,)),
     Architecture("no gate", lambda: nn.Linear(4, 3), (4,)),
     Architecture("one output", lambda: mlp(4, 9, 1), (4,)),
-    Architecture("nested sequential", lambda: nn.Sequential(mlp(5, 8, 8), nn.Sequential(nn.ReLU(), mlp(8, 7, 3))), (5,)),
+    Architecture(
+        "nested sequential", lambda: nn.Sequential(mlp(5, 8, 8), nn.Sequential(nn.ReLU(), mlp(8, 7, 3))), (5,)
+    ),
     Architecture("one relu module reused", _one_relu_reused, (5,)),
     Architecture("defined in another order", _defined_in_another_order, (5,)),
     Architecture("tied weights", _tied, (6,)),
-    Architecture("functional relu", wrapped(lambda m, x: m.b(functional.relu(m.a(x))), a=lambda: Linear(4, 9), b=lambda: Linear(9, 3)), (4,)),
-    Architecture("method relu in place", wrapped(lambda m, x: m.b(m.a(x).relu_()), a=lambda: Linear(4, 9), b=lambda: Linear(9, 3)), (4,)),
-    Architecture("residual", wrapped(lambda m, x: m.c(torch.relu(m.b(torch.relu(m.a(x)))) + x), a=lambda: Linear(5, 7), b=lambda: Linear(7, 5), c=lambda: Linear(5, 3)), (5,)),
-    Architecture("residual of a pre-activation", wrapped(lambda m, x: m.b((h := m.a(x)) - 0.5 * torch.relu(h)), a=lambda: Linear(5, 7), b=lambda: Linear(7, 3)), (5,)),
-    Architecture("relu of a relu", wrapped(lambda m, x: m.b(torch.relu(torch.relu(m.a(x)))), a=lambda: Linear(5, 7), b=lambda: Linear(7, 3)), (5,)),
-    Architecture("dense connections", wrapped(_dense, a=lambda: Linear(4, 6), b=lambda: Linear(10, 5), c=lambda: Linear(15, 3)), (4,)),
-    Architecture("batch norm 1d", lambda: nn.Sequential(Linear(5, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Dropout(0.5), Linear(8, 3)), (5,)),
+    Architecture(
+        "functional relu",
+        wrapped(lambda m, x: m.b(functional.relu(m.a(x))), a=lambda: Linear(4, 9), b=lambda: Linear(9, 3)),
+        (4,),
+    ),
+    Architecture(
+        "method relu in place",
+        wrapped(lambda m, x: m.b(m.a(x).relu_()), a=lambda: Linear(4, 9), b=lambda: Linear(9, 3)),
+        (4,),
+    ),
+    Architecture(
+        "residual",
+        wrapped(
+            lambda m, x: m.c(torch.relu(m.b(torch.relu(m.a(x)))) + x),
+            a=lambda: Linear(5, 7),
+            b=lambda: Linear(7, 5),
+            c=lambda: Linear(5, 3),
+        ),
+        (5,),
+    ),
+    Architecture(
+        "residual of a pre-activation",
+        wrapped(lambda m, x: m.b((h := m.a(x)) - 0.5 * torch.relu(h)), a=lambda: Linear(5, 7), b=lambda: Linear(7, 3)),
+        (5,),
+    ),
+    Architecture(
+        "relu of a relu",
+        wrapped(lambda m, x: m.b(torch.relu(torch.relu(m.a(x)))), a=lambda: Linear(5, 7), b=lambda: Linear(7, 3)),
+        (5,),
+    ),
+    Architecture(
+        "dense connections",
+        wrapped(_dense, a=lambda: Linear(4, 6), b=lambda: Linear(10, 5), c=lambda: Linear(15, 3)),
+        (4,),
+    ),
+    Architecture(
+        "batch norm 1d",
+        lambda: nn.Sequential(Linear(5, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Dropout(0.5), Linear(8, 3)),
+        (5,),
+    ),
     Architecture("prelu", lambda: mlp(5, 8, 6, 3, activation=nn.PReLU), (5,)),
     Architecture("prelu per channel", lambda: _convolutional(nn.PReLU(6), features=6 * 36), (2, 6, 6)),
     Architecture("leaky relu", lambda: mlp(5, 8, 6, 3, activation=lambda: nn.LeakyReLU(0.2)), (5,)),
@@ -152,30 +187,165 @@ ARCHITECTURES = [
     Architecture("hardtanh", lambda: mlp(5, 8, 6, 3, activation=lambda: nn.Hardtanh(-0.3, 0.4)), (5,)),
     Architecture("hardsigmoid", lambda: mlp(5, 8, 6, 3, activation=nn.Hardsigmoid), (5,)),
     Architecture("softshrink", lambda: mlp(5, 8, 6, 3, activation=lambda: nn.Softshrink(0.2)), (5,)),
-    Architecture("abs and clamp", wrapped(lambda m, x: m.b(m.a(x).abs().clamp(0.1, 0.7).clamp_max(0.6)), a=lambda: Linear(5, 9), b=lambda: Linear(9, 3)), (5,)),
-    Architecture("crelu", wrapped(lambda m, x: m.b(torch.relu(torch.cat([m.a(x), -m.a(x)], 1))), a=lambda: Linear(5, 6), b=lambda: Linear(12, 3)), (5,)),
+    Architecture(
+        "abs and clamp",
+        wrapped(
+            lambda m, x: m.b(m.a(x).abs().clamp(0.1, 0.7).clamp_max(0.6)),
+            a=lambda: Linear(5, 9),
+            b=lambda: Linear(9, 3),
+        ),
+        (5,),
+    ),
+    Architecture(
+        "crelu",
+        wrapped(
+            lambda m, x: m.b(torch.relu(torch.cat([m.a(x), -m.a(x)], 1))),
+            a=lambda: Linear(5, 6),
+            b=lambda: Linear(12, 3),
+        ),
+        (5,),
+    ),
     Architecture("maxout", wrapped(_maxout, hidden=lambda: Linear(5, 24), head=lambda: Linear(6, 3)), (5,)),
     Architecture("group sort", wrapped(_group_sort, hidden=lambda: Linear(5, 12), head=lambda: Linear(12, 3)), (5,)),
-    Architecture("maximum and minimum", wrapped(lambda m, x: torch.minimum(torch.maximum(m.a(x), m.b(x)), torch.tensor(0.4)), a=lambda: Linear(5, 4), b=lambda: Linear(5, 4)), (5,)),
-    Architecture("max and min over a dimension", wrapped(lambda m, x: torch.cat([(h := m.a(x).view(-1, 3, 4)).max(2).values, h.min(1)[0]], 1), a=lambda: Linear(5, 12)), (5,)),
-    Architecture("normalised input", wrapped(lambda m, x: m.net((x - 0.3) / 0.7 * 2 + 1), net=lambda: mlp(4, 8, 3)), (4,)),
-    Architecture("convolution and average pooling", lambda: _convolutional(nn.ReLU(), nn.AvgPool2d(2), features=54), (2, 6, 6)),
+    Architecture(
+        "maximum and minimum",
+        wrapped(
+            lambda m, x: torch.minimum(torch.maximum(m.a(x), m.b(x)), torch.tensor(0.4)),
+            a=lambda: Linear(5, 4),
+            b=lambda: Linear(5, 4),
+        ),
+        (5,),
+    ),
+    Architecture(
+        "max and min over a dimension",
+        wrapped(
+            lambda m, x: torch.cat([(h := m.a(x).view(-1, 3, 4)).max(2).values, h.min(1)[0]], 1),
+            a=lambda: Linear(5, 12),
+        ),
+        (5,),
+    ),
+    Architecture(
+        "normalised input", wrapped(lambda m, x: m.net((x - 0.3) / 0.7 * 2 + 1), net=lambda: mlp(4, 8, 3)), (4,)
+    ),
+    Architecture(
+        "convolution and average pooling", lambda: _convolutional(nn.ReLU(), nn.AvgPool2d(2), features=54), (2, 6, 6)
+    ),
     Architecture("max pooling after relu", lambda: _convolutional(nn.ReLU(), nn.MaxPool2d(2), features=54), (2, 6, 6)),
-    Architecture("max pooling before relu, overlapping", lambda: _convolutional(nn.MaxPool2d(3, 2, 1, ceil_mode=True), nn.ReLU(), features=6 * 16), (2, 6, 6)),
-    Architecture("max pooling dilated", lambda: _convolutional(nn.MaxPool2d(2, 1, 0, dilation=2), features=6 * 16), (2, 6, 6)),
-    Architecture("adaptive max pooling", lambda: _convolutional(nn.AdaptiveMaxPool2d(4), nn.ReLU(), features=6 * 16), (2, 6, 6)),
-    Architecture("max pooling of features without channels", lambda: nn.Sequential(Linear(5, 8), nn.ReLU(), nn.MaxPool1d(2), nn.AdaptiveMaxPool1d(3), Linear(3, 3)), (5,)),
-    Architecture("one dimension", lambda: nn.Sequential(nn.Conv1d(2, 4, 3), nn.BatchNorm1d(4), nn.ReLU(), nn.MaxPool1d(2), nn.Flatten(), Linear(16, 3)), (2, 10)),
-    Architecture("three dimensions", lambda: nn.Sequential(nn.Conv3d(1, 2, 2), nn.BatchNorm3d(2), nn.ReLU(), nn.MaxPool3d(2), nn.Flatten(), Linear(2, 3)), (1, 3, 3, 3)),
-    Architecture("transposed convolution and upsampling", lambda: nn.Sequential(nn.ConvTranspose2d(2, 3, 2, 2), nn.ReLU(), nn.Upsample(scale_factor=2, mode="bilinear"), nn.ReLU(), nn.Upsample(scale_factor=2), nn.Flatten(), Linear(3 * 576, 2)), (2, 3, 3)),
-    Architecture("transposed convolution, grouped and dilated", lambda: nn.Sequential(nn.ConvTranspose1d(4, 6, 3, 2, 1, groups=2, dilation=2), nn.ReLU(), nn.Flatten(), Linear(66, 2)), (4, 5)),
-    Architecture("padded", lambda: nn.Sequential(nn.ReflectionPad2d(1), nn.ConstantPad2d(1, 0.5), Conv2d(2, 3, 3), nn.ReLU(), nn.Flatten(), Linear(3 * 64, 2)), (2, 6, 6)),
-    Architecture("residual block", wrapped(_resnet_block, c1=lambda: Conv2d(2, 4, 3, padding=1), n1=lambda: nn.BatchNorm2d(4), c2=lambda: Conv2d(4, 4, 3, padding=1), n2=lambda: nn.BatchNorm2d(4), skip=lambda: Conv2d(2, 4, 1), head=lambda: Linear(16, 3)), (2, 6, 6)),
-    Architecture("grouped, shuffled, depthwise", wrapped(_shuffled, grouped=lambda: Conv2d(2, 8, 1, groups=2), depthwise=lambda: Conv2d(8, 8, 3, groups=8), head=lambda: Linear(128, 3)), (2, 6, 6)),
-    Architecture("pixel shuffle", lambda: nn.Sequential(Conv2d(2, 8, 3), nn.ReLU(), nn.PixelShuffle(2), nn.ReLU(), nn.Flatten(), Linear(128, 3)), (2, 6, 6)),
-    Architecture("weight norm", lambda: nn.Sequential(nn.utils.parametrizations.weight_norm(Linear(5, 8)), nn.ReLU(), Linear(8, 3)), (5,)),
-    Architecture("spectral norm", lambda: nn.Sequential(nn.utils.parametrizations.spectral_norm(Linear(5, 8)), nn.ReLU(), Linear(8, 3)), (5,)),
-    Architecture("sum, mean, slices", wrapped(lambda m, x: torch.stack([(h := torch.relu(m.a(x)))[:, ::2].sum(1), h[:, 1:].mean(1), h[:, 3], -h[:, [0, 2, 4]].sum(1)], 1), a=lambda: Linear(5, 9)), (5,)),
-    Architecture("one number for each point", wrapped(lambda m, x: m.b(torch.relu(m.a(x)[:, 0])[:, None]), a=lambda: Linear(5, 1), b=lambda: Linear(1, 3)), (5,)),
-    Architecture("split and chunk", wrapped(lambda m, x: (p := torch.relu(m.a(x)).chunk(3, 1))[0] - p[1] + 2 * p[2].flip(1), a=lambda: Linear(5, 9)), (5,)),
-]  # fmt: skip
+    Architecture(
+        "max pooling before relu, overlapping",
+        lambda: _convolutional(nn.MaxPool2d(3, 2, 1, ceil_mode=True), nn.ReLU(), features=6 * 16),
+        (2, 6, 6),
+    ),
+    Architecture(
+        "max pooling dilated", lambda: _convolutional(nn.MaxPool2d(2, 1, 0, dilation=2), features=6 * 16), (2, 6, 6)
+    ),
+    Architecture(
+        "adaptive max pooling", lambda: _convolutional(nn.AdaptiveMaxPool2d(4), nn.ReLU(), features=6 * 16), (2, 6, 6)
+    ),
+    Architecture(
+        "max pooling of features without channels",
+        lambda: nn.Sequential(Linear(5, 8), nn.ReLU(), nn.MaxPool1d(2), nn.AdaptiveMaxPool1d(3), Linear(3, 3)),
+        (5,),
+    ),
+    Architecture(
+        "one dimension",
+        lambda: nn.Sequential(
+            nn.Conv1d(2, 4, 3), nn.BatchNorm1d(4), nn.ReLU(), nn.MaxPool1d(2), nn.Flatten(), Linear(16, 3)
+        ),
+        (2, 10),
+    ),
+    Architecture(
+        "three dimensions",
+        lambda: nn.Sequential(
+            nn.Conv3d(1, 2, 2), nn.BatchNorm3d(2), nn.ReLU(), nn.MaxPool3d(2), nn.Flatten(), Linear(2, 3)
+        ),
+        (1, 3, 3, 3),
+    ),
+    Architecture(
+        "transposed convolution and upsampling",
+        lambda: nn.Sequential(
+            nn.ConvTranspose2d(2, 3, 2, 2),
+            nn.ReLU(),
+            nn.Upsample(scale_factor=2, mode="bilinear"),
+            nn.ReLU(),
+            nn.Upsample(scale_factor=2),
+            nn.Flatten(),
+            Linear(3 * 576, 2),
+        ),
+        (2, 3, 3),
+    ),
+    Architecture(
+        "transposed convolution, grouped and dilated",
+        lambda: nn.Sequential(
+            nn.ConvTranspose1d(4, 6, 3, 2, 1, groups=2, dilation=2), nn.ReLU(), nn.Flatten(), Linear(66, 2)
+        ),
+        (4, 5),
+    ),
+    Architecture(
+        "padded",
+        lambda: nn.Sequential(
+            nn.ReflectionPad2d(1), nn.ConstantPad2d(1, 0.5), Conv2d(2, 3, 3), nn.ReLU(), nn.Flatten(), Linear(3 * 64, 2)
+        ),
+        (2, 6, 6),
+    ),
+    Architecture(
+        "residual block",
+        wrapped(
+            _resnet_block,
+            c1=lambda: Conv2d(2, 4, 3, padding=1),
+            n1=lambda: nn.BatchNorm2d(4),
+            c2=lambda: Conv2d(4, 4, 3, padding=1),
+            n2=lambda: nn.BatchNorm2d(4),
+            skip=lambda: Conv2d(2, 4, 1),
+            head=lambda: Linear(16, 3),
+        ),
+        (2, 6, 6),
+    ),
+    Architecture(
+        "grouped, shuffled, depthwise",
+        wrapped(
+            _shuffled,
+            grouped=lambda: Conv2d(2, 8, 1, groups=2),
+            depthwise=lambda: Conv2d(8, 8, 3, groups=8),
+            head=lambda: Linear(128, 3),
+        ),
+        (2, 6, 6),
+    ),
+    Architecture(
+        "pixel shuffle",
+        lambda: nn.Sequential(Conv2d(2, 8, 3), nn.ReLU(), nn.PixelShuffle(2), nn.ReLU(), nn.Flatten(), Linear(128, 3)),
+        (2, 6, 6),
+    ),
+    Architecture(
+        "weight norm",
+        lambda: nn.Sequential(nn.utils.parametrizations.weight_norm(Linear(5, 8)), nn.ReLU(), Linear(8, 3)),
+        (5,),
+    ),
+    Architecture(
+        "spectral norm",
+        lambda: nn.Sequential(nn.utils.parametrizations.spectral_norm(Linear(5, 8)), nn.ReLU(), Linear(8, 3)),
+        (5,),
+    ),
+    Architecture(
+        "sum, mean, slices",
+        wrapped(
+            lambda m, x: torch.stack(
+                [(h := torch.relu(m.a(x)))[:, ::2].sum(1), h[:, 1:].mean(1), h[:, 3], -h[:, [0, 2, 4]].sum(1)], 1
+            ),
+            a=lambda: Linear(5, 9),
+        ),
+        (5,),
+    ),
+    Architecture(
+        "one number for each point",
+        wrapped(lambda m, x: m.b(torch.relu(m.a(x)[:, 0])[:, None]), a=lambda: Linear(5, 1), b=lambda: Linear(1, 3)),
+        (5,),
+    ),
+    Architecture(
+        "split and chunk",
+        wrapped(
+            lambda m, x: (p := torch.relu(m.a(x)).chunk(3, 1))[0] - p[1] + 2 * p[2].flip(1), a=lambda: Linear(5, 9)
+        ),
+        (5,),
+    ),
+]

@@ -51,7 +51,7 @@ def test_logits_are_the_forward_pass(architecture: Architecture, reach: float) -
 
 @EVERY
 def test_patterns_are_those_of_every_region(architecture: Architecture) -> None:
-    """Each region's pattern, rebuilt from flips, is what the gates do in the middle of the region; neighbours differ."""
+    """Each region's pattern, rebuilt from flips, is what the gates do in its middle; neighbours differ."""
     model = architecture.model()
     x, d = lines(architecture)
     paths = walk(model, x, d, (-5, 5))
@@ -117,7 +117,7 @@ def test_interval_is_where_the_label_changes(architecture: Architecture) -> None
 
 
 def wide_regions(paths: rr.Paths, index: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Ends and patterns of a segment's regions, leaving out slivers between breakpoints that float64 cannot tell apart."""
+    """Ends and patterns of a segment's regions, without slivers between breakpoints that float64 cannot tell apart."""
     t, regions = paths[index].t, paths.region_offsets
     own = torch.arange(int(regions[index]), int(regions[index + 1]))
     pattern = torch.cat([*paths.patterns(own), torch.zeros(len(own), 0, dtype=torch.int64)], 1)

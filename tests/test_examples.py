@@ -8,7 +8,14 @@ import matplotlib.pyplot as plt
 import pytest
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
-REGIONS = ("logits_along_path", "norms_along_path", "change_along_path", "norm_ratios", "graph_of_regions", "attribution_image")  # fmt: skip
+REGIONS = (
+    "logits_along_path",
+    "norms_along_path",
+    "change_along_path",
+    "norm_ratios",
+    "graph_of_regions",
+    "attribution_image",
+)
 # What each prints, and the pictures that it draws.
 EXPECTED = {
     "breakpoints_of_a_curve": ("breakpoints_of_a_curve.png", {"breakpoints_of_a_curve.png"}),

@@ -1,4 +1,4 @@
-"""A watchdog: numbers near the ends of the floats on every backend, each network under a time limit, and compared with the truth.
+"""A watchdog: numbers near the ends of the floats, on every backend, under a time limit, against the truth.
 
 In a process of its own, because a loop that does not end would take the tests with it.
 """

@@ -37,11 +37,17 @@ def draw_sweep(records: Sequence[dict[str, Any]], title: str, stem: Path) -> Non
     """Median ratio with its 5 % and 95 % quantiles, on validation data, by width and by depth; beside it, the K."""
     figure, axes = new_figure(2, 2, title, (6.2, 3.2))
     widths = [r for r in records if len(r["hidden"]) == 3]
-    common = max({r["hidden"][0] for r in records}, key=lambda width: len({len(r["hidden"]) for r in records if r["hidden"][0] == width}))  # fmt: skip
+    depths_of_width: dict[int, set[int]] = {}
+    for r in records:
+        depths_of_width.setdefault(r["hidden"][0], set()).add(len(r["hidden"]))
+    common = max(depths_of_width, key=lambda width: len(depths_of_width[width]))
     depths = [r for r in records if set(r["hidden"]) == {common}]
     for row, (own, measure, name) in enumerate(
-        ((widths, lambda r: r["hidden"][0], "width of 3 hidden layers"), (depths, lambda r: len(r["hidden"]), f"hidden layers of width {common}"))
-    ):  # fmt: skip
+        (
+            (widths, lambda r: r["hidden"][0], "width of 3 hidden layers"),
+            (depths, lambda r: len(r["hidden"]), f"hidden layers of width {common}"),
+        )
+    ):
         for state in STATES:
             x, low, middle, high, needed = _columns([r for r in own if r["state"] == state], measure)
             axes[2 * row].plot(x, middle, ".-", color=COLOURS[state], label=state)

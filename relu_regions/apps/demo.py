@@ -210,8 +210,8 @@ def _table(comparison: Comparison) -> Table:
     trained = comparison.trained
     table = Table(
         box=box.SIMPLE_HEAD,
-        title=f"{comparison.name} ({len(comparison.lines):,} lines)\n{'-'.join(map(str, trained.config.widths))} network, "
-        f"{trained.errors} training errors after {trained.epochs} epochs",
+        title=f"{comparison.name} ({len(comparison.lines):,} lines)\n{'-'.join(map(str, trained.config.widths))} "
+        f"network, {trained.errors} training errors after {trained.epochs} epochs",
         title_justify="left",
         title_style="bold",
         pad_edge=False,

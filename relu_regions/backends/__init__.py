@@ -1,6 +1,6 @@
 """The inner loops of the walk, and what they pass on; the rest of the library does not know which backend runs.
 
-It may import ``network``. It hands on :func:`kernel_for`, which chooses ``reference`` (torch), ``cpu`` (numba) or ``cuda``
+It may import ``network``. It hands on ``kernel_for``, which chooses ``reference`` (torch), ``cpu`` (numba) or ``cuda``
 (Triton); stacks of points (``points``), crossings and their placement, and how much memory and how many threads there are.
 """
 
@@ -26,10 +26,10 @@ __all__ = ["Kernel", "Placement", "carry_over", "edge_pieces", "kernel_for"]
 
 
 class Kernel(Protocol):
-    """What a backend answers; :mod:`relu_regions.backends.reference` says what each function does.
+    """What a backend answers; ``relu_regions.backends.reference`` says what each function does.
 
     Attributes:
-        through: takes a stack through a chain in one go, as :func:`relu_regions.backends.cpu.chained.through`; None where gates are
+        through: takes a stack through a chain in one go, as ``relu_regions.backends.cpu.chained.through``; None where gates are
             taken one by one.
     """
 

@@ -1,6 +1,6 @@
 """What rounding can have done, and the truth without it.
 
 It may import ``lines`` and below. It hands on ``error_bounds.Certainty``, the bounds that a walk carries along;
-``equal_by_construction`` and ``maximum_bounds``, what they know of equal numbers and of maxima; ``double_double``, twice the
-working precision; and ``rational``, the judge.
+``equal_by_construction`` and ``maximum_bounds``, what they know of equal numbers and of maxima; ``double_double``,
+twice the working precision; and ``rational``, the judge.
 """

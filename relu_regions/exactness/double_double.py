@@ -1,7 +1,8 @@
 """Products and gates in twice the working precision: a number is the sum of two floats, ``hi + lo``.
 
-Error-free transformations: TwoSum (Knuth), and TwoProduct by Dekker's splitting (Ogita, Rump, Oishi, "Accurate sum and dot
-product", SIAM Journal on Scientific Computing 26, 2005, algorithms 3.1 to 3.3). No operation may be reordered or fused.
+Error-free transformations: TwoSum (Knuth), and TwoProduct by Dekker's splitting (Ogita, Rump, Oishi, "Accurate sum and
+dot product", SIAM Journal on Scientific Computing 26, 2005, algorithms 3.1 to 3.3). No operation may be reordered or
+fused.
 """
 
 import numpy as np
@@ -54,7 +55,7 @@ def on_line(x, d, t, hi, lo):
 
 @njit(cache=True, nogil=True)
 def multiply(columns, high, low, bias, hi, lo, out_hi, out_lo):
-    """The product of a matrix, given by its columns and their halves, with each row, and a bias: Dot2 with a double-double vector."""
+    """A matrix, given by its columns and their halves, times each double-double row, plus a bias: Dot2."""
     size = columns.shape[1]
     total, rest = np.empty(size), np.empty(size)
     for r in range(hi.shape[0]):

@@ -87,10 +87,12 @@ class EqualNumbers:
 
 
 def _taken(step: AffineStep, shapes: list[tuple[int, ...]]) -> tuple[Tensor, Tensor] | None:
-    """Where a step only takes numbers of its inputs or their negatives: which, counted over all inputs (-1 for none), and signs.
+    """Which input number each output copies, counted over all inputs, and with which sign; None if the step does more.
 
-    With absolute values the coefficients of an output are not negative. Where they add up to 1 and the mean position has
-    no variance, there is one coefficient, and it is 1.
+    The number is -1 for an output that is always 0.
+
+    With absolute values the coefficients of an output are not negative. Where they add up to 1 and the mean position
+    has no variance, there is one coefficient, and it is 1.
     """
     device = step.constants[0].device if step.constants else torch.device("cpu")
     if any(constant.abs().ne(1).any() for constant in step.constants):

@@ -1,23 +1,25 @@
 """Rigorous bounds of a walk's rounding errors, and whether they leave any doubt about its combinatorics.
 
-Write t for the coordinate ``position`` of a segment's points (on a ray it is linear along the homogeneous line too). The
-rows of a stack have places t_i; the computed values at the rows, interpolated, are a curve. Two bounds go along:
+Write t for the coordinate ``position`` of a segment's points (on a ray it is linear along the homogeneous line too).
+The rows of a stack have places t_i; the computed values at the rows, interpolated, are a curve. Two bounds go along:
 
 - ``errors[value]``: how far the curve is from the true value anywhere beside the row;
 - ``errors["shift"]``: how far the true bend that a row stands for is from t_i.
 
-A unit's value at the true bend is then within ``error + shift * slope`` of its value at the row, with the unit's own slope;
-affine steps map slopes as they map values, so a shift is never amplified. A sign that this leaves open, or two crossings
-of one interval whose shifts overlap, makes the segment uncertain; without such a doubt the walk has the bends of the
-true network in their true order. The bounds are semi-static: one number for each row and value, from norms of the steps.
+A unit's value at the true bend is then within ``error + shift * slope`` of its value at the row, with the unit's own
+slope; affine steps map slopes as they map values, so a shift is never amplified. A sign that this leaves open, or two
+crossings of one interval whose shifts overlap, makes the segment uncertain; without such a doubt the walk has the bends
+of the true network in their true order. The bounds are semi-static: one number for each row and value, from norms of
+the steps.
 
-Sums: the computed Σ a_i v_i of n products, in any order, is within γ_n Σ |a_i||v_i| of the true one, γ_n = n u / (1 − n u)
-(Higham, Accuracy and Stability of Numerical Algorithms, 2nd edition, section 3.1). Twice the terms are taken, which
+Sums: the computed Σ a_i v_i of n products, in any order, is within γ_n Σ |a_i||v_i| of the true one, γ_n = n u / (1 − n
+u) (Higham, Accuracy and Stability of Numerical Algorithms, 2nd edition, section 3.1). Twice the terms are taken, which
 covers the rounding of the bounds themselves. A new row ``l v_i + r v_{i+1}`` is within 8 u max|v| of the curve at its
 place, and so is a unit that is set to its knot there. A maximum is set to its inputs' maximum there, which is within
-128 u max|v| of the curve's: two inputs that cross at the row differ there by what its rounded place makes of their slopes.
+128 u max|v| of the curve's: two inputs that cross at the row differ there by what its rounded place makes of their
+slopes.
 
-Numbers that are equal by construction (:mod:`relu_regions.exactness.equal_by_construction`) leave no doubt where they tie.
+Numbers that are equal by construction (``relu_regions.exactness.equal_by_construction``) leave no doubt where they tie.
 """
 
 from __future__ import annotations
@@ -180,7 +182,7 @@ class Certainty:
         return shifts
 
     def _copies_cross(self, gate: Knots, name: str, placed: Placement) -> Tensor | None:
-        """Whether each crossing but the first is that of the same number as the one before it, ``(K - 1,)``; None for none."""
+        """Whether each crossing is of the same number as the one before it, ``(K - 1,)``; None if none is."""
         if name not in self.equal.copies or (gate.sizes.knot > 0 and gate.knots.shape[1] > 1):
             return None
         unit, knot = placed.bends.unit, torch.maximum(placed.bends.before, placed.bends.after)
@@ -291,14 +293,17 @@ class Certainty:
     def multiplied(self, gate: Gate, step: AffineStep, error: Tensor, placed: Placement, shifts: Shifts) -> Tensor:
         """The bound of the output of a matrix or a convolution where only the gate's output goes into it.
 
-        At the points there were it is a product. At the new points of an interval with c bends it goes on from the point
-        before with a running slope, and in exact arithmetic that gives the product of a gate that is continuous, has its
-        value at both ends of the interval, and bends where the crossings were computed, by the kinks that were computed.
+        At the points there were it is a product. At the new points of an interval with c bends it goes on from the
+        point before with a running slope, and in exact arithmetic that gives the product of a gate that is continuous,
+        has its value at both ends of the interval, and bends where the crossings were computed, by the kinks that were
+        computed.
 
-        Such a gate is that of the curve but for what rounds the numbers of a crossing: its weights (4 u each, relative to
+        Such a gate is that of the curve but for what rounds the numbers of a crossing: its weights (4 u each, relative
+            to
         themselves) and its kink (5 u). The kinks of a unit with knots add up to no more than ``kinks``, each knot being
         crossed once; those of a maximum do since they are all positive and lead from one input's slope to another's.
-        (Crossings of a maximum that rounding would put in another order, or that leave an input above it, are in doubt.)
+        (Crossings of a maximum that rounding would put in another order, or that leave an input above it, are in
+        doubt.)
 
         Every value, slope, and sum of the parts that kinks add to slopes stays below ``reach``. Each bend and each new
         point loses at most u of it: in the first slope, in the running one, and in the value. What is relative to kinks
@@ -326,7 +331,8 @@ class Shifts:
     """What bounds the bends of a gate.
 
     Attributes:
-        relative, absolute: how far each crossing may be from the true one, ``(K,)``: relative to its interval, and in t.
+        relative, absolute: how far each crossing may be from the true one, ``(K,)``: relative to its interval, and in
+            t.
         size: the largest number of the gate's input at each of the points there were, ``(P,)``.
     """
 
@@ -338,7 +344,8 @@ class Shifts:
         """The intervals in which the order of two crossings is not certain.
 
         Args:
-            same: whether each crossing but the first coincides with the one before it by construction, ``(K - 1,)`` bool.
+            same: whether each crossing but the first coincides with the one before it by construction, ``(K - 1,)``
+                bool.
         """
         row, place = placed.bends.row, placed.bends.right
         if len(row) < 2:
@@ -361,7 +368,8 @@ def beside(error: Tensor) -> Tensor:
 def _near_zero(extremes: Tensor, bound: Tensor, before: Tensor, after: Tensor) -> Tensor:
     """The rows whose extremes leave open whether some number is as small as its bounds allow for, ``(P,)`` bool.
 
-    No number changes over an interval by more than the largest ones at its ends add up to, and rounding keeps that order.
+    No number changes over an interval by more than the largest ones at its ends add up to, and rounding keeps that
+    order.
 
     Args:
         extremes: as those of a placement; the rest as rows_in_doubt.

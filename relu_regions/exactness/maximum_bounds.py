@@ -7,7 +7,8 @@ ends and the points where one winner overtakes another decide everything between
   own shift allow for. Inputs that are the same number, or both 0 by construction, can't be told apart and need not be;
   which of two zeros leads beside the point is decided at the other end.
 - Where b overtakes a, the true place is within twice the values' bound, divided by the growth of their difference,
-  of the computed one. If every other input is below a there, by more than the bounds, it is below both at the true place.
+  of the computed one. If every other input is below a there, by more than the bounds, it is below both at the true
+  place.
 - Then each pair of neighbours in the computed sequence of winners has a true bend of the maximum, and between two of
   these bends, if their order is certain, the common winner leads at both ends and so throughout.
 """

@@ -1,21 +1,22 @@
 """Enclosures of the ends of intervals by a few neighbouring float64 numbers, proven.
 
-That the class changes within a known distance of a computed end t, and to which class, the walk has proven already. Here
-the network is evaluated once more at t itself, in twice the working precision:
+That the class changes within a known distance of a computed end t, and to which class, the walk has proven already.
+Here the network is evaluated once more at t itself, in twice the working precision:
 
-- Every unit that is farther from its knots than rounding and that distance allow for has its sign on the whole stretch, so
+- Every unit that is farther from its knots than rounding and that distance allow for has its sign on the whole stretch,
+  so
   that the difference of the two logits is affine there: g(s) = g(t) + β (s − t).
-- The true end is t − g(t) / β. Little of g(t) is left by cancellation, but double-double arithmetic keeps enough of it; β
-  needs only the working precision, since the correction is small beside t.
+- The true end is t − g(t) / β. Little of g(t) is left by cancellation, but double-double arithmetic keeps enough of it;
+  β needs only the working precision, since the correction is small beside t.
 
-Bounds: a double-double dot product of n terms is within γ_{n+4}² Σ |a_i||v_i| of the true one (Ogita, Rump, Oishi, "Accurate sum
-and dot product", SIAM Journal on Scientific Computing 26, 2005, proposition 5.5, without the last rounding: the result stays
-a sum of two floats; the small parts of the v_i add terms no larger than those it counts). Products in the working precision are
-within γ_n Σ |a_i||v_i| (Higham, Accuracy and Stability of Numerical Algorithms, 2nd edition, section 3.1). γ_n = n u / (1 − n u);
-twice the terms are taken, for the rounding of the bounds themselves.
+Bounds: a double-double dot product of n terms is within γ_{n+4}² Σ |a_i||v_i| of the true one (Ogita, Rump, Oishi,
+"Accurate sum and dot product", SIAM Journal on Scientific Computing 26, 2005, proposition 5.5, without the last
+rounding: the result stays a sum of two floats; the small parts of the v_i add terms no larger than those it counts).
+Products in the working precision are within γ_n Σ |a_i||v_i| (Higham, Accuracy and Stability of Numerical Algorithms,
+2nd edition, section 3.1). γ_n = n u / (1 − n u); twice the terms are taken, for the rounding of the bounds themselves.
 
-What stays undecided, and networks other than a chain of matrices and gates with knots, are settled in rational arithmetic on
-the stretch alone.
+What stays undecided, and networks other than a chain of matrices and gates with knots, are settled in rational
+arithmetic on the stretch alone.
 """
 
 from __future__ import annotations

@@ -28,7 +28,8 @@ class Interval:
 
     Attributes:
         lo, hi: ``(N,)`` float64, ends of the largest interval of t around 0 on which the class of x has the largest
-            logit; the range's end where that came first (so ±inf if the class never changes on an unbounded line). ±inf, too,
+            logit; the range's end where that came first (so ±inf if the class never changes on an unbounded line).
+            ±inf, too,
             where a class takes over beyond all floats: then it is in label_lo or label_hi.
         label: ``(N,)`` int64, the class at x.
         label_lo, label_hi: ``(N,)`` int64, the class just beyond each end; -1 where the range ends first.
@@ -39,8 +40,8 @@ class Interval:
         certain: ``(N,)`` bool, whether labels, ties and what ends the interval are proven to be those of the
             real-valued network; None for sampled intervals.
         settled: ``(N,)`` bool, the lines that rational arithmetic had to settle; None for sampled intervals.
-        lo_below, lo_above, hi_below, hi_above: ``(N,)`` float64, proven enclosures of the true ends, a few floats wide; None
-            without ``certify``.
+        lo_below, lo_above, hi_below, hi_above: ``(N,)`` float64, proven enclosures of the true ends, a few floats wide;
+            None without ``certify``.
         float_signs, rational_signs: ``(N,)`` int64, how many signs of units were decided in floating point, and in
             rational arithmetic; None without ``certify``.
     """
@@ -132,9 +133,9 @@ def exact_interval(
         t_range: lower and upper end of t, numbers or ``(N,)`` each, around 0.
         decision: the classes that compete, two or more different ones; all by default.
         dtype: of the computation, float64 or float32.
-        resolve: what to do about lines on which rounding may have decided something; see :func:`relu_regions.walk`.
-        certify: prove every answer and enclose every end by a few neighbouring floats: lines in doubt are settled however
-            long it takes, and ends are evaluated once more in twice the working precision.
+        resolve: what to do about lines on which rounding may have decided something; see ``relu_regions.walk``.
+        certify: prove every answer and enclose every end by a few neighbouring floats: lines in doubt are settled
+            however long it takes, and ends are evaluated once more in twice the working precision.
         memory_budget: bytes that the walk may take; a quarter of the free memory by default.
 
     Returns:

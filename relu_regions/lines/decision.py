@@ -1,7 +1,7 @@
 """Which logits compete for the class of a point, and what they decide: the one place that says so.
 
-The class is that of the largest logit; of several that are as large, the first. Of a network with a single output that is the
-logit of class 1, and the logit of class 0 is 0 everywhere.
+The class is that of the largest logit; of several that are as large, the first. Of a network with a single output that
+is the logit of class 1, and the logit of class 0 is 0 everywhere.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ Number = TypeVar("Number")
 class Decision:
     """Which classes compete, and how their logits follow from the network's outputs.
 
-    Outputs are ``(P, outputs)`` of any floating-point dtype, logits ``(P, k)`` with a column for each class that competes.
+    Outputs are ``(P, outputs)`` of any floating-point dtype, logits ``(P, k)`` with a column for each class that
+    competes.
 
     Attributes:
         outputs: how many numbers the network gives for one input.
@@ -96,7 +97,7 @@ class Decision:
         return (logits.gather(1, own) - logits).scatter_(1, own, math.inf)
 
     def margins(self, outputs: Tensor, labels: Tensor) -> Tensor:
-        """How far the logit of each point's label is ahead of the largest other, ``(P,)``; negative where it is behind."""
+        """The logit of each point's label less the largest other, ``(P,)``; negative where another class wins."""
         return self.leads(outputs, labels).amin(1)
 
     def named(self, places: Tensor) -> Tensor:

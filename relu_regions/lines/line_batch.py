@@ -45,8 +45,8 @@ class PointBatch:
         Raises:
             TypeError: x is no floating-point tensor or array; dtype is neither float64 nor float32.
             ValueError: x is no batch of the model's inputs, or a number is not finite; or as
-                :meth:`Network.from_module`.
-            UnsupportedOperation: as :meth:`Network.from_module`.
+                ``Network.from_module``.
+            UnsupportedOperation: as ``Network.from_module``.
         """
         points = _as_points(x, dtype)
         network, original = read(
@@ -85,8 +85,8 @@ class LineBatch:
         Raises:
             TypeError: x or d is no floating-point tensor or array; dtype is neither float64 nor float32.
             ValueError: shapes do not match, a number is not finite, a direction is zero, or the range is empty or
-                leaves out 0; or as :meth:`Network.from_module`.
-            UnsupportedOperation: as :meth:`Network.from_module`.
+                leaves out 0; or as ``Network.from_module``.
+            UnsupportedOperation: as ``Network.from_module``.
         """
         # Threads that torch starts for a sum go on looking for work for a while, in the way of others.
         with one_thread():

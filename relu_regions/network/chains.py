@@ -63,7 +63,7 @@ class Link:
 
     @cached_property
     def sizes(self) -> Tensor:
-        """The norms, the gate's sizes, and half the distance of 1 from the next float, ``(9,)``, where the matrix is."""
+        """Norms, the gate's sizes, and half the distance of 1 from the next float: ``(9,)``, on the matrix's device."""
         matrix = self.step.constants[0]
         numbers = (*self.norms, *self.gate.sizes, torch.finfo(matrix.dtype).eps / 2)
         return torch.tensor(numbers, dtype=matrix.dtype, device=matrix.device)
@@ -147,7 +147,7 @@ def _is_link(
 
 
 def products_of(steps: tuple[Step, ...], releases: list[tuple[str, ...]]) -> dict[int, AffineStep]:
-    """The matrices and convolutions that alone read the output of the gate before them, by the gate's index; see chains_of."""
+    """The matrices and convolutions that are the only reader of a gate's output, by the gate's index; see chains_of."""
     found: dict[int, AffineStep] = {}
     for index, (step, following) in enumerate(pairwise(steps)):
         if not isinstance(step, GateStep) or not isinstance(following, AffineStep) or following.form is None:

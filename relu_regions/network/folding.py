@@ -1,9 +1,9 @@
 """Batch norm folded into the matrix or convolution before it: for the walk one step where the model has two.
 
-With s and c of a channel, ``s (Σ a v + b) + c`` becomes ``Σ (s a) v + (s b + c)``. Each new coefficient is rounded once, so that
-relative to itself it is off by u, like a product of a sum; so is the new bias, which is computed exactly and then rounded.
-Two more terms in the step's count of terms cover both, with every bound of errors that is made from that count. The
-network itself, which rational arithmetic asks, stays as it was read.
+With s and c of a channel, ``s (Σ a v + b) + c`` becomes ``Σ (s a) v + (s b + c)``. Each new coefficient is rounded
+once, so that relative to itself it is off by u, like a product of a sum; so is the new bias, which is computed exactly
+and then rounded. Two more terms in the step's count of terms cover both, with every bound of errors that is made from
+that count. The network itself, which rational arithmetic asks, stays as it was read.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def folded_steps(steps: tuple[Step, ...], releases: list[tuple[str, ...]]) -> tu
 
 
 def _one(first: Step, second: Step) -> AffineStep | None:
-    """Both steps as one; None where the second does not scale what the first makes, or a coefficient leaves the range of floats."""
+    """Both steps as one; None if the second is no scaling of the first, or a coefficient leaves the range of floats."""
     if not isinstance(first, AffineStep) or not isinstance(second, AffineStep) or first.form is None:
         return None
     kernel, channels = first.constants[0], first.constants[0].shape[0]

@@ -22,7 +22,8 @@ class GateSizes(NamedTuple):
 
     Attributes:
         slope: of the output by an input that leads there.
-        turn: the changes of slope from piece to piece, all of them together, as a multiple of the largest slope of an input.
+        turn: the changes of slope from piece to piece, all of them together, as a multiple of the largest slope of an
+            input.
         knot, offset: of the gate itself.
     """
 
@@ -74,7 +75,7 @@ class Knots:
 
     @cached_property
     def exact_zeros(self) -> Tensor:
-        """Whether an output that is computed to be 0 is 0, for an input of a certain sign; ``(1,)`` or ``(units,)`` bool.
+        """Whether a computed output of 0 is a true 0 if the input's sign is certain; ``(1,)`` or ``(units,)`` bool.
 
         So it is if no piece passes through 0 between its knots, nor shrinks a number towards it.
         """

@@ -94,8 +94,8 @@ class Network(StepGraph):
         Raises:
             ImportError: onnx or onnx2fx is not installed.
             FileNotFoundError: there is no such file.
-            ValueError: the file is no ONNX model, asks for more than the limits allow, has several inputs or outputs, or
-                its first axis is not a batch.
+            ValueError: the file is no ONNX model, asks for more than the limits allow, has several inputs or outputs,
+                or its first axis is not a batch.
             UnsupportedOperation: the network is not continuous and piecewise linear, or cannot be read; the text
                 names the node.
         """
@@ -125,7 +125,7 @@ def read(
         The network, and the original to compare it with; None where a network was given.
 
     Raises:
-        TypeError, ValueError, UnsupportedOperation: as :meth:`Network.from_module`.
+        TypeError, ValueError, UnsupportedOperation: as ``Network.from_module``.
     """
     if isinstance(model, (StepGraph, ExportedProgram)):
         graph, original = (model, None) if isinstance(model, StepGraph) else read_program(model, None)

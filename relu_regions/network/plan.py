@@ -19,7 +19,7 @@ N = TypeVar("N", bound=StepGraph)
 
 
 def folded(network: N) -> N:
-    """What the walk computes with: batch norms are part of the steps before them. The network itself where there are none."""
+    """The network with its batch norms folded into the steps before them; itself if there are none."""
     return network.derived("folded", lambda: _with_folded_steps(network)) or network
 
 

@@ -1,5 +1,6 @@
-"""What rounding can do, in halves of the distance of 1 from the next float: constants of the bounds that `exactness.error_bounds` proves.
+"""Constants of the rounding bounds that ``exactness.error_bounds`` proves.
 
+They are in halves of the distance of 1 from the next float.
 The fused loops of the backends compute the same bounds with them, row by row.
 """
 

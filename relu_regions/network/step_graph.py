@@ -74,7 +74,7 @@ class StepGraph:
         return result[::-1]
 
     def to(self: N, dtype: torch.dtype, device: torch.device | str) -> N:
-        """The same network with its numbers in another dtype or on another device, made once; itself where they are so already."""
+        """The same network in another dtype or on another device, made once; itself if it is so already."""
         other = self.derived(("to", dtype, torch.device(device)), lambda: self._other(dtype, torch.device(device)))
         return other or self
 

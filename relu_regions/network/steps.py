@@ -30,7 +30,7 @@ class Origin:
 
 @dataclass(frozen=True)
 class Matrix:
-    """The form of a step whose one constant is the matrix of a map from one flat value to another, ``(outputs, inputs)``.
+    """The form of a step whose one constant is a matrix, ``(outputs, inputs)``, between flat values.
 
     Attributes:
         inputs: the shape of what it reads for one point.
@@ -53,7 +53,8 @@ class Convolution:
     """The form of a step whose one constant is a kernel, ``(output channels, input channels of a group, *kernel)``.
 
     Attributes:
-        inputs, outputs: the shapes of what it reads and makes for one point, channels first; one or two dimensions of space.
+        inputs, outputs: the shapes of what it reads and makes for one point, channels first; one or two dimensions of
+            space.
         kernel, stride, padding, dilation: a number for each dimension; padding is that before the first place.
         groups: into how many parts the channels are divided.
     """
@@ -76,7 +77,7 @@ class Convolution:
 
     @property
     def geometry(self) -> tuple[int, ...]:
-        """Input height and width, output height and width, kernel, stride, padding, dilation, input channels of a group."""
+        """Height and width of input and output, kernel, stride, padding, dilation, input channels of a group."""
         per_dimension = (
             (self.inputs[1:], 1), (self.outputs[1:], 1), (self.kernel, 1), (self.stride, 1), (self.padding, 0),
             (self.dilation, 1),
@@ -167,7 +168,7 @@ class AffineStep:
 
     @property
     def workspace(self) -> int:
-        """Numbers for each point that the step takes: its output, and the sum without its bias where that is made first."""
+        """Numbers that the step takes for each point: its output, and the sum without bias if that is made first."""
         return prod(self.shape) * (1 if self.bias is None or self.fused is not None else 2)
 
     def to(self, dtype: torch.dtype, device: torch.device) -> AffineStep:

@@ -21,15 +21,16 @@ def region_graph(paths: Paths, p: Norm = torch.inf) -> nx.Graph:
     """The regions that segments cross, as nodes, and the crossings from one to the next, as edges.
 
     Regions of equal pattern are one node, whichever segment visits them; the node is the pattern's key (see
-    :func:`relu_regions.paths.pattern_keys.pattern_keys`), so that graphs of the same network can be composed.
+    ``relu_regions.paths.pattern_keys.pattern_keys``), so that graphs of the same network can be composed.
 
-    A node has: ``label``, the class at its interior point (other classes may win elsewhere in the region); ``norm``, of its map; ``point``, an interior point
+    A node has: ``label``, the class at its interior point (other classes may win elsewhere in the region); ``norm``, of
+        its map; ``point``, an interior point
     ``(*input_shape)``, on the first segment that visits it; and ``segments``, the set of those that do. An edge has:
     ``units``, the set of (gate, unit) that have another piece on its other side; and ``segments``, that cross there.
 
     Args:
         paths: what a walk found.
-        p: which norm, as :func:`relu_regions.regions.norms.operator_norm`.
+        p: which norm, as ``relu_regions.regions.norms.operator_norm``.
 
     Raises:
         ValueError: the network's output is no vector of logits, or p is no known norm.
@@ -77,7 +78,7 @@ def region_at(graph: nx.Graph, segment: int, t: float) -> str:
     """The node that a segment is in at t; on a breakpoint the region after it.
 
     Args:
-        graph: from :func:`region_graph`.
+        graph: from ``region_graph``.
         segment: its number in the paths.
         t: within the segment's range: 0 for the point x itself, 1 for x + d.
 
@@ -97,7 +98,7 @@ def shared_regions(graph: nx.Graph, first: Iterable[int], second: Iterable[int])
     """The regions that two bundles of segments both visit: the paper's interference between lines.
 
     Args:
-        graph: from :func:`region_graph`.
+        graph: from ``region_graph``.
         first, second: numbers of segments.
     """
     one, other = set(first), set(second)
@@ -120,8 +121,8 @@ def shortest_path(graph: nx.Graph, start: str, goal: str) -> list[str] | None:
     """The fewest regions that lead from one to another, both included; None where no visited regions connect them.
 
     Args:
-        graph: from :func:`region_graph`.
-        start, goal: nodes, for example from :func:`region_at`.
+        graph: from ``region_graph``.
+        start, goal: nodes, for example from ``region_at``.
     """
     try:
         path: list[str] = nx.shortest_path(graph, start, goal)

@@ -29,7 +29,7 @@ def norms_along(network: Network, table: RegionTable, p: Norm, *, memory_budget:
     Args:
         network: in the dtype of the results, on the table's device.
         table: the regions.
-        p: as :func:`operator_norm`.
+        p: as ``operator_norm``.
         memory_budget: bytes that the work may take besides its result; a quarter of the free memory by default.
 
     Returns:
@@ -55,7 +55,7 @@ def norms_along(network: Network, table: RegionTable, p: Norm, *, memory_budget:
 
 
 def _stretches(network: Network, table: RegionTable, memory_budget: int | None) -> Iterator[tuple[int, int]]:
-    """Cut the regions into stretches that can be worked on together: a row each, and for each flip; W where one begins."""
+    """Cut the regions into stretches that fit into memory: a row for each region and each flip, and W at the start."""
     count, numbers = len(table), table.numbers()
     _, region = table.flips_between(0, int(table.offsets[-1]) - 1)
     begun = table.segments(numbers) * prod(network.output_shape)

@@ -171,7 +171,7 @@ class Paths:
 
 @dataclass(frozen=True)
 class Path:
-    """One segment of :class:`Paths`."""
+    """One segment of ``Paths``."""
 
     paths: Paths
     index: int
@@ -213,7 +213,7 @@ class Path:
         return int(self.paths.region_counts[self.index])
 
     def norms(self, p: Norm) -> Tensor:
-        """The operator norm ‖W_x‖ of its regions, ``(R,)``, as :meth:`Paths.norms`."""
+        """The operator norm ‖W_x‖ of its regions, ``(R,)``, as ``Paths.norms``."""
         start, stop = (int(self.paths.region_offsets[self.index + k]) for k in (0, 1))
         table = self.paths.table
         return norms_of(self.paths.network, table.patterns(table.numbers(start, stop)), p, stop - start)

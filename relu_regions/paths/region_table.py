@@ -1,4 +1,4 @@
-"""RegionTable: which regions segments cross, and the activation pattern of each, told by what flips from one to the next."""
+"""RegionTable: the regions that segments cross, and the pattern of each, from the units that flip between them."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ class RegionTable:
     """The regions that N segments cross, numbered segment by segment.
 
     Attributes:
-        offsets: ``(N + 1,)`` int64. Segment i has the points ``offsets[i]`` to ``offsets[i + 1]``, and between two neighbouring
-            ones a region.
+        offsets: ``(N + 1,)`` int64. Segment i has the points ``offsets[i]`` to ``offsets[i + 1]``, and between two
+            neighbouring ones a region.
         first_patterns: for each gate ``(N, units)`` int64, the pieces in each segment's first region.
         flips: the units that change their piece, in order of point, gate and unit; ``flips.row`` is the point.
     """
@@ -83,8 +83,8 @@ class RegionTable:
         result = []
         for gate, first in enumerate(self.first_patterns):
             here = flips.gate == gate
-            # The changes of one unit's piece telescope, so their running sum is its piece, in integers. Units come first
-            # here because running sums are several times faster along the last dimension.
+            # The changes of one unit's piece telescope, so their running sum is its piece, in integers. Units come
+            # first here because running sums are several times faster along the last dimension.
             total = first.new_zeros(first.shape[1], len(segment))
             total.index_put_((flips.unit[here], place[here]), (flips.after - flips.before)[here], accumulate=True)
             total = total.cumsum(1).T

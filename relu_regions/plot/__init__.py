@@ -1,6 +1,7 @@
 """Pictures. Each function draws into ``ax``, or a new one, and returns it; nothing is shown or saved.
 
-It may import whatever finds answers: ``intervals`` and below. matplotlib is imported when a picture is drawn, not before.
+It may import whatever finds answers: ``intervals`` and below. matplotlib is imported when a picture is drawn, not
+before.
 """
 
 from relu_regions.plot.along import change_along_path, logits_along_path, norms_along_path

@@ -37,8 +37,8 @@ def logits_along_path(
 
     The background has the colour of the class with the largest logit, and the boundaries between the colours are
     the decision boundaries on the segment. Every breakpoint is a tick along the upper edge. Logits of classes
-    that win nowhere on the picture are grey, unless theirs is the ``label``. A single output is the logit of class 1, and
-    that of class 0 is 0.
+    that win nowhere on the picture are grey, unless theirs is the ``label``. A single output is the logit of class 1,
+    and that of class 0 is 0.
 
     Args:
         path: with a vector of logits for each point.
@@ -79,15 +79,16 @@ def norms_along_path(
 ) -> Axes:
     """‖W_x‖_∞ on every region of a segment, on a logarithmic axis, under what bounds it (paper, appendix A).
 
-    The background has the colour of the class with the largest logit, where outputs are vectors of logits. Horizontal lines are:
-    the mean over what is shown, by length; ‖W‖_∞ of the network with its gates removed, where these can be, which
+    The background has the colour of the class with the largest logit, where outputs are vectors of logits. Horizontal
+    lines are: the mean over what is shown, by length; ‖W‖_∞ of the network with its gates removed, where these can be,
+        which
     bounds nothing; and the two bounds, the largest row sum of |W_L| ⋯ |W_1| and Π ‖W_l‖_∞. Where a norm is 0 there
     is a gap.
 
     Args:
         path: any segment.
         ax: where to draw; a new figure by default.
-        t_range: as in :func:`logits_along_path`.
+        t_range: as in ``logits_along_path``.
         bounds: whether to draw the horizontal lines.
 
     Raises:

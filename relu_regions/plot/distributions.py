@@ -123,7 +123,7 @@ def norm_ratios(
 
     Raises:
         ValueError: there are no ratios, or none is positive; they are negative, infinite or NaN; or as
-            :func:`relu_regions.bounds.factor_needed`.
+            ``relu_regions.bounds.factor_needed``.
     """
     columns = {name: as_floats(given) for name, given in ratios.items()}
     for name, column in columns.items():

@@ -26,7 +26,7 @@ def graph_of_regions(graph: nx.Graph, ax: Axes | None = None, *, class_names: Se
     have a black rim.
 
     Args:
-        graph: from :func:`relu_regions.region_graph`.
+        graph: from ``relu_regions.region_graph``.
         ax: where to draw; a new figure by default.
         class_names: for the legend; by default "class 0" and so on.
 

@@ -66,7 +66,7 @@ def _refined(
 def _ball(
     rows: Floats, lengths: Floats, bounds: Floats, most: float = math.inf, reach: float = math.inf
 ) -> tuple[Floats, float, Floats]:
-    """Centre and radius of a largest ball of radius ``most`` or less, inf and NaN where there is none; and which rows bound it."""
+    """Centre and radius of a largest ball up to ``most`` (inf and NaN if there is none); the rows that bound it."""
     radius_alone = np.append(np.zeros(rows.shape[1]), 1.0)
     inequalities = np.vstack([np.column_stack([rows, lengths]), radius_alone])
     program = LinearProgram(inequalities, np.append(bounds, most), reach=reach)
@@ -77,7 +77,7 @@ def _ball(
 def _in_the_middle(
     rows: Floats, lengths: Floats, bounds: Floats, centre: Floats, radius: float, dual: Floats
 ) -> Floats:
-    """The centre of a ball nearly as large that is as far as can be from the rows that do not bound it: there may be many."""
+    """The centre of a ball nearly as large, as far as possible from the rows that do not bound it."""
     free = dual <= 0
     inequalities = np.column_stack([rows, np.where(free, lengths, 0.0)])
     program = LinearProgram(inequalities, np.where(free, bounds, bounds - lengths * (radius - RESOLUTION)))

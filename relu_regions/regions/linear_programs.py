@@ -39,7 +39,8 @@ class LinearProgram:
     384, 128             125       33                58              1.1
     ===================  ========  ================  ==============  =====================
 
-    Each row is divided by the power of two next to its largest coefficient, which rounds nothing, and so is the objective. What
+    Each row is divided by the power of two next to its largest coefficient, which rounds nothing, and so is the
+    objective. What
     HiGHS calls the optimum is held against its dual, in plain float64: no point can attain more than that.
 
     Args:
@@ -135,7 +136,7 @@ class LinearProgram:
         return status
 
     def _gap(self, goal: Floats, found: Floats, dual: Floats) -> float:
-        """How far the value of a solution may be from the largest, by weak duality; rounding may make it as large for long ones."""
+        """How far a solution's value may be from the optimum, by weak duality; large for long regions, by rounding."""
         rest, used = goal - dual @ self._rows, dual > 0
         most = dual[used] @ self._upper[used]
         if math.isfinite(self._reach):
@@ -144,8 +145,8 @@ class LinearProgram:
 
 
 TOO_ILL_SHAPED = (
-    "The region is too ill-shaped for linear programs in float64: more than some 1e9 times longer than it is wide. Cut it by "
-    "Polytope.within(low, high), or scale the model's inputs so that its sides are of like size."
+    "The region is too ill-shaped for linear programs in float64: more than some 1e9 times longer than it is wide. Cut "
+    "it by Polytope.within(low, high), or scale the model's inputs so that its sides are of like size."
 )
 
 

@@ -71,7 +71,7 @@ def product_bound(network: Network) -> float:
 def logit_bounds(network: Network) -> Tensor:
     """The row sums of |W_L| ⋯ |W_1|: how much each output can change for each unit of ‖Δx‖_∞.
 
-    Like :func:`product_bound`, with a bound for each number instead of the largest of each layer: never larger, and
+    Like ``product_bound``, with a bound for each number instead of the largest of each layer: never larger, and
     as cheap as one forward pass.
 
     Returns:
@@ -93,7 +93,7 @@ def linear_network_norm(network: Network) -> float:
     """‖W‖_∞ of the linear network; a region's ‖W_x‖_∞ may be larger.
 
     Raises:
-        ValueError: as :func:`linear_network`.
+        ValueError: as ``linear_network``.
     """
     return float(norms_of(linear_network(network), (), math.inf, 1))
 
@@ -184,7 +184,7 @@ def margins(model: Model, x: Array, labels: Labels) -> Tensor:
 def training_range(model: Model, x: Array, labels: Labels) -> float:
     """The largest r by which every sample's labelled logit exceeds all others (paper, appendix A).
 
-    Takes and raises what :func:`margins` does; inf where there are no samples.
+    Takes and raises what ``margins`` does; inf where there are no samples.
     """
     found = margins(model, x, labels)
     return float(found.min()) if len(found) else math.inf
@@ -199,11 +199,11 @@ def guaranteed_radius(
     for all logits this is half the margin divided by it (paper, appendix A).
 
     Args:
-        model: as :func:`margins`.
+        model: as ``margins``.
         x: samples, ``(N, *input_shape)``.
         labels: ``(N,)`` integers, or one for all; the classes that the model gives by default.
         lipschitz: how much logits change at most for each unit of ‖Δx‖_∞: a number, or ``(*output_shape)`` for each
-            of them, such as :func:`logit_bounds`; :func:`product_bound` by default. What is given decides what is
+            of them, such as ``logit_bounds``; ``product_bound`` by default. What is given decides what is
             guaranteed.
 
     Returns:

@@ -62,8 +62,8 @@ def norms_of(
     """The norm of W on the regions of activation patterns.
 
     Args:
-        network, patterns, count, memory_budget: as :func:`relu_regions.regions.affine_maps.affine_maps_of`.
-        p: as :func:`operator_norm`.
+        network, patterns, count, memory_budget: as ``relu_regions.regions.affine_maps.affine_maps_of``.
+        p: as ``operator_norm``.
 
     Returns:
         ``(R,)``.
@@ -83,8 +83,8 @@ def norms_at(model: Model, x: Array, p: Norm, *, memory_budget: int | None = Non
     """The norm of W_x at points, without keeping the maps.
 
     Args:
-        model, x: as :func:`relu_regions.affine_map`, and so is what counts on a knot.
-        p: as :func:`operator_norm`.
+        model, x: as ``relu_regions.affine_map``, and so is what counts on a knot.
+        p: as ``operator_norm``.
         memory_budget: bytes that the work may take besides its result; a quarter of the free memory by default.
 
     Returns:

@@ -44,8 +44,9 @@ class Polytope:
     """A region: ``{x : matrix @ x <= bounds}``, with x flattened, its boundary included.
 
     What needs linear programs (chebyshev, facets, neighbour, smallest_change) holds to their resolution: it takes no
-    notice of what is thinner than 1e-9 of the region's own size. Where a region is itself so thin that they can't answer, they raise
-    a ValueError; directions in which the rows differ by no more than rounding are taken for unbounded.
+    notice of what is thinner than 1e-9 of the region's own size. Where a region is itself so thin that they can't
+    answer, they raise a ValueError; directions in which the rows differ by no more than rounding are taken for
+    unbounded.
 
     Attributes:
         network: in float64, on the pattern's device.

@@ -36,7 +36,8 @@ def integrated_gradients(
         x: points, ``(N, *input_shape)``, tensor or array of floats.
         baseline: broadcastable to x.
         target: which of the outputs, for all points or one for each of them; of a single output 0.
-        memory_budget: bytes that the work may take besides what the walk finds; a quarter of the free memory by default.
+        memory_budget: bytes that the work may take besides what the walk finds; a quarter of the free memory by
+            default.
         progress: whether to show a progress bar; by default where a person is looking and it takes long.
 
     Returns:

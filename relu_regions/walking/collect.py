@@ -127,7 +127,7 @@ class Collected:
         )
 
     def _arranged(self, segment: Tensor, flips: Flips) -> tuple[Tensor, Flips]:
-        """The rows to keep, in order of segment and t, and the flips in order, with the places of their rows among these.
+        """The rows to keep, in order of segment and t, and the flips, with the places of their rows among these.
 
         A seam stands twice, as the last row of one stretch and the first of the next: the first row goes, and the other
         one too if nothing flips there.

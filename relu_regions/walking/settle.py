@@ -88,8 +88,8 @@ def settle_intervals(lines: LineBatch, numbers: list[int], decision: Decision) -
     """The generalization intervals of some lines of a batch in rational arithmetic, rounded.
 
     Returns:
-        ``lo``, ``hi`` and their errors ``lo_error`` and ``hi_error``, float64; ``label``, ``label_lo``, ``label_hi`` and
-        ``tied``; ``(K,)`` each, on the CPU.
+        ``lo``, ``hi`` and their errors ``lo_error`` and ``hi_error``, float64; ``label``, ``label_lo``, ``label_hi``
+        and ``tied``; ``(K,)`` each, on the CPU.
     """
     found = exact_interval(*_exact(lines, numbers), decision=decision.classes)
     named = ("label", "label_lo", "label_hi", "tied")
@@ -144,7 +144,7 @@ def nearest(number: Fraction | float) -> float:
 
 
 def rounding_of(nearest: Tensor) -> Tensor:
-    """How far the numbers may be that these floats are the nearest to: infinitely far where they are beyond all floats."""
+    """Bounds of the rounding of numbers to these nearest floats; infinite where a number is beyond all floats."""
     limits = torch.finfo(nearest.dtype)
     return limits.eps * (nearest.abs() + limits.tiny)
 

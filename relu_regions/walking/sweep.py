@@ -43,7 +43,7 @@ _WINDOWS = 4
 class Sweep:
     """One pass over a batch of segments.
 
-    Iterating gives finished :class:`Points`: stretches of segments with every breakpoint of theirs and the
+    Iterating gives finished ``Points``: stretches of segments with every breakpoint of theirs and the
     network's output there. Stretches of one segment come in order of t. A segment can be dropped while the sweep
     runs: its remaining stretches are not computed.
 
@@ -53,8 +53,8 @@ class Sweep:
         record: whether to keep flips and patterns.
         memory_budget: bytes; None for a quarter of the free memory.
         certainty: carries error bounds along and marks segments in doubt; None to do without.
-        window: how many intervals of a segment go on together after the first gate, doubling from stretch to stretch; None
-            for all. To cut costs more than it saves where the first gate can't make many times as many.
+        window: how many intervals of a segment go on together after the first gate, doubling from stretch to stretch;
+            None for all. To cut costs more than it saves where the first gate can't make many times as many.
     """
 
     def __init__(
@@ -98,8 +98,8 @@ class Sweep:
     def surroundings(self) -> AbstractContextManager[None]:
         """What to iterate in.
 
-        On a CPU the blocks of a chain are shared out among threads, and torch needs one in each; CUDA programs start on the
-        device that is the current one.
+        On a CPU the blocks of a chain are shared out among threads, and torch needs one in each; CUDA programs start on
+        the device that is the current one.
         """
         device = self.segments.x.device
         if device.type == "cuda":
@@ -203,7 +203,7 @@ class Sweep:
         return points
 
     def _chain_or_gate(self, step: GateStep, points: Points) -> Points:
-        """Take a chain of gates and matrices in one go where one starts here and the backend takes it, else the gate alone.
+        """Take the chain that starts here in one go if the backend can, else the gate alone.
 
         What a chain can't take is halved until only the segments that it can't be done for are left to its links; after
         some of these, all others are too.
@@ -287,7 +287,7 @@ class Sweep:
         return points
 
     def _apply(self, step: GateStep, points: Points, inputs: Tensor, placed: Placement, shifts: Shifts | None) -> None:
-        """What the gate makes of its input, and the matrix or convolution that alone reads it, if there is one, of that."""
+        """Apply the gate, together with a matrix or convolution that is the only reader of its output."""
         gate, name, following = step.gate, step.inputs[0], products(self.network).get(points.step)
         if following is None:
             outputs = self._kernel.bend(gate, inputs, points.weight, placed)

@@ -21,8 +21,8 @@ class Windows:
     Args:
         gate_steps: the numbers of the steps that are gates.
         budget: bytes that the stacks may take together.
-        window: how many intervals of a segment go on together after the first gate, doubling from stretch to stretch; None
-            for all.
+        window: how many intervals of a segment go on together after the first gate, doubling from stretch to stretch;
+            None for all.
     """
 
     def __init__(self, gate_steps: Iterable[int], budget: int, window: int | None) -> None:

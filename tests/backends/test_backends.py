@@ -237,7 +237,7 @@ def test_numbers_that_overflowed_are_in_doubt(backend: Backend) -> None:
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=str)
 @pytest.mark.parametrize("kind", ["generic", "few values", "rectified"])
 def test_many_windows_with_ties(kind: str, dtype: torch.dtype) -> None:
-    """Winners, changes and doubts of 21 overlapping windows, some of which repeat an input, on smooth curves with ties."""
+    """Winners, changes and doubts of 21 overlapping windows, some with repeated inputs, on smooth curves with ties."""
     found = 0
     for seed in range(25):
         generator = torch.Generator().manual_seed(seed)
@@ -267,7 +267,7 @@ def test_many_windows_with_ties(kind: str, dtype: torch.dtype) -> None:
 
 
 def test_a_unit_bends_in_turn_whatever_rounding_makes_of_it() -> None:
-    """The second of a maximum's bends, whose weights rounding left as good as the first one's, comes out a float before it."""
+    """The second bend of a maximum comes out a float before the first, because rounding makes their weights alike."""
     left = torch.tensor([0.3, 0.3 - 2**-54, 0.25], dtype=torch.float64)
     right = torch.tensor([0.7, 0.7, 0.75], dtype=torch.float64)
     unit, pieces = torch.tensor([4, 4, 7]), torch.tensor([1, 0, 2])

@@ -1,4 +1,4 @@
-"""Going on from point to point by columns of a matrix or a convolution: the full product, up to rounding that is bounded."""
+"""From point to point by columns of a matrix or a convolution: the full product, up to a rounding that is bounded."""
 
 from __future__ import annotations
 

@@ -258,7 +258,7 @@ def test_a_mixed_batch_keeps_its_order() -> None:
 
 
 def test_auto_counts_what_the_exact_network_costs() -> None:
-    """A convolution of 10^8 products is not taken to rational arithmetic for a single region, unless it is asked for."""
+    """A convolution of 10^8 products goes to rational arithmetic for a single region only if that is asked for."""
     small, large = (
         rr.Network.from_module(nn.Sequential(nn.Conv2d(3, channels, 5), nn.ReLU()).eval(), (3, 36, 36))
         for channels in (2, 1024)

@@ -42,12 +42,15 @@ REFUSALS: list[tuple[str, type[Exception], str, dict[str, Any]]] = [
     ("range of one number", ValueError, "pair", {"t_range": 3}),
     ("range of words", ValueError, "lower end", {"t_range": ("a", 2)}),
     ("ends for another count", ValueError, "4 numbers", {"t_range": (-1, [1.0, 2.0])}),
-    ("a range that float32 makes empty", ValueError, "upper end.*0.0 in torch.float32", {"t_range": (-1, 1e-60), "dtype": torch.float32}),
-    ("a range that float32 makes infinite", ValueError, "lower end.*inf in", {"t_range": (-1e60, 1), "dtype": torch.float32}),
+    ("a range that float32 makes empty", ValueError, "upper end.*0.0 in torch.float32",
+     {"t_range": (-1, 1e-60), "dtype": torch.float32}),
+    ("a range that float32 makes infinite", ValueError, "lower end.*inf in",
+     {"t_range": (-1e60, 1), "dtype": torch.float32}),
     ("half precision", TypeError, "float64 or torch.float32", {"dtype": torch.float16}),
     ("no model", TypeError, "torch.nn.Module", {"model": lambda x: x}),
     ("training mode", ValueError, r"model.eval\(\)", {"model": mlp(3, 5, 2).train()}),
-    ("one part in training mode", ValueError, "training mode", {"model": nn.Sequential(nn.Linear(3, 2)).eval().append(nn.Dropout().train())}),
+    ("one part in training mode", ValueError, "training mode",
+     {"model": nn.Sequential(nn.Linear(3, 2)).eval().append(nn.Dropout().train())}),
 ]  # fmt: skip
 
 

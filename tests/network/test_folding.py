@@ -1,4 +1,4 @@
-"""Batch norm folded into the step before it: the same function, with bounds that cover the rounding of its coefficients."""
+"""Batch norm folded into the step before it: the same function, within bounds that cover its new coefficients."""
 
 from __future__ import annotations
 

@@ -104,7 +104,9 @@ def test_control_flow_on_data_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    "mixing", [lambda m, x: x.flip(0), lambda m, x: x - x.mean(0, keepdim=True), lambda m, x: x.roll(1, 0)], ids=["flip", "mean", "roll"]
+    "mixing",
+    [lambda m, x: x.flip(0), lambda m, x: x - x.mean(0, keepdim=True), lambda m, x: x.roll(1, 0)],
+    ids=["flip", "mean", "roll"],
 )  # fmt: skip
 def test_models_that_mix_the_batch_are_refused(mixing: object) -> None:
     with pytest.raises((rr.UnsupportedOperation, ValueError)):

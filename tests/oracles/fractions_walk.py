@@ -4,7 +4,8 @@ A network is a list of layers. Value 0 is the input; layer number k, counted fro
 
 - ``("affine", weight, bias)``: weight is a list of rows, bias a list or None for zeros;
 - ``("knots", knots, slopes, offsets)``: an elementwise continuous function. On its piece p, between the knots p - 1 and
-  p, it is ``slopes[p] * z + offsets[p]``. Each of the three is a list for all units, or a list of such lists, one a unit;
+  p, it is ``slopes[p] * z + offsets[p]``. Each of the three is a list for all units, or a list of such lists, one a
+  unit;
 - ``("maximum", windows)``: output unit u is the largest of the inputs that ``windows[u]`` lists;
 - ``("add", sources)`` and ``("concatenate", sources)``: of the values with these numbers.
 
@@ -90,7 +91,7 @@ class Interval(NamedTuple):
 
 
 def walk(layers: Layers, x: Sequence[Number], d: Sequence[Number], lo: Number, hi: Number) -> Walk:
-    """Every breakpoint of the network on ``x + t d`` strictly between lo and hi, and every region; they may be infinite.
+    """Every breakpoint on ``x + t d`` strictly between lo and hi, which may be infinite, and every region.
 
     Raises:
         ValueError: for a description that does not fit together, or an empty range.

@@ -1,7 +1,7 @@
 """A mixed-integer program as an oracle: the largest lead of one logit over another on a piece of a line.
 
-It knows nothing of breakpoints: every ReLU and every maximum is a choice that the solver (HiGHS, through cvxpy) makes, with bounds
-from interval arithmetic. The solver works to a tolerance, so that what it finds is evaluated again exactly.
+It knows nothing of breakpoints: every ReLU and every maximum is a choice that the solver (HiGHS, through cvxpy) makes,
+with bounds from interval arithmetic. The solver works to a tolerance, so that what it finds is evaluated again exactly.
 """
 
 from __future__ import annotations

@@ -367,7 +367,7 @@ def test_a_single_output_competes_with_zero() -> None:
 
 
 def polygon(rng: np.random.Generator, aspect: float) -> tuple[nn.Module, torch.Tensor]:
-    """A network one region of which is a polygon around a point, so many times longer than wide, with rows of all lengths."""
+    """A network with a region that is a polygon around a point, ``aspect`` times longer than wide."""
     count, turned, shift = int(rng.integers(4, 9)), rng.choice([0.0, rng.uniform(0, math.pi)]), rng.normal(size=2)
     angles = (np.arange(count) + rng.uniform(-0.3, 0.3, count)) * 2 * math.pi / count
     rotation = np.array([[math.cos(turned), -math.sin(turned)], [math.sin(turned), math.cos(turned)]])

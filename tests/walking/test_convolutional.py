@@ -1,4 +1,4 @@
-"""A VGG-like network and a ResNet-18 of CIFAR size along hundreds of regions: the walk is the network, no more and no less."""
+"""A VGG-like network and a ResNet-18 of CIFAR size along hundreds of regions: the walk agrees with the network."""
 
 from __future__ import annotations
 

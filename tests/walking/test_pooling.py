@@ -1,4 +1,4 @@
-"""Max pooling against a brute-force envelope in fractions: windows of 2×2 to 5×5 that overlap, are padded or dilated."""
+"""Max pooling against a brute-force envelope in fractions: windows of 2×2 to 5×5, overlapping, padded or dilated."""
 
 from __future__ import annotations
 
@@ -73,8 +73,8 @@ def test_every_bend_of_the_envelope_and_no_other(
     truth = torch.tensor([float(t) for t in expected], dtype=torch.float64)
     if resolve == "auto":
         assert paths.certain.all() and len(found) == len(truth)
-    # Each true bend is found, and what is found is a true bend, or one that rounding parted in two. Where a line is cut for want
-    # of memory, a tie that rounding left open may bend there, unless it is settled.
+    # Each true bend is found, and what is found is a true bend, or one that rounding parted in two. Where a line is cut
+    # for want of memory, a tie that rounding left open may bend there, unless it is settled.
     assert len(found) == len(truth) == 0 or torch.cdist(found[:, None], truth[:, None]).amin(0).max() < CLOSE
     if resolve == "auto" or memory_budget is None:
         assert len(found) == len(truth) == 0 or torch.cdist(found[:, None], truth[:, None]).amin(1).max() < CLOSE

@@ -66,7 +66,7 @@ class Descent:
         return errors == 0 and loss <= self.target_loss
 
     def ends(self, epoch: int, loss: float, errors: int) -> bool:
-        """Whether an epoch is the last, by what came of it: then it has reached its aim, runs out of epochs, or diverged."""
+        """Whether training ends with an epoch: it has reached its aim, is the last one allowed, or has diverged."""
         return self.reached(loss, errors) or epoch == self.max_epochs or not math.isfinite(loss)
 
 
@@ -97,7 +97,7 @@ class TrainingConfig(Descent):
 
 
 def initial_parameters(config: TrainingConfig, seed: int) -> Tensor:
-    """The first weights and biases of one network as a vector: (P,) float32, in the order of ``Module.parameters()``."""
+    """The initial weights and biases of one network, (P,) float32, in the order of ``Module.parameters()``."""
     generator = np.random.default_rng([seed, 0])
     parts = []
     for inputs, outputs in pairwise(config.widths):

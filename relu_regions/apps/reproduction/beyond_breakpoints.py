@@ -4,11 +4,12 @@ Hanin and Rolnick (Complexity of Linear Regions in Deep Networks, 2019) show tha
 a line in proportion to its number of units, whatever its depth, and observe that training changes little.
 
 The constant, for a wide network with Gaussian weights of variance 2 / inputs and no biases: the pre-activations along a
-line are Gaussian processes, and the arc-cosine kernel of ReLU (Cho and Saul, 2009) keeps the angle between two inputs to
-first order. By Rice's formula each unit then bends θ / π times on average, where θ is the angle between the ends of the
-segment as seen from 0. For a first layer this holds at every width.
+line are Gaussian processes, and the arc-cosine kernel of ReLU (Cho and Saul, 2009) keeps the angle between two inputs
+to first order. By Rice's formula each unit then bends θ / π times on average, where θ is the angle between the ends of
+the segment as seen from 0. For a first layer this holds at every width.
 
-Counts are of whole segments between two samples; per unit of length they are divided by the Euclidean distance of these.
+Counts are of whole segments between two samples; per unit of length they are divided by the Euclidean distance of
+these.
 """
 
 from __future__ import annotations

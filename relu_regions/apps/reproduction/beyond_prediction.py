@@ -1,7 +1,7 @@
-"""Beyond the paper: do intervals between training samples predict validation accuracy, and better than margins or norms?
+"""Beyond the paper: do intervals between training samples predict accuracy better than margins or norms?
 
-Networks of different size and training, all on the same 1000 samples with their real labels, and others of which a share
-of the labels is permuted. Each predictor is computed from the training samples alone.
+Networks of different size and training, all on the same 1000 samples with their real labels, and others of which a
+share of the labels is permuted. Each predictor is computed from the training samples alone.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Networks other than perceptrons with ReLU, and training other than plain: one at a time, with torch's own optimizer."""
+"""Training of other networks than perceptrons with ReLU, and with regularisation: one by one, by torch's optimizer."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """From the JSON files of a run to the tables, numbers and pictures of docs/reproduction.md.
 
-``python -m relu_regions.apps.reproduction.report results docs`` copies compact JSON files and small pictures, and writes the
-tables between the page's markers.
+``python -m relu_regions.apps.reproduction.report results docs`` copies compact JSON files and small pictures, and
+writes the tables between the page's markers.
 """
 
 from __future__ import annotations

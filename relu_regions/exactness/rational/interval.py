@@ -57,7 +57,7 @@ def exact_interval(
 ) -> list[RationalInterval]:
     """How far along ``x + t d`` the class of x holds (paper, equation 6), in exact rational arithmetic.
 
-    The same question as :func:`relu_regions.exact_interval`; see there and :func:`relu_regions.rational.walk` for the
+    The same question as ``relu_regions.exact_interval``; see there and ``relu_regions.rational.walk`` for the
     arguments and errors.
 
     Returns:

@@ -27,7 +27,7 @@ ExactRange: TypeAlias = tuple[End | Sequence[End] | Array, End | Sequence[End] |
 def walk(model: ExactModel, x: Array, d: Array, t_range: ExactRange = (-1, 2)) -> list[RationalPath]:
     """Every breakpoint of the network along ``x + t d``, in exact rational arithmetic.
 
-    The same question as :func:`relu_regions.walk`, answered without rounding for the real-valued network that the
+    The same question as ``relu_regions.walk``, answered without rounding for the real-valued network that the
     float64 coefficients define, and far slower. With python-flint installed (the extra ``rational``) it is faster.
 
     Args:
@@ -84,7 +84,7 @@ class ExactLines:
         """Check what a public function was given.
 
         Raises:
-            TypeError, ValueError, UnsupportedOperation: as :meth:`LineBatch.of`.
+            TypeError, ValueError, UnsupportedOperation: as ``LineBatch.of``.
         """
         plain = model.network if isinstance(model, ExactNetwork) else model
         lines = LineBatch.of(plain, x, d, (-math.inf, math.inf))

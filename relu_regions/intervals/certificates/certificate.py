@@ -163,11 +163,12 @@ class Certificate:
         Args:
             text: JSON.
             limit: how many characters to read at most; parsing them may take some fifty times as many bytes.
-            digits: how many hexadecimal digits a numerator or denominator may have; the time for each grows with their square.
+            digits: how many hexadecimal digits a numerator or denominator may have; the time for each grows with their
+                square.
 
         Raises:
             CertificateError: the text is no certificate, or beyond these limits. Whether it is true is left to
-                :func:`relu_regions.rational.check`.
+                ``relu_regions.rational.check``.
         """
         if len(text) > limit:
             _refuse(f"it has {len(text)} characters, more than the limit of {limit}")
@@ -187,10 +188,10 @@ class Certificate:
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], limit: int = _TEXT_LIMIT, digits: int = _DIGIT_LIMIT) -> Certificate:
-        """Read a certificate from a JSON file; limits as in :meth:`from_json`.
+        """Read a certificate from a JSON file; limits as in ``from_json``.
 
         Raises:
-            CertificateError: as :meth:`from_json`.
+            CertificateError: as ``from_json``.
             OSError: the file cannot be read.
         """
         source = Path(path)

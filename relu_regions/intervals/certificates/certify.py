@@ -43,16 +43,16 @@ def certify(
     an end without a class beyond it, and without limit where a class takes over.
 
     Args:
-        model: as :func:`relu_regions.rational.walk`.
+        model: as ``relu_regions.rational.walk``.
         x: the point of one line, ``(1, *input_shape)``.
         d: its direction, likewise.
         interval: the interval of this line, from floating-point or rational arithmetic.
-        decision: the classes that compete, as for :func:`relu_regions.exact_interval`.
+        decision: the classes that compete, as for ``relu_regions.exact_interval``.
         rounding: how far a given end may lie from the true one, relative to that where it is beyond ±1. The
             certificate has the exact end and the error of the given one in any case.
 
     Returns:
-        A certificate for :func:`relu_regions.rational.check`.
+        A certificate for ``relu_regions.rational.check``.
 
     Raises:
         CertificateError: the interval is wrong; with a point where another class is ahead, or the true end.

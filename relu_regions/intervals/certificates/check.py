@@ -42,8 +42,9 @@ def check(certificate: Certificate, model: Model | ExactNetwork, input_shape: Se
     Args:
         certificate: from anyone.
         model: what it speaks of: a torch.nn.Module in eval mode, an exported program, a Network or an ExactNetwork.
-        input_shape: of one input of the model, without the batch dimension. A certificate for another is then rejected at
-            once. Without it a module is traced at the shape that the certificate names, if that has 4096 numbers at most.
+        input_shape: of one input of the model, without the batch dimension. A certificate for another is then rejected
+            at once. Without it a module is traced at the shape that the certificate names, if that has 4096 numbers at
+            most.
 
     Raises:
         CertificateError: the certificate does not prove what it says; the text says where.
@@ -57,8 +58,8 @@ def check(certificate: Certificate, model: Model | ExactNetwork, input_shape: Se
         _reject("it speaks of another network, with inputs of another shape")
     if not shapes and len(certificate.x) > _NUMBERS_LIMIT:
         raise ValueError(
-            f"The certificate names inputs of shape {certificate.input_shape}; a module is traced for so many numbers only "
-            f"where its input_shape is known to be that: give check(..., input_shape={certificate.input_shape})."
+            f"The certificate names inputs of shape {certificate.input_shape}; a module is traced for so many numbers "
+            f"only where its input_shape is known to be that: give check(..., input_shape={certificate.input_shape})."
         )
     network = model if isinstance(model, ExactNetwork) else ExactNetwork(read(known, certificate.input_shape)[0])
     checked = _Check(certificate, network)
@@ -274,8 +275,8 @@ class _Check:
 def _outputs(shape: tuple[int, ...]) -> dict[int, int | None]:
     """The output that is the logit of each class: a single one is that of class 1, and the logit of class 0 is 0.
 
-    Stated here anew, where the walk asks `Decision`: what is wrong there is not believed here, and who trusts a proof reads
-    this file alone. A test holds both to each other.
+    Stated here anew, where the walk asks `Decision`: what is wrong there is not believed here, and who trusts a proof
+    reads this file alone. A test holds both to each other.
     """
     if shape == (1,):
         return {0: None, 1: 0}

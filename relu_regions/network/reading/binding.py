@@ -268,7 +268,7 @@ _ROW_BY_ROW = ELEMENTWISE | {
 
 
 def _check_batch_size(call: Call) -> None:
-    """Refuse arithmetic with the size of the batch: the answer for a point would depend on how many others there are."""
+    """Refuse arithmetic with the size of the batch: a point's answer would depend on how many others there are."""
     operation = call.origin.operation
     plain = [*call.args, *call.kwargs.values()]
     alone = any(isinstance(argument, (Batch, FromBatch)) for argument in plain) and operation not in _SIZED | _RESHAPES

@@ -37,7 +37,7 @@ class _Named(NamedTuple):
 
 
 class _Step(NamedTuple):
-    """A node of the graph, ready to be done: its submodule, arguments, outputs, and the values that nothing needs later."""
+    """A node of the graph, ready to run: its submodule, arguments, outputs, and the values that nothing needs later."""
 
     module: str
     args: tuple[Any, ...]
@@ -336,12 +336,14 @@ def _tensor(entry: dict[str, Any]) -> _Named:
 
 
 _ARGUMENTS: dict[str, Callable[[Any], Any]] = {
-    "as_none": lambda content: None, "as_tensor": _tensor, "as_tensors": _listed(_tensor), "as_optional_tensor": _optional,
-    "as_optional_tensors": _listed(_optional), "as_int": _int, "as_ints": _listed(_int), "as_float": _float,
-    "as_floats": _listed(_float), "as_bool": _bool, "as_bools": _listed(_bool), "as_string": _word,
-    "as_sym_int": _symbolic, "as_sym_ints": _listed(_symbolic), "as_sym_float": _symbolic, "as_sym_floats": _listed(_symbolic),
-    "as_sym_bool": _symbolic, "as_sym_bools": _listed(_symbolic), "as_scalar_type": DTYPES.__getitem__,
-    "as_memory_format": _MEMORY_FORMATS.__getitem__, "as_layout": _layout, "as_device": lambda content: torch.device("cpu"),
+    "as_none": lambda content: None, "as_tensor": _tensor, "as_tensors": _listed(_tensor),
+    "as_optional_tensor": _optional, "as_optional_tensors": _listed(_optional), "as_int": _int,
+    "as_ints": _listed(_int), "as_float": _float, "as_floats": _listed(_float), "as_bool": _bool,
+    "as_bools": _listed(_bool), "as_string": _word, "as_sym_int": _symbolic, "as_sym_ints": _listed(_symbolic),
+    "as_sym_float": _symbolic, "as_sym_floats": _listed(_symbolic), "as_sym_bool": _symbolic,
+    "as_sym_bools": _listed(_symbolic), "as_scalar_type": DTYPES.__getitem__,
+    "as_memory_format": _MEMORY_FORMATS.__getitem__, "as_layout": _layout,
+    "as_device": lambda content: torch.device("cpu"),
 }  # fmt: skip
 
 

@@ -16,9 +16,8 @@ __all__ = ["operation_named", "writes"]
 _ATEN = re.compile(r"torch\.ops\.aten\.(\w+)\.(\w+)", re.ASCII)
 _SIZES = frozenset({"sym_size", "sym_numel"})
 # Factorisations are left out: a file of a few megabytes could ask for hours of them.
-_LISTED = {name for name in OPERATIONS.keys() | REFUSED.keys() | PURE | _SIZES if "linalg" not in name or "norm" in name} - {
-    "matrix_exp", "chain_matmul",
-}  # fmt: skip
+_KNOWN = OPERATIONS.keys() | REFUSED.keys() | PURE | _SIZES
+_LISTED = {name for name in _KNOWN if "linalg" not in name or "norm" in name} - {"matrix_exp", "chain_matmul"}
 _ARITHMETIC: dict[str, Callable[..., Any]] = {
     f"_operator.{name}": getattr(operator, name) for name in ("add", "sub", "mul", "floordiv", "mod", "neg")
 }
@@ -45,8 +44,9 @@ def operation_named(target: str, where: str) -> tuple[Callable[..., Any], Any]:
     # What writes its result to a tensor that it is given is in no exported program, and not named as one in place.
     if not isinstance(overload, torch._ops.OpOverload) or any(given.is_out for given in overload._schema.arguments):
         raise UnsupportedOperation(
-            f"It calls {target[:100]!r} in {where}, which is not known to be affine or piecewise linear. relu_regions reads "
-            "continuous piecewise-linear networks; see relu_regions.supported_operations() for the operations it knows."
+            f"It calls {target[:100]!r} in {where}, which is not known to be affine or piecewise linear. relu_regions "
+            "reads continuous piecewise-linear networks; see relu_regions.supported_operations() for the operations it "
+            "knows."
         )
     if name in _PARTS:
         return _of_parts(overload, name), overload._schema

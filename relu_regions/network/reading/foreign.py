@@ -1,4 +1,4 @@
-"""Modules made from files of strangers: counted names in the module, the file's own names for people, errors at one door."""
+"""Modules made from files of strangers: counted names inside, the file's own names in messages, errors at one door."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Label(NamedTuple):
 
 
 class FileNode(nn.Module):
-    """One operation of a file, as a submodule of a counted name, so that what is said of it can be traced to the file."""
+    """One operation of a file, as a submodule with a counted name that messages translate to the file's own."""
 
     def __init__(self, function: Callable[..., Any]) -> None:
         super().__init__()
@@ -52,8 +52,8 @@ class FileNode(nn.Module):
             free = [str(size) for size in sizes if isinstance(size, torch.SymInt)]
             if len(free) > 1 or any(len(size) > _LONGEST_SIZE for size in free):
                 raise UnsupportedOperation(
-                    f"sizes of a result depend on the batch as {shown(', '.join(free))}; relu_regions walks networks that "
-                    "treat the members of a batch apart."
+                    f"sizes of a result depend on the batch as {shown(', '.join(free))}; relu_regions walks networks "
+                    "that treat the members of a batch apart."
                 )
         return result
 
@@ -146,7 +146,7 @@ def _laid_out(node: Any, elements: int) -> int:
 
 
 def _elements(value: Tensor) -> int:
-    """Numbers for one point: a size that depends on the batch, such as ``1000 N``, is asked for in batches of one to three."""
+    """Numbers for one point; a size that depends on the batch, such as ``1000 N``, is asked for in batches of 1–3."""
     return max(-(-prod(_size_for(size, rows) for size in value.shape) // rows) for rows in (1, 2, 3))
 
 

@@ -48,9 +48,9 @@ _MOST_KEPT = 64
 def traced(model: nn.Module, rows: Tensor, program: ExportedProgram | None = None) -> Trace:
     """The trace of a module as it is now.
 
-    The module runs on two rows and on one of them, and what it calls is recorded. A kept trace is used if the module called
-    the same when that trace was made; otherwise the module is traced anew, and running the trace must call the same as
-    running the module.
+    The module runs on two rows and on one of them, and what it calls is recorded. A kept trace is used if the module
+    called the same when that trace was made; otherwise the module is traced anew, and running the trace must call the
+    same as running the module.
 
     Args:
         model: in eval mode.
@@ -59,8 +59,8 @@ def traced(model: nn.Module, rows: Tensor, program: ExportedProgram | None = Non
 
     Raises:
         ValueError: the module does not take such rows.
-        UnsupportedOperation: its control flow depends on data, its answer on chance, on the calls before or on the size of
-            the batch, or it acts otherwise when it is traced.
+        UnsupportedOperation: its control flow depends on data, its answer on chance, on the calls before or on the size
+            of the batch, or it acts otherwise when it is traced.
     """
     tensors = tensors_of(model)
     with LOCK, torch.autocast(rows.device.type, enabled=False):
@@ -95,13 +95,14 @@ def _check_trace(graph: TracedGraph, rows: Tensor, tensors: Mapping[str, Tensor]
     of_two, of_one = (record(lambda x: graph.run(x, tensors), part.clone(), tensors) for part in (rows, rows[:1]))
     if of_two != runs[0]:
         raise UnsupportedOperation(
-            f"The model does other things when torch.export traces it than when it is called ({_difference(of_two, runs[0])}): "
-            "its forward pass may ask whether it is traced or compiled. Make it do the same in both."
+            "The model does other things when torch.export traces it than when it is called "
+            f"({_difference(of_two, runs[0])}): its forward pass may ask whether it is traced or compiled. Make it do "
+            "the same in both."
         )
     if of_one != runs[1]:
         raise UnsupportedOperation(
-            f"The model does other things with one point than with several ({_difference(of_one, runs[1])}): its answer "
-            "depends on the size of the batch. Make it treat each point alike."
+            f"The model does other things with one point than with several ({_difference(of_one, runs[1])}): its "
+            "answer depends on the size of the batch. Make it treat each point alike."
         )
 
 

@@ -106,8 +106,8 @@ class Budget:
         self._bytes += count
         if self._bytes > self._allowed:
             raise ValueError(
-                f"with {what} it unpacks to {self._bytes:,} bytes, more than the {self._allowed:,} allowed for its size; "
-                "raise unpacked_bytes and unpacked_ratio of limits=relu_regions.Limits(...) if you trust it"
+                f"with {what} it unpacks to {self._bytes:,} bytes, more than the {self._allowed:,} allowed for its "
+                "size; raise unpacked_bytes and unpacked_ratio of limits=relu_regions.Limits(...) if you trust it"
             )
 
     def take_tensor(self, what: str, elements: int, itemsize: int) -> None:

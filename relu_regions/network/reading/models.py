@@ -28,7 +28,7 @@ class Reading(NamedTuple):
 
 
 def network_of_traced(model: nn.Module, program: ExportedProgram) -> StepGraph:
-    """The network of a module that torch.export has just traced; errors as :func:`read_module`."""
+    """The network of a module that torch.export has just traced; errors as ``read_module``."""
     return read_module(model, TracedGraph.as_traced(program).input.meta["val"].shape[1:], program=program).network
 
 
@@ -39,7 +39,7 @@ def read_module(
     rows: Tensor | None = None,
     program: ExportedProgram | None = None,
 ) -> Reading:
-    """A module's network, compared with the module; errors as :meth:`relu_regions.Network.from_module`.
+    """A module's network, compared with the module; errors as ``relu_regions.Network.from_module``.
 
     Args:
         program: the module as torch.export has just traced it, if it has.
@@ -61,7 +61,7 @@ def read_module(
 
 
 def read_program(program: ExportedProgram, output: int | str | None = None) -> Reading:
-    """A program's network, compared with the program; errors as :meth:`relu_regions.Network.from_exported`."""
+    """A program's network, compared with the program; errors as ``relu_regions.Network.from_exported``."""
     graph = TracedGraph.of(program)
     network = _bound(graph, program.state_dict, output)
     position = graph.output_position(output)

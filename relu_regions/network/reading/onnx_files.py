@@ -68,7 +68,8 @@ def _count_messages(data: bytes, limits: Limits) -> int:
             fields += 1
             if fields > most:
                 raise ValueError(
-                    f"it has more than {most:,} fields; raise limits=relu_regions.Limits(nodes=...) if you trust the file"
+                    f"it has more than {most:,} fields; raise limits=relu_regions.Limits(nodes=...) if you trust the "
+                    "file"
                 )
             tag, position = _varint(data, position, end)
             start, position = _skip(data, position, end, tag & 7)
@@ -126,8 +127,8 @@ class Tensors:
         """The same numbers in a tensor of this name that holds nothing else.
 
         Raises:
-            ValueError: its shape contradicts its numbers, its type is no number, its external data cannot be read or lies
-                outside of the file's folder, or there is too much of it.
+            ValueError: its shape contradicts its numbers, its type is no number, its external data cannot be read or
+                lies outside of the file's folder, or there is too much of it.
         """
         what = f"the tensor {shown(tensor.name)!r}"
         itemsize = _ITEMSIZES.get(tensor.data_type)

@@ -1,4 +1,4 @@
-"""Constants of ONNX graphs: what does not depend on the input is computed once, by listed operators, its size known before."""
+"""Constants of ONNX graphs: computed once, by listed operators, after their size is known to be allowed."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ __all__ = ["fold_constants", "shapes_of"]
 
 Shape = list[object]  # a size each: a name where the axis is free, None where it is unknown
 
-# Operators that give the same numbers for the same numbers, make no more than their results, and take time in proportion
-# to them. No chance, no control flow, no loops over kernels.
+# Operators that give the same numbers for the same numbers, make no more than their results, and take time in
+# proportion to them. No chance, no control flow, no loops over kernels.
 _PURE = """
     Abs Acos Acosh Add And ArgMax ArgMin Asin Asinh Atan Atanh BitShift BitwiseAnd BitwiseNot BitwiseOr BitwiseXor
     Cast CastLike Ceil Clip Concat Constant ConstantOfShape Cos Cosh CumSum DequantizeLinear Div Dropout Equal Erf
@@ -88,7 +88,7 @@ _FLOATS = {TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.FLOAT16, TensorPro
 
 
 class _Values:
-    """What is known of a graph's values, node by node: types, shapes, and numbers, and how much memory these may take."""
+    """What is known of a graph's values, node by node: types, shapes and numbers, within the memory that is allowed."""
 
     def __init__(self, model: onnx.ModelProto, spare_bytes: int) -> None:
         graph = model.graph
@@ -180,7 +180,8 @@ class _Values:
         for name, size in sizes.items():
             if size is None:
                 raise UnsupportedOperation(
-                    f"{node.op_type} (node {node.name!r}) makes a constant whose size is not known before it is computed."
+                    f"{node.op_type} (node {node.name!r}) makes a constant whose size is not known before it is "
+                    "computed."
                 )
             self._sizes[name] = size
             self._held += size

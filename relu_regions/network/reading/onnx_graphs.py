@@ -53,8 +53,8 @@ def with_free_batch(model: onnx.ModelProto, spare_bytes: int) -> onnx.ModelProto
 
 # Operators whose inputs after the first say how the first is laid out, by a few numbers for each of its axes.
 _LAID_OUT = {
-    "ConstantOfShape", "Expand", "Pad", "Reshape", "Resize", "Slice", "Split", "Squeeze", "Tile", "Unsqueeze", "Upsample",
-    "ReduceL1", "ReduceMax", "ReduceMean", "ReduceMin", "ReduceSum",
+    "ConstantOfShape", "Expand", "Pad", "Reshape", "Resize", "Slice", "Split", "Squeeze", "Tile", "Unsqueeze",
+    "Upsample", "ReduceL1", "ReduceMax", "ReduceMean", "ReduceMin", "ReduceSum",
 }  # fmt: skip
 _MOST_SIZES = 1024
 

@@ -24,8 +24,8 @@ __all__ = ["check_against_onnxruntime", "module_from_onnx"]
 
 # Inputs that say how a tensor is laid out, not what it holds: torch.export wants them as plain numbers.
 _LAYOUT_INPUTS = {
-    "Expand": (1,), "Gather": (1,), "Pad": (1, 3), "Reshape": (1,), "Resize": (2, 3), "Slice": (1, 2, 3, 4), "Split": (1,),
-    "Squeeze": (1,), "Tile": (1,), "Unsqueeze": (1,), "Upsample": (1,),
+    "Expand": (1,), "Gather": (1,), "Pad": (1, 3), "Reshape": (1,), "Resize": (2, 3), "Slice": (1, 2, 3, 4),
+    "Split": (1,), "Squeeze": (1,), "Tile": (1,), "Unsqueeze": (1,), "Upsample": (1,),
     **{f"Reduce{kind}": (1,) for kind in ("Max", "Min", "Mean", "Sum", "L1")},
 }  # fmt: skip
 
@@ -220,7 +220,7 @@ _OWN_FUNCTIONS: dict[str, Callable[..., Tensor]] = {"Gather": _gather, "PRelu": 
 
 
 def check_against_onnxruntime(network: StepGraph, model: onnx.ModelProto) -> None:
-    """Compare a network with the model it was read from, on random inputs of several sizes, where onnxruntime is installed.
+    """Compare a network with the model it was read from, at random inputs of several sizes, if onnxruntime is there.
 
     They may differ by the rounding of the file's own precision. How much that is depends on the network, so it is
     measured: as the difference between the network's answers in that precision and in float64.
@@ -253,5 +253,6 @@ def check_against_onnxruntime(network: StepGraph, model: onnx.ModelProto) -> Non
         if not difference <= 100 * rounding:
             raise UnsupportedOperation(
                 f"The network as read differs from onnxruntime's by {difference:.3g} on random inputs, where "
-                f"{own.dtype} rounds by {rounding:.3g}; relu_regions cannot walk it. A file that shows this is worth a report."
+                f"{own.dtype} rounds by {rounding:.3g}; relu_regions cannot walk it. A file that shows this is worth a "
+                "report."
             )

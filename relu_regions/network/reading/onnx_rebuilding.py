@@ -55,7 +55,8 @@ def _opset(model: onnx.ModelProto) -> int:
     versions: set[int] = {int(opset.version) for opset in model.opset_import if opset.domain in _STANDARD}
     if len(versions) != 1 or not 1 <= min(versions) <= onnx.defs.onnx_opset_version():
         raise ValueError(
-            f"it asks for the operators of versions {sorted(versions)}; one of 1 to {onnx.defs.onnx_opset_version()} is read"
+            f"it asks for the operators of versions {sorted(versions)}; one of 1 to {onnx.defs.onnx_opset_version()} "
+            "is read"
         )
     return versions.pop()
 

@@ -181,7 +181,7 @@ _SLICE, _END = torch.ops.aten.slice.Tensor, 2**63 - 1
 
 
 def _as_python_writes(func: Any, args: tuple[Any, ...]) -> tuple[Any, ...]:
-    """The arguments of a call, where torch.export writes them otherwise: a slice in full, of which Python leaves out ``[:]``."""
+    """The arguments of a call as torch.export writes them: a slice in full, where Python leaves out ``[:]``."""
     if func is not _SLICE:
         return args
     whole = (args[0], 0, 0, _END, 1)

@@ -24,8 +24,8 @@ __all__ = ["Original", "unit_of"]
 
 # Roundings of a number besides those of its sum: a batch norm or a folded constant takes several.
 _MORE_ROUNDINGS = 16
-# Running radii grow by some bits a layer where errors do not, so they are capped. The cap is no theorem: it was tried on
-# networks of up to 100 layers in four dtypes, of which it refused none.
+# Running radii grow by some bits a layer where errors do not, so they are capped. The cap is no theorem: it was tried
+# on networks of up to 100 layers in four dtypes, of which it refused none.
 _LARGEST_SHARE = 256
 # Rows that one comparison takes at most, and numbers of the largest value that they may take together.
 _ROWS, _NUMBERS = 32, 1 << 24
@@ -106,13 +106,14 @@ class Original:
             self.compare(row[None], self.forward(row[None].clone()))
 
     def compare(self, points: Tensor, theirs: Tensor) -> None:
-        """Compare the network with what the model answered at points in its own dtype; errors as :meth:`check`."""
+        """Compare the network with what the model answered at points in its own dtype; errors as ``check``."""
         with torch.no_grad():
             value, allowed = _with_radius(self.network, points.double(), unit_of(self.narrowest, self.device))
         if theirs.shape != value.shape:
             raise UnsupportedOperation(
                 f"The model answers {len(points)} points of shape {tuple(points.shape[1:])} with a tensor of shape "
-                f"{tuple(theirs.shape)}, and the network as read with {tuple(value.shape)}; relu_regions cannot walk it."
+                f"{tuple(theirs.shape)}, and the network as read with {tuple(value.shape)}; relu_regions cannot walk "
+                "it."
             )
         theirs = theirs.to(value)
         # Beyond the dtype's range a model's answer says nothing.
@@ -122,9 +123,10 @@ class Original:
             place = tuple(wrong[0].tolist())
             raise UnsupportedOperation(
                 f"The model differs from the network as read: at the point {_shown(points[place[0]])} its output "
-                f"{place[1:] or 0} is {theirs[place]:.9g} and the network's is {value[place]:.9g}, where {self.narrowest} explains "
-                f"a difference of {allowed[place]:.3g}. Its forward pass may depend on the batch, on global state, on chance, or "
-                "on numbers that torch.export does not see; relu_regions cannot walk it."
+                f"{place[1:] or 0} is {theirs[place]:.9g} and the network's is {value[place]:.9g}, where "
+                f"{self.narrowest} explains a difference of {allowed[place]:.3g}. Its forward pass may depend on the "
+                "batch, on global state, on chance, or on numbers that torch.export does not see; relu_regions cannot "
+                "walk it."
             )
 
 

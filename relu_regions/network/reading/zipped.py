@@ -1,4 +1,4 @@
-"""Reading entries of zip files (.pt2, .npz) into memory, counted before they are unpacked; nothing is written to disk."""
+"""Entries of zip files (.pt2, .npz), counted before they are unpacked into memory; nothing is written to disk."""
 
 from __future__ import annotations
 

@@ -215,7 +215,9 @@ REFUSED = {
     "batch size": (Wrapped(lambda m, x: x * x.shape[0]), "size of the batch"),
     "divided by the batch size": (Wrapped(lambda m, x: x / x.shape[0]), "size of the batch"),
     "ones of the batch": (Wrapped(lambda m, x: x + torch.ones(x.shape[0], 1).sum(0)), "sum"),
-    "filled with the batch size": (Wrapped(lambda m, x: x + torch.full((x.shape[0], 4), 1.0 / x.shape[0])), "size of the batch"),
+    "filled with the batch size": (
+        Wrapped(lambda m, x: x + torch.full((x.shape[0], 4), 1.0 / x.shape[0])), "size of the batch"
+    ),
     "places in the batch": (Wrapped(lambda m, x: x + 1e-9 * torch.arange(x.shape[0])[:, None]), "size of the batch"),
     "sums down the batch": (Wrapped(lambda m, x: x + 1e-9 * torch.ones(x.shape[0], 4).cumsum(0)), "cumsum"),
 }  # fmt: skip

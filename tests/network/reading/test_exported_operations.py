@@ -1,4 +1,4 @@
-"""Operations of a ``.pt2`` file that write where they should not, or whose results grow with the batch or with numbers."""
+"""Operations of ``.pt2`` files that write where they should not, or whose results grow with the batch or a number."""
 
 from __future__ import annotations
 

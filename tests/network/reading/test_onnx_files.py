@@ -128,7 +128,8 @@ HUGE = {
     "Range": in_front(helper.make_node("Range", ["from", "to", "by"], ["made"]), *THREE),
     "Pad": in_front(helper.make_node("Pad", ["v", "sizes"], ["made"]), ints("sizes", 0, 0, 2**31, 0)),
     "OneHot": in_front(
-        helper.make_node("OneHot", ["places", "depth", "sizes"], ["made"]), ints("places", 1), ints("depth", 2**40), ints("sizes", 0, 1)
+        helper.make_node("OneHot", ["places", "depth", "sizes"], ["made"]),
+        ints("places", 1), ints("depth", 2**40), ints("sizes", 0, 1)
     ),
 }  # fmt: skip
 
@@ -194,7 +195,8 @@ NOT_TAKEN = {
         constants=[*SIZES, numpy_helper.from_array(np.ones((1, 1, 1, 1), np.float32), "k")],
     ),
     "Dropout": instead_of_relu(
-        helper.make_node("Dropout", ["h", "", "on"], ["r"], "odd"), constants=[numpy_helper.from_array(np.array(True), "on")]
+        helper.make_node("Dropout", ["h", "", "on"], ["r"], "odd"),
+        constants=[numpy_helper.from_array(np.array(True), "on")]
     ),
 }  # fmt: skip
 

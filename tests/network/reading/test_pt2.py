@@ -283,7 +283,9 @@ def test_entries_that_unpack_to_too_much_are_refused(path: Path) -> None:
     rr.Network.from_exported(path, limits=Limits(unpacked_ratio=100_000))
 
 
-@pytest.mark.parametrize("limit", ["file_bytes", "unpacked_bytes", "tensor_elements", "total_elements", "nodes", "depth", "value_elements"])  # fmt: skip
+@pytest.mark.parametrize(
+    "limit", ["file_bytes", "unpacked_bytes", "tensor_elements", "total_elements", "nodes", "depth", "value_elements"]
+)
 def test_every_limit_is_named_and_can_be_raised(limit: str, path: Path) -> None:
     with pytest.raises(ValueError, match=rf"model\.pt2.*{limit}"):
         rr.Network.from_exported(path, limits=Limits(**{limit: 2}))

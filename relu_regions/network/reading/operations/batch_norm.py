@@ -70,7 +70,7 @@ def _of_channel(w: float, b: float, m: float, v: float, epsilon: float) -> tuple
 
 
 def _scale(w: float, v: float, epsilon: float, bits: int) -> tuple[int, int, int]:
-    """Bounds of w / √(v + ε), at least so many bits long, over a power of two; equal where they are the number itself."""
+    """Bounds of w / √(v + ε), at least so many bits long, over a power of two; equal if they are exact."""
     (w_top, w_exponent), (v_top, v_exponent), (e_top, e_exponent) = map(_dyadic, (w, v, epsilon))
     exponent = max(v_exponent, e_exponent)
     variance = (v_top << (exponent - v_exponent)) + (e_top << (exponent - e_exponent))

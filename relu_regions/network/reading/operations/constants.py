@@ -17,25 +17,27 @@ from relu_regions.network.reading.operations.registry import OPERATIONS, Unsuppo
 __all__ = ["ELEMENTWISE", "PURE", "as_float64", "fold", "operation_name", "rounds"]
 
 _EACH_NUMBER = """
-    abs acos acosh add addcdiv addcmul asin asinh atan atan2 atanh bitwise_and bitwise_not bitwise_or bitwise_xor ceil clamp
-    clamp_max clamp_min clip copysign cos cosh deg2rad div divide eq erf erfc erfinv exp exp2 expm1 floor floor_divide fmax
-    fmin fmod frac ge gelu greater greater_equal gt hypot isfinite isinf isnan le lerp less less_equal lgamma log log10 log1p
-    log2 logaddexp logical_and logical_not logical_or logical_xor logit lt maximum minimum mul multiply nan_to_num ne neg
-    negative not_equal pow rad2deg reciprocal remainder round rsqrt rsub sgn sigmoid sign signbit sin sinc sinh sqrt square
-    sub subtract tan tanh true_divide trunc where xlogy _assert_async _assert_scalar _assert_tensor_metadata
+    abs acos acosh add addcdiv addcmul asin asinh atan atan2 atanh bitwise_and bitwise_not bitwise_or bitwise_xor ceil
+    clamp clamp_max clamp_min clip copysign cos cosh deg2rad div divide eq erf erfc erfinv exp exp2 expm1 floor
+    floor_divide fmax fmin fmod frac ge gelu greater greater_equal gt hypot isfinite isinf isnan le lerp less less_equal
+    lgamma log log10 log1p log2 logaddexp logical_and logical_not logical_or logical_xor logit lt maximum minimum mul
+    multiply nan_to_num ne neg negative not_equal pow rad2deg reciprocal remainder round rsqrt rsub sgn sigmoid sign
+    signbit sin sinc sinh sqrt square sub subtract tan tanh true_divide trunc where xlogy _assert_async _assert_scalar
+    _assert_tensor_metadata
 """
 _MADE = """
     arange empty empty_like eye full full_like linspace logspace new_empty new_full new_ones new_zeros ones ones_like
     scalar_tensor tril_indices triu_indices zeros zeros_like hann_window hamming_window blackman_window bartlett_window
 """
 _MOVED = """
-    alias as_strided atleast_1d atleast_2d atleast_3d block_diag broadcast_tensors broadcast_to cat chunk clone column_stack
-    concat contiguous copy detach diag diag_embed diagonal diagonal_scatter dstack expand expand_as fill flatten flip fliplr
-    flipud gather hstack im2col col2im index index_add index_copy index_fill index_put index_select kron lift lift_fresh
-    lift_fresh_copy masked_fill masked_scatter masked_select meshgrid moveaxis movedim mT mH narrow one_hot permute
-    repeat repeat_interleave reshape resolve_conj resolve_neg roll rot90 scatter scatter_add select select_scatter slice
-    slice_scatter split split_with_sizes squeeze stack swapaxes swapdims t take take_along_dim tensor_split tile to transpose
-    tril triu type_as unbind unflatten unfold unsqueeze view view_as vstack _to_copy _unsafe_view _unsafe_index
+    alias as_strided atleast_1d atleast_2d atleast_3d block_diag broadcast_tensors broadcast_to cat chunk clone
+    column_stack concat contiguous copy detach diag diag_embed diagonal diagonal_scatter dstack expand expand_as fill
+    flatten flip fliplr flipud gather hstack im2col col2im index index_add index_copy index_fill index_put index_select
+    kron lift lift_fresh lift_fresh_copy masked_fill masked_scatter masked_select meshgrid moveaxis movedim mT mH narrow
+    one_hot permute repeat repeat_interleave reshape resolve_conj resolve_neg roll rot90 scatter scatter_add select
+    select_scatter slice slice_scatter split split_with_sizes squeeze stack swapaxes swapdims t take take_along_dim
+    tensor_split tile to transpose tril triu type_as unbind unflatten unfold unsqueeze view view_as vstack _to_copy
+    _unsafe_view _unsafe_index
 """
 _REDUCED = """
     all amax amin aminmax any argmax argmin argsort cdist cummax cummin cumprod cumsum diff dist frobenius_norm
@@ -46,9 +48,10 @@ _REDUCED = """
 _PRODUCTS = """
     addbmm addmm addmv addr baddbmm bilinear bmm chain_matmul conv1d conv2d conv3d convolution conv_transpose1d
     conv_transpose2d conv_transpose3d cross dot einsum inner linalg_cholesky linalg_cross linalg_det linalg_eigh
-    linalg_householder_product linalg_inv linalg_inv_ex linalg_lu_factor linalg_lu_solve linalg_matrix_exp linalg_matrix_power
-    linalg_multi_dot linalg_qr linalg_solve linalg_solve_ex _linalg_solve_ex linalg_solve_triangular linalg_svd linalg_vecdot
-    linear matmul matrix_exp mm mv outer tensordot vdot _weight_norm _weight_norm_interface cosine_similarity
+    linalg_householder_product linalg_inv linalg_inv_ex linalg_lu_factor linalg_lu_solve linalg_matrix_exp
+    linalg_matrix_power linalg_multi_dot linalg_qr linalg_solve linalg_solve_ex _linalg_solve_ex linalg_solve_triangular
+    linalg_svd linalg_vecdot linear matmul matrix_exp mm mv outer tensordot vdot _weight_norm _weight_norm_interface
+    cosine_similarity
 """
 # Names of ATen operations that give the same tensor for the same arguments, read and change nothing else, and make no
 # more than their result. What relu_regions reads, or refuses as curved, is of this kind as well, chance set apart.
@@ -89,7 +92,7 @@ def fold(target: Any, arguments: list[Any], keywords: dict[str, Any]) -> Any:
         arguments, keywords: tensors (floats in float64), numbers and lists of them.
 
     Raises:
-        UnsupportedOperation: the operation is not on the list :data:`PURE`.
+        UnsupportedOperation: the operation is not on the list ``PURE``.
     """
     name = operation_name(target)
     if target in _OF_SIZES:

@@ -170,7 +170,8 @@ def _with_channels(shape: tuple[int, ...], rank: int) -> tuple[int, ...]:
 
 
 @register(
-    "max_pool1d", "max_pool2d", "max_pool3d", "max_pool1d_with_indices", "max_pool2d_with_indices", "max_pool3d_with_indices",
+    "max_pool1d", "max_pool2d", "max_pool3d", "max_pool1d_with_indices", "max_pool2d_with_indices",
+    "max_pool3d_with_indices",
 )  # fmt: skip
 def _max_pool(call: Call) -> list[Step]:
     value, rank = only_first_is_value(call), _pooled_dimensions(call)

@@ -68,7 +68,8 @@ def _expand(call: Call) -> list[Step]:
 
 @register(
     "clone", "contiguous", "alias", "detach", "dropout", "dropout_", "feature_dropout", "alpha_dropout",
-    "feature_alpha_dropout", "native_dropout", "_to_copy", "to", "lift_fresh_copy", "type_as", "float", "double", "identity",
+    "feature_alpha_dropout", "native_dropout", "_to_copy", "to", "lift_fresh_copy", "type_as", "float", "double",
+    "identity",
 )  # fmt: skip
 def _unchanged(call: Call) -> list[Step]:
     value = call.args[0]
@@ -78,11 +79,12 @@ def _unchanged(call: Call) -> list[Step]:
 
 
 @register(
-    "permute", "transpose", "t", "numpy_T", "swapaxes", "movedim", "slice", "select", "narrow", "index_select", "index", "flip", "roll",
-    "pixel_shuffle", "pixel_unshuffle", "channel_shuffle", "repeat", "repeat_interleave", "unfold", "im2col", "diagonal",
-    "split", "split_with_sizes", "chunk", "unbind", "tril", "triu", "tile",
+    "permute", "transpose", "t", "numpy_T", "swapaxes", "movedim", "slice", "select", "narrow", "index_select", "index",
+    "flip", "roll", "pixel_shuffle", "pixel_unshuffle", "channel_shuffle", "repeat", "repeat_interleave", "unfold",
+    "im2col", "diagonal", "split", "split_with_sizes", "chunk", "unbind", "tril", "triu", "tile",
     "reflection_pad1d", "reflection_pad2d", "reflection_pad3d",
-    "replication_pad1d", "replication_pad2d", "replication_pad3d", "native_channel_shuffle", "rot90", "take", "hstack", "vstack",
+    "replication_pad1d", "replication_pad2d", "replication_pad3d", "native_channel_shuffle", "rot90", "take", "hstack",
+    "vstack",
 )  # fmt: skip
 def _rearrangement(call: Call) -> list[Step]:
     value = only_first_is_value(call)

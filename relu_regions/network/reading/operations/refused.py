@@ -10,13 +10,18 @@ __all__ = ["REFUSED"]
 
 _REASONS = {
     "is curved": (
-        "sigmoid", "tanh", "gelu", "silu", "mish", "softplus", "elu", "celu", "selu", "exp", "log", "sqrt", "rsqrt", "pow",
-        "hardswish", "softmax", "_softmax", "log_softmax", "_log_softmax", "log_sigmoid", "sin", "cos", "erf", "square",
-        "logsumexp", "reciprocal", "layer_norm", "native_layer_norm", "group_norm", "native_group_norm", "instance_norm",
-        "scaled_dot_product_attention", "linalg_vector_norm", "norm", "var", "std", "prod", "cumprod", "atan", "glu",
+        "sigmoid", "tanh", "gelu", "silu", "mish", "softplus", "elu", "celu", "selu", "exp", "log", "sqrt", "rsqrt",
+        "pow", "hardswish", "softmax", "_softmax", "log_softmax", "_log_softmax", "log_sigmoid", "sin", "cos", "erf",
+        "square", "logsumexp", "reciprocal", "layer_norm", "native_layer_norm", "group_norm", "native_group_norm",
+        "instance_norm", "scaled_dot_product_attention", "linalg_vector_norm", "norm", "var", "std", "prod", "cumprod",
+        "atan", "glu",
     ),
-    "jumps, so it is not continuous": ("sign", "round", "floor", "ceil", "trunc", "hardshrink", "heaviside", "fmod", "remainder"),
-    "gives an answer that jumps": ("gt", "lt", "ge", "le", "eq", "ne", "where", "argmax", "argmin", "topk", "masked_fill"),
+    "jumps, so it is not continuous": (
+        "sign", "round", "floor", "ceil", "trunc", "hardshrink", "heaviside", "fmod", "remainder",
+    ),
+    "gives an answer that jumps": (
+        "gt", "lt", "ge", "le", "eq", "ne", "where", "argmax", "argmin", "topk", "masked_fill",
+    ),
     "indexes by data": ("gather", "scatter", "embedding", "index_put", "nonzero", "masked_select"),
 }  # fmt: skip
 
