@@ -267,7 +267,7 @@ def test_many_windows_with_ties(kind: str, dtype: torch.dtype) -> None:
 
 
 def test_a_unit_bends_in_turn_whatever_rounding_makes_of_it() -> None:
-    """The second bend of a maximum comes out a float before the first, because rounding makes their weights alike."""
+    """A maximum's second bend comes out a float before its first; rounding left the weights of both as good."""
     left = torch.tensor([0.3, 0.3 - 2**-54, 0.25], dtype=torch.float64)
     right = torch.tensor([0.7, 0.7, 0.75], dtype=torch.float64)
     unit, pieces = torch.tensor([4, 4, 7]), torch.tensor([1, 0, 2])

@@ -67,60 +67,49 @@ def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 def _of_panels(panels: Sequence[Numbers]) -> dict[str, str]:
     if "real" not in panels[0]:
         return _of_training(panels)
-    rows = [(panel, labels) for panel in panels for labels in ("real", "random")]
+    trained = [
+        (f"{panel['title']}, {labels} labels", panel[labels]) for panel in panels for labels in ("real", "random")
+    ]
+    proven = ("lines_of_each_network", "lines", "settled_in_rational_arithmetic", "unproven")
     return {
-        "networks": _table(
-            ["networks", "epochs", "training errors", "validation accuracy"],
-            [
-                [
-                    f"{panel['title']}, {labels} labels",
-                    _span(network["epochs"] for network in panel[labels]["networks"]),
-                    _span(network["training_errors"] for network in panel[labels]["networks"]),
-                    _span(round(network["validation_accuracy"], 3) for network in panel[labels]["networks"]),
-                ]
-                for panel, labels in rows
-            ],
-        ),
-        "intervals": _table(
-            [
-                "lines",
-                "mean length",
-                "never ends",
-                "reaches t = 1",
-                "length < 1",
-                "length 1.1 to 1.6",
-                "of these, changed before t = 1",
-                "peaks (density there)",
-            ],
-            [
-                [
-                    f"{panel['title']}, {labels} labels",
-                    _estimate(panel[labels]["mean"]),
-                    *(_percent(panel[labels][key]) for key in ("never_ends", "reaches_1", "below_1")),
-                    *(_percent(panel[labels][key]) for key in ("bump", "bump_between")),
-                    _peaks(panel[labels]),
-                ]
-                for panel, labels in rows
-            ],
-        ),
+        "networks": _of_networks(trained),
+        "intervals": _of_intervals(trained),
         "comparison": _table(
             ["random against real", *_COMPARED],
             [[panel["title"], *_compared(panel["real_against_random"])] for panel in panels],
         ),
         "proofs": _table(
             ["lines", "of each network", "in all", "settled in rational arithmetic", "not proven"],
-            [
-                [
-                    panel["title"],
-                    *(
-                        f"{panel[key]:,}"
-                        for key in ("lines_of_each_network", "lines", "settled_in_rational_arithmetic", "unproven")
-                    ),
-                ]
-                for panel in panels
-            ],
+            [[panel["title"], *(f"{panel[key]:,}" for key in proven)] for panel in panels],
         ),
     }
+
+
+def _of_networks(trained: Sequence[tuple[str, Numbers]]) -> str:
+    return _table(
+        ["networks", "epochs", "training errors", "validation accuracy"],
+        [
+            [
+                name,
+                _span(network["epochs"] for network in found["networks"]),
+                _span(network["training_errors"] for network in found["networks"]),
+                _span(round(network["validation_accuracy"], 3) for network in found["networks"]),
+            ]
+            for name, found in trained
+        ],
+    )
+
+
+def _of_intervals(trained: Sequence[tuple[str, Numbers]]) -> str:
+    header = ["lines", "mean length", "never ends", "reaches t = 1", "length < 1", "length 1.1 to 1.6"]
+    shares = ("never_ends", "reaches_1", "below_1", "bump", "bump_between")
+    return _table(
+        [*header, "of these, changed before t = 1", "peaks (density there)"],
+        [
+            [name, _estimate(found["mean"]), *(_percent(found[key]) for key in shares), _peaks(found)]
+            for name, found in trained
+        ],
+    )
 
 
 def _peaks(found: Numbers) -> str:
