@@ -15,8 +15,7 @@ __all__ = ["replacing"]
 def replacing(path: Path) -> Iterator[Path]:
     """A temporary path to write to; it gets the name ``path`` when all went well, and is removed otherwise.
 
-    Several processes and threads may write the same file at a time: the last one's stays. Folders that are missing are
-        made.
+    Several processes and threads may write the same file at once: the last to finish stays. Missing folders are made.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}.partial")

@@ -299,11 +299,10 @@ class Certainty:
         computed.
 
         Such a gate is that of the curve but for what rounds the numbers of a crossing: its weights (4 u each, relative
-            to
-        themselves) and its kink (5 u). The kinks of a unit with knots add up to no more than ``kinks``, each knot being
-        crossed once; those of a maximum do since they are all positive and lead from one input's slope to another's.
-        (Crossings of a maximum that rounding would put in another order, or that leave an input above it, are in
-        doubt.)
+        to themselves) and its kink (5 u). The kinks of a unit with knots add up to no more than ``kinks``, each knot
+        being crossed once; those of a maximum do since they are all positive and lead from one input's slope to
+        another's. (Crossings of a maximum that rounding would put in another order, or that leave an input above it,
+        are in doubt.)
 
         Every value, slope, and sum of the parts that kinks add to slopes stays below ``reach``. Each bend and each new
         point loses at most u of it: in the first slope, in the running one, and in the value. What is relative to kinks

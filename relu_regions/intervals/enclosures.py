@@ -3,9 +3,8 @@
 That the class changes within a known distance of a computed end t, and to which class, the walk has proven already.
 Here the network is evaluated once more at t itself, in twice the working precision:
 
-- Every unit that is farther from its knots than rounding and that distance allow for has its sign on the whole stretch,
-  so
-  that the difference of the two logits is affine there: g(s) = g(t) + β (s − t).
+- Every unit that is farther from its knots than rounding and that distance allow for keeps its sign on the whole
+  stretch. So the difference of the two logits is affine there: g(s) = g(t) + β (s − t).
 - The true end is t − g(t) / β. Little of g(t) is left by cancellation, but double-double arithmetic keeps enough of it;
   β needs only the working precision, since the correction is small beside t.
 

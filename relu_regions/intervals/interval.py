@@ -29,8 +29,7 @@ class Interval:
     Attributes:
         lo, hi: ``(N,)`` float64, ends of the largest interval of t around 0 on which the class of x has the largest
             logit; the range's end where that came first (so ±inf if the class never changes on an unbounded line).
-            ±inf, too,
-            where a class takes over beyond all floats: then it is in label_lo or label_hi.
+            ±inf, too, where a class takes over beyond all floats: then it is in label_lo or label_hi.
         label: ``(N,)`` int64, the class at x.
         label_lo, label_hi: ``(N,)`` int64, the class just beyond each end; -1 where the range ends first.
         tied: ``(N,)`` bool, whether several classes share the largest logit at x. The class is then the first of

@@ -24,8 +24,7 @@ Number = TypeVar("Number")
 class Decision:
     """Which classes compete, and how their logits follow from the network's outputs.
 
-    Outputs are ``(P, outputs)`` of any floating-point dtype, logits ``(P, k)`` with a column for each class that
-    competes.
+    Outputs are ``(P, outputs)`` of any floating-point dtype; logits are ``(P, k)``, a column for each competing class.
 
     Attributes:
         outputs: how many numbers the network gives for one input.

@@ -24,9 +24,9 @@ def region_graph(paths: Paths, p: Norm = torch.inf) -> nx.Graph:
     ``relu_regions.paths.pattern_keys.pattern_keys``), so that graphs of the same network can be composed.
 
     A node has: ``label``, the class at its interior point (other classes may win elsewhere in the region); ``norm``, of
-        its map; ``point``, an interior point
-    ``(*input_shape)``, on the first segment that visits it; and ``segments``, the set of those that do. An edge has:
-    ``units``, the set of (gate, unit) that have another piece on its other side; and ``segments``, that cross there.
+    its map; ``point``, an interior point ``(*input_shape)``, on the first segment that visits it; and ``segments``, the
+    set of those that do. An edge has: ``units``, the set of (gate, unit) that have another piece on its other side; and
+    ``segments``, that cross there.
 
     Args:
         paths: what a walk found.

@@ -79,11 +79,9 @@ def norms_along_path(
 ) -> Axes:
     """‖W_x‖_∞ on every region of a segment, on a logarithmic axis, under what bounds it (paper, appendix A).
 
-    The background has the colour of the class with the largest logit, where outputs are vectors of logits. Horizontal
-    lines are: the mean over what is shown, by length; ‖W‖_∞ of the network with its gates removed, where these can be,
-        which
-    bounds nothing; and the two bounds, the largest row sum of |W_L| ⋯ |W_1| and Π ‖W_l‖_∞. Where a norm is 0 there
-    is a gap.
+    The background has the colour of the class with the largest logit, if outputs are vectors of logits. Horizontal
+    lines show the mean over what is drawn, by length; ‖W‖_∞ of the network without its gates, if these can be removed,
+    which bounds nothing; and two bounds: the largest row sum of |W_L| ⋯ |W_1|, and Π ‖W_l‖_∞. A norm of 0 leaves a gap.
 
     Args:
         path: any segment.

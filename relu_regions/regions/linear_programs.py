@@ -39,9 +39,8 @@ class LinearProgram:
     384, 128             125       33                58              1.1
     ===================  ========  ================  ==============  =====================
 
-    Each row is divided by the power of two next to its largest coefficient, which rounds nothing, and so is the
-    objective. What
-    HiGHS calls the optimum is held against its dual, in plain float64: no point can attain more than that.
+    Each row, and the objective, is divided by the power of two next to its largest coefficient, which rounds nothing.
+    The optimum that HiGHS finds is compared with its dual, in plain float64: no point can attain more than that.
 
     Args:
         rows: ``(m, n)``, finite.

@@ -49,7 +49,7 @@ def test_ends_lie_in_their_enclosures(activation: type[nn.Module], t_range: tupl
         assert interval.float_signs.sum() > 99 * interval.rational_signs.sum()
 
 
-def test_twofold_arithmetic_alone_encloses() -> None:
+def test_double_double_arithmetic_alone_encloses() -> None:
     """Far better than the working precision: the computed ends are displaced by what their bounds allow."""
     torch.manual_seed(0)
     model = mlp(50, 40, 40, 4).double().eval()
