@@ -106,7 +106,7 @@ def interval(
 def reproduce(
     experiments: Annotated[list[str], typer.Argument(help="figure1 to figure9, beyond_…, or all.", metavar="NAME...")],
     data: Annotated[
-        Path | None, typer.Option(help="Folder with mnist.npz and cifar10.npz (or IDX files, batches), or one file.")
+        Path | None, typer.Option(help="Folder with mnist.npz and cifar10.npz (or IDX files), or one file.")
     ] = None,
     out: Annotated[Path, typer.Option(help="Folder for numbers and pictures; a run that broke off goes on.")] = Path(
         "results"
