@@ -30,6 +30,9 @@ if TYPE_CHECKING:
     from relu_regions.walking.attribution import integrated_gradients as integrated_gradients
     from relu_regions.walking.walker import walk as walk
 
+# The version's one place: pyproject.toml and `relu-regions --version` read it here.
+__version__ = "0.1.0.dev0"
+
 __all__ = [
     "Interval",
     "Limits",

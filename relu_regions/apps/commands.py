@@ -16,6 +16,7 @@ import numpy as np
 import typer
 from numpy.typing import NDArray
 
+from relu_regions import __version__
 from relu_regions.apps.array_files import array_named
 from relu_regions.apps.files import replacing
 from relu_regions.intervals.interval import exact_interval
@@ -28,11 +29,26 @@ __all__ = ["application"]
 _LINES_AT_ONCE = 1024
 
 application = typer.Typer(
-    help="Exact linear regions and generalization intervals of piecewise-linear networks.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+
+
+def _say_version(asked: bool) -> None:
+    if asked:
+        print(f"relu-regions {__version__}")
+        raise typer.Exit
+
+
+@application.callback()
+def every_command(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_say_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """Exact linear regions and generalization intervals of piecewise-linear networks."""
+
 
 ModelFile = Annotated[Path, typer.Option("--model", help="A torch.export program (.pt2) or an ONNX file (.onnx).")]
 
@@ -90,7 +106,7 @@ def interval(
 def reproduce(
     experiments: Annotated[list[str], typer.Argument(help="figure1 to figure9, beyond_…, or all.", metavar="NAME...")],
     data: Annotated[
-        Path | None, typer.Option(help="Folder with mnist.npz and cifar10.npz (or IDX files, batches), or one file.")
+        Path | None, typer.Option(help="Folder with mnist.npz and cifar10.npz (or IDX files), or one file.")
     ] = None,
     out: Annotated[Path, typer.Option(help="Folder for numbers and pictures; a run that broke off goes on.")] = Path(
         "results"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import gzip
 import math
 import os
-import pickle
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -108,11 +107,10 @@ def load(name: str, data_dir: str | Path | None = None, *, download: bool = Fals
     - ``"digits"``: scikit-learn's 8 × 8 digits, 1297 for training and 500 for validation.
     - ``"two_moons"``: see `two_moons`.
     - ``"mnist"``: from ``mnist.npz``, or the four IDX files, compressed or not.
-    - ``"cifar10"``: from ``cifar10.npz`` (or one ``cifar10*.npz``), or the folder ``cifar-10-batches-py``.
+    - ``"cifar10"``: from ``cifar10.npz`` (or one ``cifar10*.npz``).
 
     An .npz holds ``x_train``, ``y_train``, ``x_test`` and ``y_test``: images of any layout, as uint8 or as
-    floats in [0, 1]. The CIFAR-10 batches are pickles: they are read by an unpickler that makes arrays and
-    plain containers and refuses everything else.
+    floats in [0, 1]. Nothing is unpickled.
 
     Args:
         name: one of the four.
@@ -198,8 +196,8 @@ class _Format:
     shape: tuple[int, int, int]
     openml: str
     training: int
-    files: str
-    read_folder: Callable[[Path], Arrays | None]
+    files: str  # other than an .npz
+    read_files: Callable[[Path], Arrays | None]
 
 
 def _default_folder() -> Path:
@@ -217,7 +215,7 @@ def _read(name: str, format_: _Format, place: Path) -> Arrays | None:
     if len(candidates) > 1:
         names = ", ".join(candidate.name for candidate in candidates)
         raise ValueError(f"{place} has several files for {name}: {names}; give the path of one as data_dir")
-    return _read_npz(candidates[0]) if candidates else format_.read_folder(place)
+    return _read_npz(candidates[0]) if candidates else format_.read_files(place)
 
 
 def _read_npz(path: Path) -> Arrays:
@@ -265,47 +263,6 @@ def _read_idx(path: Path) -> NDArray[Any]:
     return np.frombuffer(content, np.uint8, offset=start).reshape(shape)
 
 
-def _read_cifar_batches(folder: Path) -> Arrays | None:
-    for place in (folder, folder / "cifar-10-batches-py"):
-        training = [place / f"data_batch_{number}" for number in range(1, 6)]
-        if all(path.is_file() for path in (*training, place / "test_batch")):
-            x_train, y_train = zip(*map(_read_cifar_batch, training))
-            x_test, y_test = _read_cifar_batch(place / "test_batch")
-            parts = np.concatenate(x_train), np.concatenate(y_train), x_test, y_test
-            return dict(zip(("x_train", "y_train", "x_test", "y_test"), parts))
-    return None
-
-
-def _read_cifar_batch(path: Path) -> tuple[NDArray[Any], NDArray[Any]]:
-    with path.open("rb") as file:
-        content = _ArraysOnly(file, encoding="bytes").load()
-    try:
-        return np.asarray(content[b"data"]), np.asarray(content[b"labels"])
-    except (KeyError, TypeError):
-        raise ValueError(f"{path} is not a CIFAR-10 batch: it has no data and labels") from None
-
-
-class _ArraysOnly(pickle.Unpickler):
-    """Makes numbers, strings, plain containers and numpy arrays, and calls nothing else a pickle may name."""
-
-    def find_class(self, module: str, name: str) -> Any:
-        # numpy 2 renamed numpy.core; batches were pickled long before.
-        if module in ("numpy.core.multiarray", "numpy._core.multiarray") and name == "_reconstruct":
-            return np.ndarray.__reduce__(np.empty(0))[0]
-        if module == "numpy" and name in ("ndarray", "dtype"):
-            return getattr(np, name)
-        if (module, name) == ("_codecs", "encode"):
-            return _encode_latin1
-        raise pickle.UnpicklingError(f"a data file may hold arrays and plain containers only, not {module}.{name}")
-
-
-def _encode_latin1(text: str, encoding: str) -> bytes:
-    # How Python 3 writes bytes in the old pickle protocols.
-    if encoding != "latin1":
-        raise pickle.UnpicklingError(f"a data file may encode bytes as latin1 only, not {encoding!r}")
-    return text.encode("latin1")
-
-
 def _download(name: str, format_: _Format, folder: Path) -> Arrays:
     fetched = fetch_openml(format_.openml, version=1, as_frame=False, data_home=str(folder))
     images, labels = fetched.data.astype(np.uint8), fetched.target.astype(np.uint8)
@@ -323,7 +280,7 @@ def _download(name: str, format_: _Format, folder: Path) -> Arrays:
 
 def _how_to_get(name: str, format_: _Format, place: Path) -> str:
     return (
-        f"no {name} in {place}: put there {format_.files}, or {name}.npz with the arrays x_train, y_train, "
+        f"no {name} in {place}: put there {format_.files}{name}.npz with the arrays x_train, y_train, "
         f"x_test, y_test; or give their folder as data_dir; or let load({name!r}, download=True) fetch it "
         "from openml.org"
     )
@@ -334,15 +291,15 @@ _FORMATS = {
         shape=(1, 28, 28),
         openml="mnist_784",
         training=60_000,
-        files="train-images-idx3-ubyte, train-labels-idx1-ubyte and the same for t10k (also with .gz)",
-        read_folder=_read_idx_files,
+        files="train-images-idx3-ubyte, train-labels-idx1-ubyte and the same for t10k (also with .gz), or ",
+        read_files=_read_idx_files,
     ),
     "cifar10": _Format(
         shape=(3, 32, 32),
         openml="CIFAR_10",
         training=50_000,
-        files="the extracted folder cifar-10-batches-py",
-        read_folder=_read_cifar_batches,
+        files="",
+        read_files=lambda folder: None,
     ),
 }
 
