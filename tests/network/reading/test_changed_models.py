@@ -18,9 +18,9 @@ from tests.models import Wrapped
 
 SIZES = (1e-6, 1.0, 1e6)
 DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
-# A seeded sample; benchmarks/changed_models.py takes them all.
-CASES = [(change, size, dtype) for change in CHANGES for size in SIZES for dtype in DTYPES]
-SAMPLE = random.Random(0).sample(CASES, 10) + [(change, 1.0, torch.float32) for change in CHANGES]
+# Each change at a size and in a type that a seed draws; benchmarks/changed_models.py takes them all.
+_RANDOM = random.Random(0)
+SAMPLE = [(change, _RANDOM.choice(SIZES), _RANDOM.choice(DTYPES)) for change in CHANGES]
 
 
 @pytest.fixture(autouse=True)
@@ -62,11 +62,11 @@ def test_a_change_is_seen(change: str, size: float, dtype: torch.dtype) -> None:
     assert_answered_as_it_is(model, dtype)
 
 
-def test_twenty_rounds_of_training_and_changes() -> None:
+def test_rounds_of_training_and_changes() -> None:
     torch.manual_seed(2)
     model = Changing().eval()
     inputs, labels = torch.randn(32, 4), torch.randint(3, (32,))
-    names = random.Random(3).choices(list(CHANGES), k=20)
+    names = random.Random(3).choices(list(CHANGES), k=8)
     for index, name in enumerate(names):
         loss = nn.functional.cross_entropy(model(inputs), labels)
         gradients = torch.autograd.grad(loss, list(model.parameters()), allow_unused=True)
