@@ -34,40 +34,15 @@ from relu_regions.backends import Placement, kernel_for
 from relu_regions.backends.points import Points
 from relu_regions.exactness.equal_by_construction import EqualNumbers
 from relu_regions.exactness.maximum_bounds import coincident, rivals_in_doubt
+from relu_regions.exactness.step_norms import StepNorms
 from relu_regions.network.chains import Chain
 from relu_regions.network.gates import Gate, Knots, Maximum
 from relu_regions.network.network import Network
-from relu_regions.network.plan import chains, folded, gains
+from relu_regions.network.plan import chains, folded
 from relu_regions.network.rounding_constants import APART, CROSSING, NEW_ROW, PER_BEND, PER_INTERVAL, VALUE
 from relu_regions.network.steps import AffineStep, GateStep
 
-__all__ = ["Certainty", "Shifts", "StepNorms", "beside", "largest"]
-
-
-@dataclass(frozen=True)
-class StepNorms:
-    """What bounds the error that an affine step makes and passes on.
-
-    Attributes:
-        gain: the largest Σ |a| of an output number.
-        bias: the largest |b|.
-        rounding: γ of the step's number of terms.
-        floor: what underflow can add.
-    """
-
-    gain: float
-    bias: float
-    rounding: float
-    floor: float
-
-    @classmethod
-    def of(cls, network: Network, step: AffineStep, dtype: torch.dtype) -> StepNorms:
-        """The norms of a step of a network."""
-        bias = 0.0 if step.bias is None else float(step.bias.abs().max())
-        unit, terms = torch.finfo(dtype).eps / 2, 2 * (step.terms + 2)
-        return cls(
-            gains(network)[step.output], bias, terms * unit / (1 - terms * unit), terms * torch.finfo(dtype).tiny
-        )
+__all__ = ["Certainty", "Shifts", "beside", "largest"]
 
 
 class Certainty:

@@ -41,7 +41,7 @@ class Link:
     Attributes:
         number: of the gate among the network's gates.
         units: how many it has.
-        norms: of the matrix, for error bounds: gain, bias, rounding and floor as in error_bounds.StepNorms.
+        norms: of the matrix, for error bounds: gain, bias, rounding and floor as in step_norms.StepNorms.
     """
 
     number: int
