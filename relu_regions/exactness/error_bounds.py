@@ -70,7 +70,7 @@ class Certainty:
 
     @classmethod
     def of(cls, network: Network, dtype: torch.dtype) -> Certainty:
-        """That of a network, made once."""
+        """The one that carries the bounds of a network, made once."""
         return network.derived((cls, dtype), lambda: cls(network, dtype))
 
     def _of_chains(self, chains: tuple[Chain, ...]) -> tuple[Chain, ...]:
@@ -123,7 +123,7 @@ class Certainty:
     def gate(self, gate: Gate, points: Points, name: str, inputs: Tensor, placed: Placement) -> Shifts:
         """Mark the segments in which the gate's decisions are in doubt, before the new points are inserted.
 
-        What is in doubt already stays so, and nothing more is asked of it.
+        Segments that are in doubt already stay so, without further tests.
         """
         error, size = beside(points.errors[name]), largest(inputs) if placed.extremes is None else placed.extremes[0]
         if isinstance(gate, Knots):
