@@ -18,7 +18,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         int: 0 if all went well, 2 if the input was wrong or something is not installed, 130 if interrupted.
     """
     try:
-        # Only now, so that what is missing can be said.
+        # Imported here, so that a package that is missing ends in a message.
         from relu_regions.apps.commands import application
 
         code = application(args=None if arguments is None else list(arguments), standalone_mode=False)

@@ -2,7 +2,7 @@
 
 Rounding bounds can't tell a tie that holds by construction from two numbers that are close. A post-ReLU zero that max
 pooling compares with another one, a ReLU of a ReLU, or the two halves of a concatenated ReLU tie on whole stretches
-of a line, so they are known as such.
+of a line, so this file finds them from the steps.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class EqualNumbers:
         return found
 
     def sources(self, name: str) -> Tensor:
-        """For each number of a value what it is a copy of, ``(numbers,)`` int64; see ``copies``."""
+        """The source that each number of a value is a copy of, ``(numbers,)`` int64; see ``copies``."""
         if name in self.copies:
             return self.copies[name]
         names = list(self.sizes)

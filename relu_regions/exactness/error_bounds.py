@@ -34,40 +34,15 @@ from relu_regions.backends import Placement, kernel_for
 from relu_regions.backends.points import Points
 from relu_regions.exactness.equal_by_construction import EqualNumbers
 from relu_regions.exactness.maximum_bounds import coincident, rivals_in_doubt
+from relu_regions.exactness.step_norms import StepNorms
 from relu_regions.network.chains import Chain
 from relu_regions.network.gates import Gate, Knots, Maximum
 from relu_regions.network.network import Network
-from relu_regions.network.plan import chains, folded, gains
+from relu_regions.network.plan import chains, folded
 from relu_regions.network.rounding_constants import APART, CROSSING, NEW_ROW, PER_BEND, PER_INTERVAL, VALUE
 from relu_regions.network.steps import AffineStep, GateStep
 
-__all__ = ["Certainty", "Shifts", "StepNorms", "beside", "largest"]
-
-
-@dataclass(frozen=True)
-class StepNorms:
-    """What bounds the error that an affine step makes and passes on.
-
-    Attributes:
-        gain: the largest Σ |a| of an output number.
-        bias: the largest |b|.
-        rounding: γ of the step's number of terms.
-        floor: what underflow can add.
-    """
-
-    gain: float
-    bias: float
-    rounding: float
-    floor: float
-
-    @classmethod
-    def of(cls, network: Network, step: AffineStep, dtype: torch.dtype) -> StepNorms:
-        """The norms of a step of a network."""
-        bias = 0.0 if step.bias is None else float(step.bias.abs().max())
-        unit, terms = torch.finfo(dtype).eps / 2, 2 * (step.terms + 2)
-        return cls(
-            gains(network)[step.output], bias, terms * unit / (1 - terms * unit), terms * torch.finfo(dtype).tiny
-        )
+__all__ = ["Certainty", "Shifts", "beside", "largest"]
 
 
 class Certainty:
@@ -95,7 +70,7 @@ class Certainty:
 
     @classmethod
     def of(cls, network: Network, dtype: torch.dtype) -> Certainty:
-        """That of a network, made once."""
+        """The one that carries the bounds of a network, made once."""
         return network.derived((cls, dtype), lambda: cls(network, dtype))
 
     def _of_chains(self, chains: tuple[Chain, ...]) -> tuple[Chain, ...]:
@@ -148,7 +123,7 @@ class Certainty:
     def gate(self, gate: Gate, points: Points, name: str, inputs: Tensor, placed: Placement) -> Shifts:
         """Mark the segments in which the gate's decisions are in doubt, before the new points are inserted.
 
-        What is in doubt already stays so, and nothing more is asked of it.
+        Segments that are in doubt already stay so, without further tests.
         """
         error, size = beside(points.errors[name]), largest(inputs) if placed.extremes is None else placed.extremes[0]
         if isinstance(gate, Knots):

@@ -1,4 +1,4 @@
-"""Going outwards from x until the class changes."""
+"""Half-lines from x, each followed until the class changes."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def half_lines(
     end = torch.stack([lines.high, -lines.low], 1).flatten()
     none = torch.zeros(len(end), dtype=torch.int64, device=end.device)
     found = HalfLine(end.clone(), torch.zeros_like(end), none, none - 1, none.bool(), none.bool(), none.clone())
-    # Where there is nothing to walk, a segment that is as good as none.
+    # Where the range ends at x: the shortest segment there is.
     reach = torch.where(end == 0, torch.finfo(lines.x.dtype).tiny, end)
     starts = torch.stack([torch.zeros_like(end), reach], 1).to(lines.x.dtype)
     reached = torch.zeros_like(found.tied)
@@ -101,7 +101,7 @@ def _record_ends(
     """Note where a rival of the label overtakes it, between the points before ``row`` and at it."""
     before, at = (decision.leads(outputs[rows], found.label[numbers]) for rows in (row - 1, row))
     here, there = before.clamp_min(0), -at
-    # here / there grows with the place of the crossing, and does not round to 1 for all who come late.
+    # here / there grows with the place of the crossing, and late crossings do not all round to 1.
     lateness = torch.where(there > 0, here / there, torch.inf)
     soonest = (lateness == lateness.amin(1, keepdim=True)) & (there > 0)
     winner = decision.logits(outputs[row]).masked_fill(~soonest, -torch.inf).argmax(1)

@@ -34,8 +34,8 @@ class Interval:
         label_lo, label_hi: ``(N,)`` int64, the class just beyond each end; -1 where the range ends first.
         tied: ``(N,)`` bool, whether several classes share the largest logit at x. The class is then the first of
             them, and the interval may have length 0 on a side.
-        lo_error, hi_error: ``(N,)`` float64, rigorous bounds of how far the ends are from the true ones; None where
-            nobody asked.
+        lo_error, hi_error: ``(N,)`` float64, rigorous bounds of how far the ends are from the true ones; None if
+            not requested.
         certain: ``(N,)`` bool, whether labels, ties and what ends the interval are proven to be those of the
             real-valued network; None for sampled intervals.
         settled: ``(N,)`` bool, the lines that rational arithmetic had to settle; None for sampled intervals.
@@ -181,7 +181,7 @@ def _joined(up: HalfLine, down: HalfLine, bounded: bool) -> Interval:
 def _settled(
     found: Interval, lines: LineBatch, decision: Decision, points: Tensor, resolve: Resolve, certify: bool
 ) -> Interval:
-    """The intervals with those in doubt replaced by what rational arithmetic says of them, where that is wanted.
+    """The intervals, those in doubt settled in rational arithmetic as far as ``resolve`` allows it.
 
     Args:
         points: how many points the walk has looked at on each line, ``(N,)`` int64.

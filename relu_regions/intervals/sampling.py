@@ -18,7 +18,7 @@ from relu_regions.walking.progress import Progress
 
 __all__ = ["sampled_interval"]
 
-# What a processor keeps near while it evaluates a stack of samples; larger stacks gain nothing there.
+# Bytes of a stack of samples that stay in the cache; larger ones are no faster.
 _BLOCK_BYTES = {"cpu": 16 << 20}
 
 

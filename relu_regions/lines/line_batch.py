@@ -88,7 +88,7 @@ class LineBatch:
                 leaves out 0; or as ``Network.from_module``.
             UnsupportedOperation: as ``Network.from_module``.
         """
-        # Threads that torch starts for a sum go on looking for work for a while, in the way of others.
+        # After a sum torch's idle threads would spin briefly and compete for the cores.
         with one_thread():
             points = _as_points(x, dtype)
             directions = _as_directions(d, points)

@@ -36,12 +36,12 @@ class LinkNumbers(NamedTuple):
 
 @dataclass(frozen=True)
 class Link:
-    """A gate with knots and the matrix that alone reads it.
+    """A gate with knots and the matrix that is the only reader of its output.
 
     Attributes:
         number: of the gate among the network's gates.
         units: how many it has.
-        norms: of the matrix, for error bounds: gain, bias, rounding and floor as in error_bounds.StepNorms.
+        norms: of the matrix, for error bounds: gain, bias, rounding and floor as in step_norms.StepNorms.
     """
 
     number: int
@@ -71,7 +71,7 @@ class Link:
 
 @dataclass(frozen=True)
 class Chain:
-    """Links one after another, where nothing but the value at hand is needed any more.
+    """Links one after another, where only the value that they pass on is still needed.
 
     Attributes:
         start: index of the first gate's step; those of the following ones are 2 apart.
@@ -90,7 +90,7 @@ class Chain:
         return tuple(link.units for link in self.links)
 
     def after(self, step: int) -> Chain | None:
-        """What is left of the chain at one of its gates, by the step's index; None where no gate of it is there."""
+        """The rest of the chain from one of its gates, given by the step's index; None if no gate of it is there."""
         passed, between = divmod(step - self.start, 2)
         if between or not 0 <= passed < len(self.links):
             return None

@@ -1,20 +1,19 @@
-"""Constants of the rounding bounds that ``exactness.error_bounds`` proves.
+"""Constants of the rounding bounds that ``exactness.error_bounds`` proves; the backends' loops use them too.
 
-They are in halves of the distance of 1 from the next float.
-The fused loops of the backends compute the same bounds with them, row by row.
+They are multiples of half the distance of 1 from the next float.
 """
 
 from __future__ import annotations
 
 __all__ = ["APART", "CROSSING", "NEW_ROW", "PER_BEND", "PER_INTERVAL", "VALUE"]
 
-# Of the size of what it is made of: a value that is put on a line or on a knot, or whose distance from a knot is taken.
+# For a value that is put on a line or on a knot, or whose distance from a knot is taken: times the size of its parts.
 VALUE = 8
-# The same of one that lies between two rows, bounds and all.
+# The same for a new row between two rows, its bounds included.
 NEW_ROW = 32
-# Of an interval: where a crossing's weights put it.
+# For the place that a crossing's weights give it: times the interval.
 CROSSING = 16
-# Of all that a product goes on with along an interval: for each of its bends, and for the interval itself.
+# For a product that goes on along an interval: for each of its bends, and for the interval itself.
 PER_BEND, PER_INTERVAL = 6, 48
-# Two crossings are in their order if they are so many times as far apart as both bounds together allow for.
+# Two crossings are in order if their distance is more than so many times the sum of their bounds.
 APART = 1.5

@@ -40,7 +40,7 @@ class Paths:
             unit of t.
         outputs_at_x: ``(N, *output_shape)``.
         first_patterns: for each gate ``(N, units)``, the pieces in each segment's first region.
-        t_error: ``(P,)``, a rigorous bound of how far each t is from the true one; None where nobody asked.
+        t_error: ``(P,)``, a rigorous bound of how far each t is from the true one; None if not requested.
         certain: ``(N,)`` bool, whether breakpoints, order, flips and patterns are proven to be those of the real-valued
             network: by error bounds that leave no doubt, or by rational arithmetic.
         settled: ``(N,)`` bool, the segments that rational arithmetic had to settle.

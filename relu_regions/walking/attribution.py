@@ -53,7 +53,7 @@ def integrated_gradients(
     difference = points.x - start
     moves = (difference != 0).flatten(1).any(1)
     attributions = torch.zeros_like(points.x)
-    # What rounding may add or miss has no length, and adds nothing.
+    # A region that rounding adds or misses has no length, and adds nothing.
     paths = walk(
         points.network,
         start[moves],

@@ -18,7 +18,7 @@ class Progress:
     Args:
         total: how many segments.
         description: what is being done.
-        shown: True or False to decide; None for: where standard error is a terminal, after a second.
+        shown: whether to show it; None shows it on a terminal, after a second.
     """
 
     def __init__(self, total: int, description: str, shown: bool | None = None) -> None:

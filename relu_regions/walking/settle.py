@@ -28,13 +28,13 @@ Resolve = Literal["auto", "always", "never"]
 # A rational walk handles some 10^8 products a second, so "auto" spends at most about ten seconds on a line.
 AFFORDABLE_PRODUCTS = 10**9
 
-# To make the exact network in the first place costs as much as some tens of points, and 140 bytes for each product.
-# Counted as so many points, it is never attempted for more than 10^7 products, which would take gigabytes.
+# Making the exact network costs as much as some tens of points, and 140 bytes for each product. It counts as so many
+# points here, so that "auto" never makes one of more than 10^7 products, which would take gigabytes.
 POINTS_TO_BEGIN = 100
 
 
 def may_settle(resolve: Resolve) -> bool:
-    """Whether doubt is wanted at all.
+    """Whether lines in doubt may be settled, so that error bounds are needed.
 
     Raises:
         ValueError: resolve is none of its values.

@@ -28,24 +28,24 @@ __all__ = ["Sweep"]
 
 Values = dict[str, Tensor]
 
-# Rows of a float64 matrix that a processor keeps near while it works on them; larger stacks are cut by segments.
+# Bytes of the widest value of a stack that stay in the cache; larger stacks are cut by segments.
 _BLOCK_BYTES = {"cpu": 8 << 20}
-# A chain cuts its stacks into blocks itself; these are to be enough for all threads.
+# Bytes of a stack for a chain, which cuts it into blocks itself: enough blocks for all threads.
 _CHAIN_BYTES = {"cpu": 24 << 20}
-# The first layers of more inputs than take so many bytes are shared out.
+# Two threads share out the steps before the first gate if their inputs take more bytes than this.
 _WORTH_SHARING = 512 << 10
-# After so many segments that a chain can't take, it is not tried any more.
+# After so many segments that a chain cannot take, the sweep uses chains no more.
 _LEFT_TO_LINKS = 4
-# From so many windows on it pays to look at the first one alone.
+# Only what a first gate may cut into more windows than this goes window by window; else cutting costs more.
 _WINDOWS = 4
 
 
 class Sweep:
     """One pass over a batch of segments.
 
-    Iterating gives finished ``Points``: stretches of segments with every breakpoint of theirs and the
-    network's output there. Stretches of one segment come in order of t. A segment can be dropped while the sweep
-    runs: its remaining stretches are not computed.
+    Iterating gives finished ``Points``: stretches of segments with all their breakpoints and the outputs there.
+    Stretches of one segment come in order of t. A segment can be dropped while the sweep runs: its remaining stretches
+    are not computed.
 
     Args:
         network: float64 or float32, on the device of the segments.
@@ -96,7 +96,7 @@ class Sweep:
         return bool(self._windows.waiting)
 
     def surroundings(self) -> AbstractContextManager[None]:
-        """What to iterate in.
+        """The context to iterate in.
 
         On a CPU the blocks of a chain are shared out among threads, and torch needs one in each; CUDA programs start on
         the device that is the current one.
@@ -133,7 +133,7 @@ class Sweep:
         item, device = self.segments.x.element_size(), self.segments.x.device
         points = self._expected or 2.0 + self.network.units / 2
         if self._starts_with_blocks:
-            # A chain takes what is near to it piece by piece; what it starts from and what it leaves is held.
+            # A chain works block by block; only what it starts from and what it leaves is held as a whole.
             numbers = points * (math.prod(self.network.output_shape) + 16)
             numbers += 4 * self.network.gates[0].units + math.prod(self.network.input_shape)
             most = _CHAIN_BYTES
@@ -205,8 +205,8 @@ class Sweep:
     def _chain_or_gate(self, step: GateStep, points: Points) -> Points:
         """Take the chain that starts here in one go if the backend can, else the gate alone.
 
-        What a chain can't take is halved until only the segments that it can't be done for are left to its links; after
-        some of these, all others are too.
+        A stack that the chain cannot take is halved. A single segment that it cannot take goes gate by gate; after some
+        of these, all others do too.
         """
         chain = next((found for chain in self._chains if (found := chain.after(points.step))), None)
         if chain is None:
@@ -223,7 +223,7 @@ class Sweep:
         return self._gate(step, points)
 
     def _through(self, chain: Chain, points: Points) -> Points | None:
-        """The points behind a chain, or behind its first link where windows are cut there."""
+        """The points behind a chain, or behind its first link if windows are cut there; None if it cannot take them."""
         windowed = self.window is not None and self.network.gate_numbers[points.step] == 0
         if windowed:
             chain = chain.first()
@@ -240,7 +240,7 @@ class Sweep:
     def _affine(
         self, index: int, values: Values, errors: Values, weight: Tensor | None, given: Tensor | None = None
     ) -> None:
-        """Take values through an affine step, in their own memory where that can be; but not in what was given."""
+        """Take values through an affine step, in their own memory if possible, but never in the memory of ``given``."""
         step = self.network.steps[index]
         assert isinstance(step, AffineStep)
         if self.certainty is not None:
@@ -332,7 +332,7 @@ class Sweep:
         return self._windows.allowance(self.segments.x.device)
 
     def _parted(self, points: Points, between: Placement) -> Points:
-        """Cut the only interval at a new point, and leave what lies beyond for later.
+        """Cut the only interval at a new point; what lies beyond waits.
 
         So the bends of a gate need not all be inserted at once: each is a row of all the values.
         """

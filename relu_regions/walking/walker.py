@@ -58,7 +58,7 @@ def walk(
     collected = Collected(lines)
     with torch.no_grad(), sweep.surroundings(), Progress(len(lines), "walk", progress) as bar:
         for points in sweep:
-            # What came before is whole.
+            # Segments before this one are complete.
             bar.reach(int(points.segments[0]))
             collected.add(points, sweep.halfway)
         bar.reach(len(lines))

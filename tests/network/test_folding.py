@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 import relu_regions as rr
-from relu_regions.exactness.error_bounds import StepNorms
+from relu_regions.exactness.step_norms import StepNorms
 from relu_regions.network.plan import folded
 from relu_regions.network.steps import AffineStep
 

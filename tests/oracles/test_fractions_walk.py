@@ -11,8 +11,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.equal_modules import to_torch
 from tests.oracles.fractions_walk import Flip, Interval, Walk, evaluate, exact_interval, walk
-from tests.strategies import FLAVOURS, GATES, LINES, RANGES, Case, cases, make_case, random_case, to_torch
+from tests.strategies import FLAVOURS, GATES, LINES, RANGES, Case, cases, make_case, random_case
 
 F = Fraction
 RELU = ("knots", [0], [0, 1], [0, 0])

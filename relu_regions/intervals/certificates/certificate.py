@@ -6,49 +6,39 @@ import hashlib
 import json
 import math
 import os
-import re
-import reprlib
 import tempfile
 from dataclasses import dataclass
 from fractions import Fraction
 from math import prod
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 
-__all__ = ["Bend", "Certificate", "CertificateError", "Endpoint", "Number", "question_digest"]
+from relu_regions.intervals.certificates.strict_json import (
+    CertificateError,
+    Number,
+    boolean_in,
+    digest_in,
+    finite_in,
+    float_or_infinity_in,
+    fraction_in,
+    label_in,
+    list_in,
+    natural_in,
+    number_in,
+    parsed,
+    refuse,
+    shown,
+)
 
-# An exact end: a Fraction, or a float that is ±inf.
-Number = Fraction | float
+__all__ = ["Bend", "Certificate", "CertificateError", "Endpoint", "Number", "question_digest"]
 
 _FORMAT = "relu_regions certificate 1"
 # Limits for certificates from strangers, far above what true ones need.
 _TEXT_LIMIT = 1 << 24  # characters of JSON: tens of thousands of regions
 _DIGIT_LIMIT = 1 << 12  # hexadecimal digits of a numerator or denominator: some 200 layers of float64 numbers
-_DEPTH_LIMIT = 100  # of lists and objects in one another; a certificate has 5
 _DIMENSION_LIMIT = 16  # of the shape of an input
-_NUMERAL_LIMIT = 40  # characters of a JSON number; a float64 takes 24
-_FRACTION = re.compile(r"(-?)([0-9a-f]+)/([0-9a-f]+)", re.ASCII)
-# A string that does not end is taken to the end, so that each character is looked at once.
-_STRING = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*(?:"|\\?\Z)', re.DOTALL)
-_DIGEST = re.compile(r"[0-9a-f]{64}", re.ASCII)
-
-
-class CertificateError(ValueError):
-    """An interval that is wrong, or a certificate that does not prove what it says.
-
-    Attributes:
-        t: where another class than the claimed one has the largest logit, if such a point was found.
-        label: the class there.
-        endpoint: the true endpoint, if that is known to differ.
-    """
-
-    def __init__(
-        self, message: str, t: Fraction | None = None, label: int | None = None, endpoint: Number | None = None
-    ) -> None:
-        super().__init__(message)
-        self.t, self.label, self.endpoint = t, label, endpoint
 
 
 @dataclass(frozen=True)
@@ -171,7 +161,7 @@ class Certificate:
                 ``relu_regions.rational.check``.
         """
         if len(text) > limit:
-            _refuse(f"it has {len(text)} characters, more than the limit of {limit}")
+            refuse(f"it has {len(text)} characters, more than the limit of {limit}")
         return _read(text, digits)
 
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -240,160 +230,54 @@ def _end_fields(end: Endpoint) -> dict[str, Any]:
     return {"exact": _written(end.exact), **written, "error": _written(end.error)}
 
 
-def _refuse(reason: str) -> NoReturn:
-    raise CertificateError(f"This is no certificate: {reason}.")
-
-
 def _read(text: str, digits: int) -> Certificate:
-    if _depth(text) > _DEPTH_LIMIT:
-        _refuse(f"it is nested more than {_DEPTH_LIMIT} deep")
-    try:
-        fields = json.loads(
-            text, object_pairs_hook=_object, parse_int=_integer, parse_float=_float, parse_constant=_constant
-        )
-    except json.JSONDecodeError as error:
-        raise CertificateError(f"This is no certificate: it is no JSON ({error}).") from None
+    fields = parsed(text)
     names = [*Certificate.__dataclass_fields__]
     if not isinstance(fields, dict) or fields.pop("format", None) != _FORMAT:
-        _refuse(f"its format is not {_FORMAT!r}")
+        refuse(f"its format is not {_FORMAT!r}")
     if sorted(fields) != sorted(names):
-        _refuse(f"it has the fields {_shown(sorted(fields))}, not {sorted(names)}")
+        refuse(f"it has the fields {shown(sorted(fields))}, not {sorted(names)}")
     certificate = Certificate(
-        network=_digest(fields["network"]),
-        question=_digest(fields["question"]),
-        input_shape=tuple(_natural(size) for size in _list(fields["input_shape"])),
-        x=tuple(_finite(number) for number in _list(fields["x"])),
-        d=tuple(_finite(number) for number in _list(fields["d"])),
-        t_range=(_number(_list(fields["t_range"], 2)[0], digits), _number(fields["t_range"][1], digits)),
-        classes=tuple(_natural(number) for number in _list(fields["classes"])),
-        label=_natural(fields["label"]),
-        tied=_boolean(fields["tied"]),
+        network=digest_in(fields["network"]),
+        question=digest_in(fields["question"]),
+        input_shape=tuple(natural_in(size) for size in list_in(fields["input_shape"])),
+        x=tuple(finite_in(number) for number in list_in(fields["x"])),
+        d=tuple(finite_in(number) for number in list_in(fields["d"])),
+        t_range=(number_in(list_in(fields["t_range"], 2)[0], digits), number_in(fields["t_range"][1], digits)),
+        classes=tuple(natural_in(number) for number in list_in(fields["classes"])),
+        label=natural_in(fields["label"]),
+        tied=boolean_in(fields["tied"]),
         lo=_endpoint(fields["lo"], digits),
         hi=_endpoint(fields["hi"], digits),
-        label_lo=_label(fields["label_lo"]),
-        label_hi=_label(fields["label_hi"]),
-        first_pattern=tuple(tuple(map(_natural, _list(pieces))) for pieces in _list(fields["first_pattern"])),
-        bends=tuple(_bend(bend, digits) for bend in _list(fields["bends"])),
+        label_lo=label_in(fields["label_lo"]),
+        label_hi=label_in(fields["label_hi"]),
+        first_pattern=tuple(tuple(map(natural_in, list_in(pieces))) for pieces in list_in(fields["first_pattern"])),
+        bends=tuple(_bend(bend, digits) for bend in list_in(fields["bends"])),
     )
     shape, count = certificate.input_shape, len(certificate.x)
     if len(shape) > _DIMENSION_LIMIT or prod(shape) != count or len(certificate.d) != count:
-        _refuse("x, d and input_shape do not match")
+        refuse("x, d and input_shape do not match")
     return certificate
-
-
-def _depth(text: str) -> int:
-    """How deep lists and objects lie in one another; what is in strings opens and closes none."""
-    text = _STRING.sub("", text)
-    deepest = depth = 0
-    for start in range(0, len(text), 1 << 20):
-        codes = np.frombuffer(text[start : start + (1 << 20)].encode("utf-8", "replace"), np.uint8)
-        opens, closes = ((codes == ord(one)) | (codes == ord(other)) for one, other in ("[{", "]}"))
-        depths = depth + np.cumsum(opens.astype(np.int64) - closes)
-        deepest, depth = max(deepest, int(depths.max())), int(depths[-1])
-    return deepest
-
-
-def _shown(given: object) -> str:
-    """The beginning of what was found, however large it is."""
-    return reprlib.repr(given)[:80]
-
-
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    if len({name for name, _ in pairs}) != len(pairs):
-        _refuse("a field is there twice")
-    return dict(pairs)
-
-
-def _integer(numeral: str) -> int:
-    return int(numeral) if len(numeral) <= _NUMERAL_LIMIT else _refuse("a number has too many digits")
-
-
-def _float(numeral: str) -> float:
-    return float(numeral) if len(numeral) <= _NUMERAL_LIMIT else _refuse("a number has too many digits")
-
-
-def _constant(name: str) -> NoReturn:
-    _refuse(f"it has the number {name}")
-
-
-def _list(given: object, length: int | None = None) -> list[Any]:
-    if not isinstance(given, list) or (length is not None and len(given) != length):
-        _refuse(f"it has {_shown(given)} where a list belongs")
-    return given
-
-
-def _natural(given: object) -> int:
-    if type(given) is not int or given < 0 or given.bit_length() > 62:
-        _refuse(f"it has {_shown(given)} where a natural number belongs")
-    return given
-
-
-def _label(given: object) -> int:
-    return -1 if given == -1 and type(given) is int else _natural(given)
-
-
-def _boolean(given: object) -> bool:
-    if type(given) is not bool:
-        _refuse(f"it has {_shown(given)} where true or false belongs")
-    return given
-
-
-def _finite(given: object) -> float:
-    if type(given) is not float or not math.isfinite(given):
-        _refuse(f"it has {_shown(given)} where a finite float belongs")
-    return given
-
-
-def _digest(given: object) -> str:
-    if not isinstance(given, str) or not _DIGEST.fullmatch(given):
-        _refuse(f"it has {_shown(given)} where a SHA-256 belongs")
-    return given
-
-
-def _float_or_infinity(given: object) -> float:
-    if isinstance(given, str) and given in ("inf", "-inf"):
-        return float(given)
-    return _finite(given)
-
-
-def _number(given: object, digits: int) -> Number:
-    if isinstance(given, str) and given in ("inf", "-inf"):
-        return float(given)
-    return _fraction(given, digits)
-
-
-def _fraction(given: object, digits: int) -> Fraction:
-    parts = _FRACTION.fullmatch(given) if isinstance(given, str) else None
-    if parts is None:
-        _refuse(f"it has {_shown(given)} where a fraction belongs")
-    sign, numerator, denominator = parts.groups()
-    if max(len(numerator), len(denominator)) > digits:
-        _refuse(f"a fraction has more than {digits} digits; if you trust where it comes from, allow more by digits=")
-    bottom = int(denominator, 16)
-    fraction = Fraction(int(sign + numerator, 16), bottom) if bottom else None
-    if fraction is None or fraction.denominator != bottom:
-        _refuse(f"the fraction {_shown(given)} is not in lowest terms")
-    return fraction
 
 
 def _endpoint(given: object, digits: int) -> Endpoint:
     names = ["exact", "below", "above", "given", "error"]
     if not isinstance(given, dict) or sorted(given) != sorted(names):
-        _refuse(f"it has {_shown(given)} where an end belongs")
+        refuse(f"it has {shown(given)} where an end belongs")
     return Endpoint(
-        exact=_number(given["exact"], digits),
-        below=_float_or_infinity(given["below"]),
-        above=_float_or_infinity(given["above"]),
-        given=None if given["given"] is None else _float_or_infinity(given["given"]),
-        error=None if given["error"] is None else _fraction(given["error"], digits),
+        exact=number_in(given["exact"], digits),
+        below=float_or_infinity_in(given["below"]),
+        above=float_or_infinity_in(given["above"]),
+        given=None if given["given"] is None else float_or_infinity_in(given["given"]),
+        error=None if given["error"] is None else fraction_in(given["error"], digits),
     )
 
 
 def _bend(given: object, digits: int) -> Bend:
     if not isinstance(given, dict) or sorted(given) != ["flips", "t"]:
-        _refuse(f"it has {_shown(given)} where a bend belongs")
+        refuse(f"it has {shown(given)} where a bend belongs")
     flips = []
-    for flip in _list(given["flips"]):
-        gate, unit, before, after = map(_natural, _list(flip, 4))
+    for flip in list_in(given["flips"]):
+        gate, unit, before, after = map(natural_in, list_in(flip, 4))
         flips.append((gate, unit, before, after))
-    return Bend(_fraction(given["t"], digits), tuple(flips))
+    return Bend(fraction_in(given["t"], digits), tuple(flips))

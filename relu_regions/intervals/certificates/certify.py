@@ -215,6 +215,6 @@ def _evidence(
 
 
 def _outside(end: Number, side: int) -> Point:
-    """A point beyond an end: so near that there is hardly a breakpoint in between, which would only take time."""
+    """A point just beyond an end; a breakpoint in between would cost time, and hardly ever lies so near."""
     exact = Fraction(end)
     return Point.of(exact + side * max(Fraction(1), abs(exact)) / (1 << 60))
