@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from relu_regions.paths.paths import Paths as Paths
     from relu_regions.paths.paths import Region as Region
     from relu_regions.regions.affine_maps import affine_map as affine_map
+    from relu_regions.regions.class_change import ClassChange as ClassChange
     from relu_regions.regions.polytope import Polytope as Polytope
     from relu_regions.walking.attribution import integrated_gradients as integrated_gradients
     from relu_regions.walking.walker import walk as walk
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0.dev0"
 
 __all__ = [
+    "ClassChange",
     "Interval",
     "Limits",
     "Network",
@@ -54,6 +56,7 @@ __all__ = [
 
 # Where each name is, and each module that is a door of its own.
 _NAMES = {
+    "ClassChange": "regions.class_change",
     "Interval": "intervals.interval",
     "Limits": "network.reading.limits",
     "Network": "network.network",

@@ -23,6 +23,7 @@ EXPECTED = {
     "integrated_gradients": ("exact", set()),
     "pictures_of_regions": ("norm_ratios.png", {f"{name}.png" for name in REGIONS}),
     "sampled_against_exact": ("3000", set()),
+    "smallest_change": ("p = inf", set()),
     "unbounded_line": ("inf]", {"unbounded_line.png"}),
 }
 

@@ -16,34 +16,20 @@ from relu_regions.network.arrays import Floats
 from relu_regions.network.gates import Maximum
 from relu_regions.network.network import Network
 from relu_regions.regions.affine_maps import Replay, affine_maps_of
+from relu_regions.regions.class_change import ClassChange, nearest_change
 from relu_regions.regions.halfspaces import Inequalities
 from relu_regions.regions.largest_ball import largest_ball
 from relu_regions.regions.linear_programs import RESOLUTION, TOO_ILL_SHAPED, LinearProgram
 from relu_regions.regions.patterns import activation_patterns
 
-__all__ = ["ClassChange", "Polytope"]
-
-
-@dataclass(frozen=True)
-class ClassChange:
-    """The nearest point of a region where another class has as large a logit.
-
-    Attributes:
-        distance: from the point asked about, in the ∞-norm.
-        point: ``(*input_shape)``.
-        label: the class that catches up there.
-    """
-
-    distance: float
-    point: Tensor
-    label: int
+__all__ = ["Polytope"]
 
 
 @dataclass(frozen=True)
 class Polytope:
     """A region: ``{x : matrix @ x <= bounds}``, with x flattened, its boundary included.
 
-    What needs linear programs (chebyshev, facets, neighbour, smallest_change) holds to their resolution: it takes no
+    What needs linear programs (chebyshev, facets, neighbour) holds to their resolution: it takes no
     notice of what is thinner than 1e-9 of the region's own size. Where a region is itself so thin that they can't
     answer, they raise a ValueError; directions in which the rows differ by no more than rounding are taken for
     unbounded.
@@ -286,59 +272,50 @@ class Polytope:
 
     # ------------------------------------------------------------ the class
 
-    def smallest_change(self, x: Array) -> ClassChange | None:
-        """The smallest change of a point, in the ∞-norm, after which another class is as likely, inside the region.
+    def smallest_change(self, x: Array, p: float = math.inf) -> ClassChange | None:
+        """The smallest change of a point after which another class is as likely, inside the region.
+
+        Outside of the region there may be a smaller one. Each class that could be nearer than the best so far is a
+        convex problem of its own, which cvxpy gives to Clarabel. :class:`ClassChange` says what is certain.
 
         Args:
             x: one point of the region, ``(*input_shape)``.
+            p: 1, 2 or inf, the norm of the change.
 
         Returns:
-            None where one class is ahead in the whole region.
+            None where one class is ahead in the whole region, as both Clarabel and HiGHS say; that is not proven.
 
         Raises:
-            ValueError: x lies outside of the region, or the network's output is no vector of logits.
+            ValueError: x lies outside of the region, the network's output is no vector of logits, p is no known norm,
+                or the region is too ill-shaped for float64.
         """
+        lengths = self._lengths(p)
         point = torch.as_tensor(x).to(self.matrix)
         slack = self.slack(point[None])[0]
         if (slack < 0).any():
             raise ValueError("x lies outside of the region; Polytope.at gives the region of a point.")
-        matrix, logits = self._logits_at(point)
+        gradients, logits = self._logits_at(point)
         label = int(logits.argmax())
-        ahead, slopes = (logits[label] - logits).cpu().numpy(), (matrix - matrix[label]).cpu().numpy()
-        lengths = np.abs(slopes).sum(1)
-        # No point nearer than this can do, so that most classes need no linear program.
-        least = np.where(ahead > 0, np.divide(ahead, lengths, out=np.full(len(ahead), math.inf), where=lengths > 0), 0)
-        best = None
-        for other in (int(k) for k in least.argsort(kind="stable") if k != label):
-            if least[other] >= (best.distance if best else math.inf):
-                break
-            move = _smallest_move(self.matrix.cpu().numpy(), slack.cpu().numpy(), slopes[other], ahead[other])
-            if move is not None and move[0] < (best.distance if best else math.inf):
-                best = ClassChange(move[0], point + torch.from_numpy(move[1]).to(point).view(point.shape), other)
-        return best
+        behind, slopes = logits[label] - logits, gradients - gradients[label]
+        matrix, room = self.matrix.cpu().numpy(), slack.cpu().numpy()
+        found = nearest_change(matrix, room, slopes.cpu().numpy(), behind.cpu().numpy(), label, p)
+        if found is None:
+            return None
+        there = point + torch.from_numpy(found.move).to(point).view(point.shape)
+        # Of the point itself, and by the network's own forward pass: nothing of the solver's.
+        beyond = (-self.slack(there[None])[0] / lengths)[lengths > 0].tolist()
+        logits = self._decision.logits(self.network(there[None]))[0]
+        untied = abs(logits[label] - logits[found.label]).item() / found.steepness
+        return ClassChange(found.distance, there, found.label, found.at_least, max(0.0, untied, *beyond))
+
+    @property
+    def _decision(self) -> Decision:
+        return Decision.of(self.network.output_shape)
 
     def _logits_at(self, point: Tensor) -> tuple[Tensor, Tensor]:
         """The logits' map ``(C, n)``, and the logits ``(C,)``."""
-        decision = Decision.of(self.network.output_shape)
+        decision = self._decision
         maps = affine_maps_of(self.network, tuple(pieces[None] for pieces in self.pattern), 1)
         matrix = maps[0].view(decision.outputs, -1)
         outputs = matrix @ point.flatten() + maps[1][0]
         return decision.logits(matrix.T).T, decision.logits(outputs[None])[0]
-
-
-def _smallest_move(matrix: Floats, slack: Floats, slopes: Floats, ahead: float) -> tuple[float, Floats] | None:
-    """The smallest move in the ∞-norm that stays inside and makes up what another class is behind; None if none does.
-
-    Args:
-        matrix, slack: of the region, at the point.
-        slopes: of the other class's logit over the point's own, ``(n,)``.
-        ahead: how far the point's own class is ahead.
-    """
-    size = len(slopes)
-    identity, ones = np.eye(size), np.ones((size, 1))
-    rows = np.block(
-        [[matrix, np.zeros((len(matrix), 1))], [identity, -ones], [-identity, -ones], [-slopes, np.zeros(1)]]
-    )
-    program = LinearProgram(rows, np.concatenate([slack, np.zeros(2 * size), [-ahead]]), interior=True)
-    value, solution = program.maximize(np.append(np.zeros(size), -1.0))
-    return (-value, solution[:-1]) if math.isfinite(value) else None

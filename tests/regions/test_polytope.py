@@ -16,7 +16,6 @@ from scipy.spatial import ConvexHull, HalfspaceIntersection
 from torch import nn
 
 import relu_regions as rr
-from relu_regions.regions.affine_maps import affine_map
 from relu_regions.regions.patterns import activation_patterns
 from relu_regions.regions.polytope import Polytope
 from tests.models import mlp
@@ -315,48 +314,3 @@ def test_points_outside_and_of_another_shape_are_refused() -> None:
         region.distance(torch.zeros(1, 2), 3)
     with pytest.raises(ValueError, match="box is empty"):
         region.within(1, 1)
-
-
-# ---------------------------------------------------------------- the class
-
-
-@pytest.mark.parametrize("activation", ACTIVATIONS)
-@pytest.mark.parametrize("sizes", [(2, 8, 6, 3), (3, 6, 4, 3)], ids=str)
-def test_the_smallest_change_of_class(sizes: tuple[int, ...], activation: str) -> None:
-    model = model_of(sizes, activation)
-    with torch.no_grad():  # so that no class is ahead everywhere
-        model[-1].bias -= model(sample(sizes, 100)).mean(0)
-    found = []
-    for x in sample(sizes, 12):
-        region = Polytope.at(model, x)
-        matrix, bounds = numbers(region)
-        (slopes,), (constant,) = (part.numpy() for part in affine_map(model, x[None]))
-        label = int((slopes @ x.numpy() + constant).argmax())
-        nearest = {}
-        for other in set(range(len(constant))) - {label}:
-            point = cvxpy.Variable(sizes[0])
-            caught_up = (slopes[other] - slopes[label]) @ point >= constant[label] - constant[other]
-            problem = cvxpy.Problem(
-                cvxpy.Minimize(cvxpy.norm(point - x.numpy(), "inf")), [matrix @ point <= bounds, caught_up]
-            )
-            nearest[other] = problem.solve(solver=cvxpy.CLARABEL)
-        change = region.smallest_change(x)
-        found.append(change is not None)
-        if change is None:
-            assert all(math.isinf(distance) for distance in nearest.values())
-            continue
-        assert change.distance == pytest.approx(min(nearest.values()), rel=1e-5, abs=1e-8)
-        assert (change.point - x).abs().max().item() == pytest.approx(change.distance, rel=1e-6, abs=1e-9)
-        assert region.slack(change.point[None]).min() > -1e-8
-        logits = model(change.point[None])[0]
-        assert logits[change.label].item() == pytest.approx(logits[label].item(), abs=1e-8) and change.label != label
-    assert any(found)
-
-
-def test_a_single_output_competes_with_zero() -> None:
-    model = nn.Linear(2, 1, bias=False).double().eval()
-    with torch.no_grad():
-        model.weight.copy_(torch.tensor([[2.0, 1.0]]))
-    change = Polytope.at(model, torch.tensor([1.0, 1.0])).smallest_change(torch.tensor([1.0, 1.0]))
-    assert change.label == 0 and change.distance == pytest.approx(1.0)
-    assert torch.allclose(change.point, torch.zeros(2, dtype=torch.float64), atol=1e-9)
