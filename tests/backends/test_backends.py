@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import fields
 from importlib import import_module
 
@@ -11,7 +14,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import linear
 
-from relu_regions.backends import kernel_for, reference
+import relu_regions as rr
+from relu_regions.backends import Name, kernel_for, reference, use
 from relu_regions.backends.crossings import Bends, Changes
 from relu_regions.network.gates import Gate, Knots, Maximum
 from relu_regions.network.steps import AffineStep, Matrix, Origin
@@ -57,7 +61,7 @@ def stack(
 @pytest.mark.parametrize("name", GATES)
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_the_same_bit_for_bit(backend: Backend, name: str, kind: str, dtype: torch.dtype) -> None:
-    module, device, seeds = backend
+    _, module, device, seeds = backend
     gate = GATES[name].to(dtype, torch.device(device))
     for seed in range(seeds):
         inputs, position, weight, starts = stack(seed, kind, dtype, device)
@@ -143,7 +147,7 @@ def test_crowds_of_crossings_are_in_the_same_order(name: str, rounded: bool) -> 
 @pytest.mark.parametrize("name", GATES)
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_a_matrix_after_a_gate_up_to_rounding(backend: Backend, name: str, kind: str, dtype: torch.dtype) -> None:
-    module, device, seeds = backend
+    _, module, device, seeds = backend
     gate = GATES[name].to(dtype, torch.device(device))
     units = len(gate.windows) if isinstance(gate, Maximum) else 7
     for seed in range(seeds):
@@ -162,7 +166,7 @@ def test_a_matrix_after_a_gate_up_to_rounding(backend: Backend, name: str, kind:
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=str)
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_bounds_are_the_same(backend: Backend, dtype: torch.dtype) -> None:
-    module, device, seeds = backend
+    _, module, device, seeds = backend
     for seed in range(seeds):
         inputs = stack(seed, "coincident", dtype, device)[0]
         generator = torch.Generator().manual_seed(seed)
@@ -188,7 +192,7 @@ def test_bounds_are_the_same(backend: Backend, dtype: torch.dtype) -> None:
 @pytest.mark.parametrize("kind", ["generic", "coincident"])
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_doubts_about_leads_are_the_same(backend: Backend, kind: str) -> None:
-    module, device, _ = backend
+    _, module, device, _ = backend
     gate = Maximum(torch.tensor([[0, 1, 2, 3], [3, 4, 3, 5], [6, 2, 1, 1]], device=device))
     found = 0
     for seed in range(30):
@@ -209,7 +213,7 @@ def test_doubts_about_leads_are_the_same(backend: Backend, kind: str) -> None:
 @pytest.mark.parametrize("kind", ["generic", "coincident"])
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_exits_are_the_same(backend: Backend, kind: str) -> None:
-    module, device, _ = backend
+    _, module, device, _ = backend
     for seed in range(30):
         logits, _, _, starts = stack(seed, kind, torch.float64, device)
         ends = (~starts).nonzero()[:, 0] + 1
@@ -220,10 +224,12 @@ def test_exits_are_the_same(backend: Backend, kind: str) -> None:
         assert all(torch.equal(one, other) for one, other in zip(ours, truth))
 
 
-@pytest.mark.parametrize("backend", [pytest.param(Backend(reference, "cpu", 0), id="reference"), *BACKENDS])
+@pytest.mark.parametrize(
+    "backend", [pytest.param(Backend("reference", reference, "cpu", 0), id="reference"), *BACKENDS]
+)
 def test_numbers_that_overflowed_are_in_doubt(backend: Backend) -> None:
     """A NaN is neither near nor far, and must not pass for far."""
-    module, device, _ = backend
+    _, module, device, _ = backend
     numbers = torch.full((4, 5), 3.0, dtype=torch.float64, device=device)
     numbers[2, 1] = torch.nan
     small = torch.full((4,), 0.1, dtype=torch.float64, device=device)
@@ -290,5 +296,70 @@ def test_crossings_of_a_segment_increase_and_lie_inside() -> None:
             assert (own.diff() > 0).all()
 
 
+@pytest.fixture
+def free_choice() -> Iterator[None]:
+    """The fastest backend, whichever the tests were told to run on."""
+    with use(None):
+        yield
+
+
+@pytest.mark.usefixtures("free_choice")
 def test_the_compiled_backend_is_used_on_a_cpu() -> None:
     assert kernel_for(torch.device("cpu")) is compiled
+
+
+@pytest.mark.usefixtures("free_choice")
+def test_a_backend_is_chosen_by_a_call_and_for_a_block() -> None:
+    cpu = torch.device("cpu")
+    use("reference")
+    assert kernel_for(cpu) is reference
+    with use("compiled"):
+        assert kernel_for(cpu) is compiled
+        with suppress(ZeroDivisionError), use("reference"):
+            assert kernel_for(cpu) is reference
+            1 / 0  # noqa: B018
+        assert kernel_for(cpu) is compiled
+    assert kernel_for(cpu) is reference
+    use(None)
+    assert kernel_for(cpu) is compiled
+
+
+@pytest.mark.usefixtures("free_choice")
+def test_a_choice_holds_in_every_thread() -> None:
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(kernel_for, torch.device("cpu")).result() is compiled
+        with use("reference"):
+            assert pool.submit(kernel_for, torch.device("cpu")).result() is reference
+
+
+@pytest.mark.usefixtures("free_choice")
+def test_what_walks_asks_the_chosen_backend(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+    place = reference.place
+    monkeypatch.setattr(reference, "place", lambda *given: asked.append(1) or place(*given))
+    x, d = torch.randn(2, 1, 3)
+    with use("reference"):
+        rr.walk(torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.ReLU()), x, d)
+    assert asked
+
+
+@pytest.mark.usefixtures("free_choice")
+def test_backends_that_cannot_be_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("numba", "", ["cuda"]):
+        with pytest.raises(ValueError, match="use one of 'reference', 'compiled', 'cuda', or None for the fastest"):
+            use(name)  # type: ignore[arg-type]
+    monkeypatch.setattr("relu_regions.backends.find_spec", lambda package: None)
+    with pytest.raises(ImportError, match="'cuda' needs triton, which is not installed"):
+        use("cuda")
+    assert kernel_for(torch.device("cpu")) is compiled
+
+
+@pytest.mark.usefixtures("free_choice")
+@pytest.mark.parametrize(("name", "device"), [("compiled", "cuda:0"), ("cuda", "cpu")])
+def test_a_backend_refuses_devices_on_which_it_does_not_run(
+    monkeypatch: pytest.MonkeyPatch, name: Name, device: str
+) -> None:
+    monkeypatch.delenv("TRITON_INTERPRET", raising=False)
+    monkeypatch.setattr("relu_regions.backends.find_spec", lambda package: True)
+    with use(name), pytest.raises(ValueError, match=f"'{name}' runs on .* but the input lies on {device}"):
+        kernel_for(torch.device(device))
