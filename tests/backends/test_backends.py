@@ -16,7 +16,7 @@ from torch.nn.functional import linear
 
 import relu_regions as rr
 from relu_regions.backends import Name, kernel_for, reference, use
-from relu_regions.backends.crossings import Bends, Changes
+from relu_regions.backends.crossings import Changes, Crossings
 from relu_regions.network.gates import Gate, Knots, Maximum
 from relu_regions.network.steps import AffineStep, Matrix, Origin
 from tests.backends.backends import BACKENDS, Backend
@@ -67,9 +67,9 @@ def test_the_same_bit_for_bit(backend: Backend, name: str, kind: str, dtype: tor
         inputs, position, weight, starts = stack(seed, kind, dtype, device)
         ours = module.place(gate, inputs, position, weight, starts, True)
         truth = reference.place(gate, inputs, position, weight, starts, True)
-        for part in ("row", "left", "right", "added", "bend_row", "inside"):
+        for part in ("row", "left", "right", "added", "crossing_row", "inside"):
             assert torch.equal(getattr(ours, part), getattr(truth, part)), part
-        for part in ("bends", "changes"):
+        for part in ("crossings", "changes"):
             one, other = getattr(ours, part), getattr(truth, part)
             assert all(torch.equal(getattr(one, f.name), getattr(other, f.name)) for f in fields(other)), part
         assert torch.equal(module.insert(inputs, ours), reference.insert(inputs, truth))
@@ -81,16 +81,16 @@ def test_the_same_bit_for_bit(backend: Backend, name: str, kind: str, dtype: tor
 @pytest.mark.parametrize("kind", ["generic", "coincident", "rays"])
 @pytest.mark.parametrize("name", GATES)
 def test_threads_share_points_out_and_change_nothing(monkeypatch: pytest.MonkeyPatch, name: str, kind: str) -> None:
-    monkeypatch.setattr("relu_regions.backends.cpu.shared_out._NUMBERS", 1)
+    monkeypatch.setattr("relu_regions.backends.cpu.threaded_loops._NUMBERS", 1)
     monkeypatch.setattr(compiled, "_WORTH_SHARING", 1)
     gate, doubts = GATES[name], 0
     for threads, seed in itertools.product((2, 5, 9), range(12)):
         torch.set_num_threads(threads)
         inputs, position, weight, starts = stack(seed, kind, torch.float64)
         ours, truth = (k.place(gate, inputs, position, weight, starts, True) for k in (compiled, reference))
-        for part in ("row", "left", "right", "added", "bend_row", "inside"):
+        for part in ("row", "left", "right", "added", "crossing_row", "inside"):
             assert torch.equal(getattr(ours, part), getattr(truth, part)), part
-        for part in ("bends", "changes"):
+        for part in ("crossings", "changes"):
             one, other = getattr(ours, part), getattr(truth, part)
             assert all(torch.equal(getattr(one, f.name), getattr(other, f.name)) for f in fields(other)), part
         assert ours.extremes is not None and torch.equal(ours.extremes[0], inputs.abs().amax(1))
@@ -124,7 +124,7 @@ def test_threads_do_not_meet_in_the_rows_between_their_parts() -> None:
     for _ in range(4):
         ours = compiled.place(gate, inputs, position, None, starts, True)
         assert ours.outputs is not None and torch.equal(ours.outputs, largest.amax(2))
-        assert len(torch.unique(ours.bends.row * units + ours.bends.unit)) == overtaken
+        assert len(torch.unique(ours.crossings.row * units + ours.crossings.unit)) == overtaken
         assert not len(ours.changes.row)
 
 
@@ -135,11 +135,11 @@ def test_crowds_of_crossings_are_in_the_same_order(name: str, rounded: bool) -> 
     inputs = (3 * inputs).round() if rounded else inputs
     position, starts = torch.tensor([0.0, 1.0, 3.0], dtype=torch.float64), torch.tensor([True, True, False])
     ours, truth = (k.place(GATES[name], inputs, position, None, starts, False) for k in (compiled, reference))
-    assert len(truth.bends.row) > 300
-    for part in ("row", "left", "right", "added", "bend_row", "inside"):
+    assert len(truth.crossings.row) > 300
+    for part in ("row", "left", "right", "added", "crossing_row", "inside"):
         assert torch.equal(getattr(ours, part), getattr(truth, part)), part
-    for field in fields(truth.bends):
-        assert torch.equal(getattr(ours.bends, field.name), getattr(truth.bends, field.name)), field.name
+    for field in fields(truth.crossings):
+        assert torch.equal(getattr(ours.crossings, field.name), getattr(truth.crossings, field.name)), field.name
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=str)
@@ -256,7 +256,7 @@ def test_many_windows_with_ties(kind: str, dtype: torch.dtype) -> None:
         starts[torch.tensor([3, 4, 11, 20])] = False
         inputs, position = inputs.to(dtype), torch.arange(21, dtype=dtype)
         ours, truth = (k.place(gate, inputs, position, None, starts, True) for k in (compiled, reference))
-        for part in ("bends", "changes"):
+        for part in ("crossings", "changes"):
             one, other = getattr(ours, part), getattr(truth, part)
             assert all(torch.equal(getattr(one, f.name), getattr(other, f.name)) for f in fields(other)), part
         bound, before, after = (torch.tensor([[0.02], [0.3], [0.3]]) * torch.rand(3, 21, generator=generator)).to(dtype)
@@ -277,12 +277,14 @@ def test_a_unit_bends_in_turn_whatever_rounding_makes_of_it() -> None:
     left = torch.tensor([0.3, 0.3 - 2**-54, 0.25], dtype=torch.float64)
     right = torch.tensor([0.7, 0.7, 0.75], dtype=torch.float64)
     unit, pieces = torch.tensor([4, 4, 7]), torch.tensor([1, 0, 2])
-    bends = Bends(unit * 0, unit, left, right, left, pieces, pieces[[1, 2, 0]])
+    crossings = Crossings(unit * 0, unit, left, right, left, pieces, pieces[[1, 2, 0]])
     position = torch.tensor([0.5, 0.75], dtype=torch.float64)
     assert left[1] * 0.5 + right[1] * 0.75 < left[0] * 0.5 + right[0] * 0.75
-    undone, kept = (reference.placed(bends, Changes.none(unit.device), position, None, turn) for turn in (False, True))
-    assert undone.bends.before.tolist() == [0, 1, 2] and undone.bend_row.tolist() == [1, 2, 3]
-    assert kept.bends.before.tolist() == [1, 0, 2] and kept.bend_row.tolist() == [1, 1, 2]
+    undone, kept = (
+        reference.placed(crossings, Changes.none(unit.device), position, None, turn) for turn in (False, True)
+    )
+    assert undone.crossings.before.tolist() == [0, 1, 2] and undone.crossing_row.tolist() == [1, 2, 3]
+    assert kept.crossings.before.tolist() == [1, 0, 2] and kept.crossing_row.tolist() == [1, 1, 2]
 
 
 def test_crossings_of_a_segment_increase_and_lie_inside() -> None:

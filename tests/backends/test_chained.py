@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 import relu_regions as rr
-from relu_regions.backends import Name, kernel_for, reference, use
+from relu_regions.backends import Name, kernel_for, use
 from relu_regions.backends.points import Points
 from relu_regions.exactness.error_bounds import Certainty
 from relu_regions.network.chains import Chain
@@ -25,6 +25,7 @@ from tests.models import Wrapped
 
 pytest.importorskip("numba")
 chained = import_module("relu_regions.backends.cpu.chained")
+chain_block = import_module("relu_regions.backends.cpu.chain_block")
 COMPILED = Backend("compiled", import_module("relu_regions.backends.cpu.compiled"), "cpu", 20)
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {
@@ -129,7 +130,7 @@ def test_threads_change_nothing_and_blocks_no_more_than_rounding(monkeypatch: py
     network = network_with(nn.ReLU, (5, 30, 40, 3), torch.float64)
     x, d = torch.randn(2, 60, 5, dtype=torch.float64)
     (whole,) = swept(network, x, d, (-1, 2), True, False)
-    monkeypatch.setattr(chained, "_BLOCK_BYTES", 1 << 14)
+    monkeypatch.setattr(chain_block, "_BLOCK_BYTES", 1 << 14)
     (cut,) = swept(network, x, d, (-1, 2), True, False)
     assert torch.get_num_threads() == 2
     torch.set_num_threads(1)
@@ -155,7 +156,7 @@ def test_narrow_matrices(outputs: int) -> None:
 def test_the_public_functions_leave_the_number_of_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     network = network_with(nn.ReLU, (5, 30, 40, 3), torch.float64)
     x, d = torch.randn(2, 60, 5, dtype=torch.float64)
-    monkeypatch.setattr(chained, "_BLOCK_BYTES", 1 << 14)
+    monkeypatch.setattr(chain_block, "_BLOCK_BYTES", 1 << 14)
     found = []
     for threads in (1, 2):
         torch.set_num_threads(threads)
@@ -330,7 +331,9 @@ def test_a_backend_without_chains_takes_a_stack_as_a_whole() -> None:
     network = network_with(nn.ReLU, (5, 30, 40, 3), torch.float64)
     x, d = torch.randn(2, 6, 5, dtype=torch.float64)
     truth = swept(network, x, d, (-1, 2), True, one_by_one=True)
-    stacks = swept(network, x, d, (-1, 2), True, one_by_one=False, backend=Backend("reference", reference, "cpu", 20))
+    starts = torch.tensor([[-1.0, 0.0, 2.0]], dtype=x.dtype).expand(len(x), -1)
+    with use("reference"):
+        stacks = list(Sweep(network, Segments(x, d, starts), certainty=Certainty(network, x.dtype)))
     assert len(stacks) == 1
     assert_the_same(stacks, truth, network.output_name, torch.float64)
 
