@@ -249,8 +249,7 @@ def bounds(
     j = r + (there & (tl.load(segment + r + 1, mask=r + 1 < rows, other=-1) == own)).to(tl.int64)
     gain, bias, rounding, floor = tl.load(sizes), tl.load(sizes + 1), tl.load(sizes + 2), tl.load(sizes + 3)
     slope, turn, knot, offset = tl.load(sizes + 4), tl.load(sizes + 5), tl.load(sizes + 6), tl.load(sizes + 7)
-    roundoff = tl.load(sizes + 8)
-    begin = tl.load(starts + r, mask=there, other=0)
+    roundoff, begin = tl.load(sizes + 8), tl.load(starts + r, mask=there, other=0)
     count = tl.load(starts + r + 1, mask=there, other=0) - begin
     size_here, size_there = _two(size, r, j, there)
     largest = tl.maximum(size_here, size_there)
@@ -259,8 +258,7 @@ def bounds(
     value, value_there = _two(errors, r, j, there)
     stored, stored_there = _two(errors + 2 * rows, r, j, there)
     heavy, heavy_there = _two(errors + 3 * rows, r, j, there)
-    shift = tl.load(errors + rows + r, mask=there, other=0.0)
-    n = tl.load(moved + r, mask=there, other=0)
+    shift, n = tl.load(errors + rows + r, mask=there, other=0.0), tl.load(moved + r, mask=there, other=0)
     _store_four(to_errors, total, n, gain * slope * value + made, shift, stored, heavy, there)
     reach = 2 * product + gain * 2 * turn * (largest + knot)
     made += (count * _PER_BEND + _PER_INTERVAL).to(made.dtype) * roundoff * reach
