@@ -341,7 +341,7 @@ def test_what_walks_asks_the_chosen_backend(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(reference, "place", lambda *given: asked.append(1) or place(*given))
     x, d = torch.randn(2, 1, 3)
     with use("reference"):
-        rr.walk(torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.ReLU()), x, d)
+        rr.walk(torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.ReLU()).eval(), x, d)
     assert asked
 
 
