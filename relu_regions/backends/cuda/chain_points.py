@@ -8,13 +8,13 @@ and by which share of their change over the interval before it, and after it, a 
 import triton
 import triton.language as tl
 
-from relu_regions.network import rounding
+from relu_regions.network import rounding_constants
 
 __all__ = ["bounds", "move", "nearness", "opening", "order", "place", "quotient", "record", "shares", "weigh"]
 
-_VALUE, _NEW_ROW = tl.constexpr(rounding.VALUE), tl.constexpr(rounding.NEW_ROW)
-_PER_BEND, _PER_INTERVAL = tl.constexpr(rounding.PER_BEND), tl.constexpr(rounding.PER_INTERVAL)
-_CROSSING, _APART = tl.constexpr(rounding.CROSSING), tl.constexpr(rounding.APART)
+_VALUE, _NEW_ROW = tl.constexpr(rounding_constants.VALUE), tl.constexpr(rounding_constants.NEW_ROW)
+_PER_BEND, _PER_INTERVAL = tl.constexpr(rounding_constants.PER_BEND), tl.constexpr(rounding_constants.PER_INTERVAL)
+_CROSSING, _APART = tl.constexpr(rounding_constants.CROSSING), tl.constexpr(rounding_constants.APART)
 
 
 @triton.jit
