@@ -159,10 +159,10 @@ def parts() -> dict[str, list[tuple[Any, str]]]:
         found |= {
             "columns": [(kernel.loops, "multiply")],
             "unfolding": [(unfolding, "unfold"), (unfolding, "add_up")],
-            "rows": [(chain_loops, "rows"), (chain_loops, "outputs")],
+            "rows": [(chain_loops, "through_gate"), (chain_loops, "outputs")],
         }
         found["bounds"] += [(chain_points, "nearness"), (chain_points, "bounds")]
-        found["recording"] += [(chain_points, "points"), (chain_points, "record")]
+        found["recording"] += [(chain_points, "insert"), (chain_points, "record")]
         found["collecting"] += [(chain_points, "bent"), (chained, "_joined")]
     return found
 

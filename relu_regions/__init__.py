@@ -10,6 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from relu_regions import backends as backends
     from relu_regions import plot as plot
     from relu_regions.intervals import rational_door as rational
     from relu_regions.intervals.interval import Interval as Interval
@@ -74,6 +75,7 @@ _NAMES = {
     "walk": "walking.walker",
 }
 _DOORS = {
+    "backends": "backends",
     "bounds": "paths.bounds",
     "directions": "lines.directions",
     "plot": "plot",

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Iterator
-from importlib import import_module
 
 import pytest
 import torch
+
+from relu_regions import backends
 
 # The tensors here are small: on several threads, which then wait for each other, the tests take several times as long.
 # What several threads may change has tests of its own, which ask for two_threads.
@@ -25,7 +25,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Put the chosen backend in the place of the one that the library would choose."""
+    """Choose the backend for all tests."""
     backend = config.getoption("--backend")
     if backend is None:
         return
@@ -34,11 +34,7 @@ def pytest_configure(config: pytest.Config) -> None:
             torch.set_default_device("cuda")
         else:
             os.environ["TRITON_INTERPRET"] = "1"
-    place = {"reference": "reference", "compiled": "cpu.compiled", "cuda": "cuda.compiled"}[backend]
-    chosen = import_module(f"relu_regions.backends.{place}")
-    for name, module in list(sys.modules.items()):
-        if name.startswith("relu_regions") and hasattr(module, "kernel_for"):
-            module.kernel_for = lambda device: chosen
+    backends.use(backend)
 
 
 @pytest.fixture

@@ -13,14 +13,13 @@ import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from fractions import Fraction
-from importlib import import_module
 from random import Random
-from typing import Any
+from typing import Any, cast
 
 import torch
 
 import relu_regions as rr
-from relu_regions import rational
+from relu_regions import backends, rational
 from tests.networks import network_of
 from tests.strategies import Case, make_case
 
@@ -154,14 +153,10 @@ def _within(found: float, error: float, exact: Fraction | float) -> bool:
     return math.isfinite(found + error) and not math.isinf(exact) and abs(Fraction(found) - exact) <= Fraction(error)
 
 
-def main(backend: str, first: int, last: int, seconds: int) -> None:
+def main(backend: backends.Name, first: int, last: int, seconds: int) -> None:
     """Ask about cases on a backend, each under a time limit, and print what is wrong."""
     torch.set_num_threads(1)
-    place = {"reference": "reference", "compiled": "cpu.compiled", "cuda": "cuda.compiled"}[backend]
-    chosen = import_module(f"relu_regions.backends.{place}")
-    for name, module in list(sys.modules.items()):
-        if name.startswith("relu_regions") and hasattr(module, "kernel_for"):
-            module.kernel_for = lambda device: chosen
+    backends.use(backend)
     # Loops are compiled here, which takes longer.
     faulthandler.dump_traceback_later(10 * seconds, exit=True)
     list(complaints(extreme_case(len(_KNOWN))))
@@ -174,4 +169,4 @@ def main(backend: str, first: int, last: int, seconds: int) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], *map(int, sys.argv[2:]))
+    main(cast(backends.Name, sys.argv[1]), *map(int, sys.argv[2:]))

@@ -33,7 +33,7 @@ def test_the_checker_of_certificates_loads_no_walk() -> None:
     assert not {name.partition(".")[0] for name in loaded} & {"networkx", "scipy", "highspy", "cvxpy", "matplotlib"}
 
 
-@pytest.mark.parametrize("name", [*rr.__all__, "bounds", "directions", "plot"])
+@pytest.mark.parametrize("name", [*rr.__all__, "backends", "bounds", "directions", "plot"])
 def test_every_name_is_there(name: str) -> None:
     assert getattr(rr, name) is getattr(rr, name)
     assert name in dir(rr)

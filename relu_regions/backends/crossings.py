@@ -10,21 +10,21 @@ from torch import Tensor
 from relu_regions.network.gates import Gate, Knots, Maximum
 
 __all__ = [
-    "Bends",
     "Changes",
+    "Crossings",
     "carry_over",
     "changes_at_points",
     "edge_pieces",
-    "envelope_bends",
     "envelope_changes",
-    "find_bends",
+    "envelope_crossings",
+    "find_crossings",
     "first_best",
     "winners",
 ]
 
 
 @dataclass(frozen=True)
-class Bends:
+class Crossings:
     """Crossings strictly between two consecutive points of a segment.
 
     The crossing lies at ``left * point[row] + right * point[row + 1]``; the two weights are computed apart, so that
@@ -46,15 +46,15 @@ class Bends:
     before: Tensor
     after: Tensor
 
-    def __getitem__(self, chosen: Tensor) -> Bends:
-        return Bends(*(getattr(self, field.name)[chosen] for field in fields(self)))
+    def __getitem__(self, chosen: Tensor) -> Crossings:
+        return Crossings(*(getattr(self, field.name)[chosen] for field in fields(self)))
 
     @classmethod
-    def joined(cls, several: list[Bends]) -> Bends:
+    def joined(cls, several: list[Crossings]) -> Crossings:
         """All of several lists of crossings."""
         if len(several) == 1:
             return several[0]
-        return cls(*(torch.cat([getattr(bends, field.name) for bends in several]) for field in fields(cls)))
+        return cls(*(torch.cat([getattr(crossings, field.name) for crossings in several]) for field in fields(cls)))
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ class Changes:
         return cls(*(torch.zeros(0, dtype=torch.int64, device=device) for _ in range(4)))
 
 
-def find_bends(gate: Gate, values: Tensor, weight: Tensor | None, starts_interval: Tensor) -> Bends:
+def find_crossings(gate: Gate, values: Tensor, weight: Tensor | None, starts_interval: Tensor) -> Crossings:
     """Every crossing strictly inside an interval.
 
     Args:
@@ -83,12 +83,12 @@ def find_bends(gate: Gate, values: Tensor, weight: Tensor | None, starts_interva
             point of each segment.
     """
     if isinstance(gate, Maximum):
-        return envelope_bends(gate, values, *_differing(starts_interval, *winners(gate, values)))
-    return Bends.joined([_knot_bends(gate, k, values, weight, starts_interval) for k in range(len(gate.knots))])
+        return envelope_crossings(gate, values, *_differing(starts_interval, *winners(gate, values)))
+    return Crossings.joined([_knot_crossings(gate, k, values, weight, starts_interval) for k in range(len(gate.knots))])
 
 
 def changes_at_points(gate: Gate, values: Tensor, weight: Tensor | None, starts_interval: Tensor) -> Changes:
-    """Every unit that changes its piece exactly at a point between two intervals; arguments as find_bends."""
+    """Every unit that changes its piece exactly at a point between two intervals; arguments as find_crossings."""
     if isinstance(gate, Maximum):
         return envelope_changes(starts_interval, *winners(gate, values))
     inner = starts_interval[1:-1] & starts_interval[:-2]
@@ -146,7 +146,9 @@ def _distance(gate: Knots, knot: int, values: Tensor, weight: Tensor | None) -> 
     return values - (knots if weight is None else knots * weight)
 
 
-def _knot_bends(gate: Knots, knot: int, values: Tensor, weight: Tensor | None, starts_interval: Tensor) -> Bends:
+def _knot_crossings(
+    gate: Knots, knot: int, values: Tensor, weight: Tensor | None, starts_interval: Tensor
+) -> Crossings:
     distance = _distance(gate, knot, values, weight)
     below = distance < 0
     row, unit = (below[:-1] != below[1:]).nonzero(as_tuple=True)
@@ -159,7 +161,7 @@ def _knot_bends(gate: Knots, knot: int, values: Tensor, weight: Tensor | None, s
     # A rise may overflow; that of halves does not, and parts the interval alike.
     half = torch.where(torch.isfinite(rise), 1.0, 0.5).to(rise)
     here, there = here * half, there * half
-    return Bends(row, unit, there / (there - here), here / (here - there), rise, lower, knot + rising)
+    return Crossings(row, unit, there / (there - here), here / (here - there), rise, lower, knot + rising)
 
 
 def _knot_changes(gate: Knots, knot: int, values: Tensor, weight: Tensor | None, inner: Tensor) -> Changes:
@@ -202,7 +204,9 @@ def _differing(starts_interval: Tensor, first: Tensor, last: Tensor) -> tuple[Te
     return row, unit, first[row, unit], last[row, unit]
 
 
-def envelope_bends(gate: Maximum, values: Tensor, row: Tensor, unit: Tensor, winner: Tensor, goal: Tensor) -> Bends:
+def envelope_crossings(
+    gate: Maximum, values: Tensor, row: Tensor, unit: Tensor, winner: Tensor, goal: Tensor
+) -> Crossings:
     """Follows the upper envelope of units whose winner differs between the two ends of an interval.
 
     Every turn of the loop goes on to an input that is strictly larger at the right end, as comparison of floats has it, so
@@ -215,7 +219,7 @@ def envelope_bends(gate: Maximum, values: Tensor, row: Tensor, unit: Tensor, win
     windows = gate.windows[unit]
     here, there = values[row[:, None], windows], values[row[:, None] + 1, windows]
     left, right = torch.ones_like(here[:, 0]), torch.zeros_like(here[:, 0])
-    found = [Bends(row[:0], unit[:0], left[:0], right[:0], left[:0], winner[:0], goal[:0])]
+    found = [Crossings(row[:0], unit[:0], left[:0], right[:0], left[:0], winner[:0], goal[:0])]
     while len(row):
         following, next_left, next_right, rise = _overtaking(here, there, winner)
         # Rounding may put a later bend of the envelope before an earlier one.
@@ -223,10 +227,10 @@ def envelope_bends(gate: Maximum, values: Tensor, row: Tensor, unit: Tensor, win
         reached = there.gather(1, following[:, None])[:, 0]
         going = (there.gather(1, winner[:, None])[:, 0] < reached) & (reached < there.amax(1))
         following = torch.where(going, following, goal)
-        found.append(Bends(row, unit, left, right, rise, winner, following))
+        found.append(Crossings(row, unit, left, right, rise, winner, following))
         row, unit, here, there = row[going], unit[going], here[going], there[going]
         winner, goal, left, right = following[going], goal[going], left[going], right[going]
-    return Bends.joined(found)
+    return Crossings.joined(found)
 
 
 def _overtaking(here: Tensor, there: Tensor, winner: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:

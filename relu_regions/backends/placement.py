@@ -8,7 +8,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from relu_regions.backends.crossings import Bends, Changes
+from relu_regions.backends.crossings import Changes, Crossings
 
 __all__ = ["Placement"]
 
@@ -24,8 +24,8 @@ class Placement:
         row: the interval that each new point lies in, ``(G,)`` int64, in order.
         left, right: weights of the interval's two ends at each new point, ``(G,)``.
         added: how many new points each interval gets, ``(P,)`` int64; 0 for the last point of a segment.
-        bends: the crossings, in order of interval and t.
-        bend_row: the row of each crossing's point once the new ones are inserted, ``(K,)`` int64.
+        crossings: of the gate, in order of interval and t.
+        crossing_row: the row of each crossing's point once the new ones are inserted, ``(K,)`` int64.
         inside: whether a crossing has a new point, ``(K,)`` bool; else it belongs to an end of its interval.
         changes: units that change their piece exactly at a point there was; empty where nobody asked.
         extremes: of the gate's input at each point the largest absolute number, the smallest, and the smallest but 0 (NaN
@@ -37,19 +37,19 @@ class Placement:
     left: Tensor
     right: Tensor
     added: Tensor
-    bends: Bends
-    bend_row: Tensor
+    crossings: Crossings
+    crossing_row: Tensor
     inside: Tensor
     changes: Changes
     extremes: Tensor | None = None
     outputs: Tensor | None = None
 
     @classmethod
-    def without_bends(cls, row: Tensor, left: Tensor, right: Tensor, points: int) -> Placement:
-        """New points for a stack of so many where nothing bends, at most one in an interval."""
+    def without_crossings(cls, row: Tensor, left: Tensor, right: Tensor, points: int) -> Placement:
+        """New points for a stack of so many where nothing crossings, at most one in an interval."""
         added = torch.bincount(row, minlength=points)
-        bends = Bends(row[:0], row[:0], left[:0], right[:0], left[:0], row[:0], row[:0])
-        return cls(row, left, right, added, bends, row[:0], row[:0].bool(), Changes.none(row.device))
+        crossings = Crossings(row[:0], row[:0], left[:0], right[:0], left[:0], row[:0], row[:0])
+        return cls(row, left, right, added, crossings, row[:0], row[:0].bool(), Changes.none(row.device))
 
     @cached_property
     def old_rows(self) -> Tensor:

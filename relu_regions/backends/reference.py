@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 
-from relu_regions.backends.crossings import Bends, Changes, changes_at_points, find_bends, first_best
+from relu_regions.backends.crossings import Changes, Crossings, changes_at_points, find_crossings, first_best
 from relu_regions.backends.placement import Placement
 from relu_regions.network.gates import Gate, Maximum, flattened
 from relu_regions.network.steps import AffineStep
@@ -43,9 +45,9 @@ def place(
         record: whether changes of piece at the points there are matter too.
     """
     column = None if weight is None else weight[:, None]
-    bends = find_bends(gate, inputs, column, starts_interval)
+    crossings = find_crossings(gate, inputs, column, starts_interval)
     changes = changes_at_points(gate, inputs, column, starts_interval) if record else Changes.none(inputs.device)
-    return placed(bends, changes, position, weight, isinstance(gate, Maximum))
+    return placed(crossings, changes, position, weight, isinstance(gate, Maximum))
 
 
 def workspace(gate: Gate, units: int, inputs: int) -> int:
@@ -57,38 +59,49 @@ def workspace(gate: Gate, units: int, inputs: int) -> int:
     return gate.workspace(units)
 
 
-def placed(bends: Bends, changes: Changes, position: Tensor, weight: Tensor | None, in_turn: bool = False) -> Placement:
+def placed(
+    crossings: Crossings, changes: Changes, position: Tensor, weight: Tensor | None, in_turn: bool = False
+) -> Placement:
     """Where crossings come to lie, given in the order in which equal ones stay.
 
     Args:
         in_turn: whether those of one unit in one interval are given in the order of t, which rounding must not undo.
     """
     t = position if weight is None else position / weight
-    at = bends.left * position[bends.row] + bends.right * position[bends.row + 1]
+    at = crossings.left * position[crossings.row] + crossings.right * position[crossings.row + 1]
     if weight is not None:
-        at = at / (bends.left * weight[bends.row] + bends.right * weight[bends.row + 1])
-    here, there = t[bends.row], t[bends.row + 1]
+        at = at / (crossings.left * weight[crossings.row] + crossings.right * weight[crossings.row + 1])
+    here, there = t[crossings.row], t[crossings.row + 1]
     at = torch.minimum(torch.maximum(at, here), there)
     if in_turn:
-        at = _never_before_the_last(bends, at)
+        at = _never_before_the_last(crossings, at)
     order = torch.argsort(at, stable=True)
-    order = order[torch.argsort(bends.row[order], stable=True)]
-    bends, at, here, there = bends[order], at[order], here[order], there[order]
+    order = order[torch.argsort(crossings.row[order], stable=True)]
+    crossings, at, here, there = crossings[order], at[order], here[order], there[order]
     inside = (at != here) & (at != there)
     opens = inside.clone()
-    opens[1:] &= ~inside[:-1] | (bends.row[1:] != bends.row[:-1]) | (at[1:] != at[:-1])
-    added = torch.bincount(bends.row[opens], minlength=len(position))
+    opens[1:] &= ~inside[:-1] | (crossings.row[1:] != crossings.row[:-1]) | (at[1:] != at[:-1])
+    added = torch.bincount(crossings.row[opens], minlength=len(position))
     before = added.cumsum(0) - added + torch.arange(len(position), device=added.device)
-    bend_row = before[bends.row + (~inside & (at != here)).long()]
-    bend_row = torch.where(inside, bends.row + opens.cumsum(0), bend_row)
-    return Placement(bends.row[opens], bends.left[opens], bends.right[opens], added, bends, bend_row, inside, changes)
+    crossing_row = before[crossings.row + (~inside & (at != here)).long()]
+    crossing_row = torch.where(inside, crossings.row + opens.cumsum(0), crossing_row)
+    return Placement(
+        crossings.row[opens],
+        crossings.left[opens],
+        crossings.right[opens],
+        added,
+        crossings,
+        crossing_row,
+        inside,
+        changes,
+    )
 
 
-def _never_before_the_last(bends: Bends, at: Tensor) -> Tensor:
+def _never_before_the_last(crossings: Crossings, at: Tensor) -> Tensor:
     """The t of each crossing, or that of an earlier one of its unit and interval that rounding put behind it."""
     if not len(at):
         return at
-    unit = bends.row * (bends.unit.max() + 1) + bends.unit
+    unit = crossings.row * (crossings.unit.max() + 1) + crossings.unit
     order = torch.argsort(unit, stable=True)
     follows, later = unit[order].diff() == 0, at[order]
     while (undone := follows & (later[1:] < later[:-1])).any():
@@ -117,12 +130,12 @@ def bend(gate: Gate, inputs: Tensor, weight: Tensor | None, placement: Placement
     """
     inputs = insert(inputs, placement)
     outputs = gate.apply(inputs, None if weight is None else weight[:, None])
-    inside, bends = placement.inside, placement.bends
+    inside, crossings = placement.inside, placement.crossings
     gate.put_on_knots(
-        placement.bend_row[inside],
-        bends.unit[inside],
-        bends.before[inside],
-        bends.after[inside],
+        placement.crossing_row[inside],
+        crossings.unit[inside],
+        crossings.before[inside],
+        crossings.after[inside],
         outputs,
         weight,
     )
@@ -196,13 +209,16 @@ def leads_in_doubt(
         before, after: as rows_in_doubt, of the change of that difference.
         starts_interval: as place, and False where the winners need not be asked about.
     """
+    given = _Leads(gate, values, alike, zeros, bound, before, after)
     doubt = torch.zeros(len(values), dtype=torch.bool, device=values.device)
     block = max(1, _BLOCK_NUMBERS // max(1, gate.windows.numel()))
     for start in range(0, len(values) - 1, block):
         at = torch.arange(start, min(start + block, len(values) - 1), device=values.device)
         at = at[starts_interval[at]]
         for here, there in ((at, at + 1), (at + 1, at)):
-            _mark_open_leads(gate, values, alike, zeros, bound, before, after, here, there, doubt)
+            open_here, open_there = given.open_beside(here, there)
+            doubt[here] |= open_here
+            doubt[there] |= open_there
     return doubt.nonzero()[:, 0]
 
 
@@ -210,41 +226,42 @@ def leads_in_doubt(
 _BLOCK_NUMBERS = 1 << 22
 
 
-def _mark_open_leads(
-    gate: Maximum,
-    values: Tensor,
-    alike: Tensor,
-    zeros: Tensor,
-    bound: Tensor,
-    before: Tensor,
-    after: Tensor,
-    here: Tensor,
-    there: Tensor,
-    doubt: Tensor,
-) -> None:
-    """One end of some intervals: the rows ``here``, and those of the other ends."""
-    winner = first_best(gate.candidates(values[here]), gate.candidates(values[there])).unsqueeze(-1)
+class _Leads(NamedTuple):
+    """What leads_in_doubt is asked about."""
 
-    def leads(rows: Tensor) -> Tensor:
-        """Of the winner over every input of its window, ``(R, units, k)``."""
-        candidates = gate.candidates(values[rows])
-        return candidates.gather(-1, winner) - candidates
+    gate: Maximum
+    values: Tensor
+    alike: Tensor
+    zeros: Tensor
+    bound: Tensor
+    before: Tensor
+    after: Tensor
 
-    def open_at(rows: Tensor) -> Tensor:
-        lead = leads(rows)
-        allowed, column = bound[rows, None, None], (-1, 1, 1)
+    def open_beside(self, here: Tensor, there: Tensor) -> tuple[Tensor, Tensor]:
+        """Whether the winner just inside of intervals is open, beside the rows ``here``; decided there, and at the other ends."""
+        gate, values = self.gate, self.values
+        winner = first_best(gate.candidates(values[here]), gate.candidates(values[there])).unsqueeze(-1)
+        known = self.zeros[gate.windows]
+        tied, throughout = ((gate.candidates(values[rows]) == 0) & known for rows in (here, there))
+        tied, throughout = (both & both.gather(-1, winner) for both in (tied, throughout))
+        ids = self.alike[gate.windows].expand(len(here), -1, -1)
+        other = ids != ids.gather(-1, winner)
+        open_here = (other & ~tied & self._open_at(here, winner)).flatten(1).any(1)
+        return open_here, (other & tied & ~throughout & self._open_at(there, winner)).flatten(1).any(1)
+
+    def _open_at(self, rows: Tensor, winner: Tensor) -> Tensor:
+        """Whether the winner's lead over each input of its window is open at some rows, ``(R, units, k)``."""
+        lead = self._leads(rows, winner)
+        allowed, column = self.bound[rows, None, None], (-1, 1, 1)
         certain = lead > allowed
-        for share, beside in ((after, (rows + 1).clamp_max(len(values) - 1)), (before, (rows - 1).clamp_min(0))):
-            certain &= lead > allowed + share[rows].view(column) * (leads(beside) - lead).abs()
+        last = len(self.values) - 1
+        for share, beside in ((self.after, (rows + 1).clamp_max(last)), (self.before, (rows - 1).clamp_min(0))):
+            certain &= lead > allowed + share[rows].view(column) * (self._leads(beside, winner) - lead).abs()
         return ~certain
 
-    known = zeros[gate.windows]
-    tied, throughout = ((gate.candidates(values[rows]) == 0) & known for rows in (here, there))
-    tied, throughout = (both & both.gather(-1, winner) for both in (tied, throughout))
-    ids = alike[gate.windows].expand(len(here), -1, -1)
-    other = ids != ids.gather(-1, winner)
-    doubt[here] |= (other & ~tied & open_at(here)).flatten(1).any(1)
-    doubt[there] |= (other & tied & ~throughout & open_at(there)).flatten(1).any(1)
+    def _leads(self, rows: Tensor, winner: Tensor) -> Tensor:
+        candidates = self.gate.candidates(self.values[rows])
+        return candidates.gather(-1, winner) - candidates
 
 
 def fading(values: Tensor, zeros: Tensor, least: float) -> Tensor:

@@ -130,7 +130,7 @@ class Certainty:
             shifts = self._knots(gate, points, name, error, inputs, size, placed)
         else:
             shifts = self._maximum(gate, points, name, error, inputs, size, placed)
-        self._doubt(points, placed.bends.row[~(placed.inside & torch.isfinite(placed.bends.rise))])
+        self._doubt(points, placed.crossings.row[~(placed.inside & torch.isfinite(placed.crossings.rise))])
         return shifts
 
     def _knots(
@@ -160,7 +160,7 @@ class Certainty:
         """Whether each crossing is of the same number as the one before it, ``(K - 1,)``; None if none is."""
         if name not in self.equal.copies or (gate.sizes.knot > 0 and gate.knots.shape[1] > 1):
             return None
-        unit, knot = placed.bends.unit, torch.maximum(placed.bends.before, placed.bends.after)
+        unit, knot = placed.crossings.unit, torch.maximum(placed.crossings.before, placed.crossings.after)
         source = self.equal.copies[name].to(unit.device)[unit]
         if gate.sizes.knot == 0:
             source = source.abs()
@@ -176,7 +176,7 @@ class Certainty:
         size: Tensor,
         placed: Placement,
     ) -> Shifts:
-        shifts, row = self._shifts(points, 2 * error, size, placed), placed.bends.row
+        shifts, row = self._shifts(points, 2 * error, size, placed), placed.crossings.row
         if points.uncertain.all():
             return shifts
         alike, zeros = self.equal.sources(name).to(inputs.device), self._zeros(name, inputs)
@@ -222,9 +222,9 @@ class Certainty:
 
     def _shifts(self, points: Points, error: Tensor, size: Tensor, placed: Placement) -> Shifts:
         """How far each bend may be from the true one, from a bound of the error of what is 0 there."""
-        row = placed.bends.row
+        row = placed.crossings.row
         # A rise within its error says nothing; the signs at its ends are in doubt then.
-        relative = _of_interval(error)[row] / placed.bends.rise.abs() + CROSSING * self.unit
+        relative = _of_interval(error)[row] / placed.crossings.rise.abs() + CROSSING * self.unit
         return Shifts(relative, relative * points.position.diff().abs()[row], size)
 
     def inserted(self, points: Points, name: str, placed: Placement, shifts: Shifts) -> dict[str, Tensor]:
@@ -233,7 +233,7 @@ class Certainty:
             # What is interpolated between 0 and another number must not round to 0.
             self._doubt(points, placed.row[torch.minimum(placed.left, placed.right) < math.sqrt(self.tiny)])
         own = torch.zeros_like(placed.left)
-        new = (placed.bend_row - placed.bends.row - 1)[placed.inside]
+        new = (placed.crossing_row - placed.crossings.row - 1)[placed.inside]
         own = own.scatter_reduce(0, new, shifts.absolute[placed.inside], "amax")
         sizes = {key: largest(value) for key, value in points.values.items() if key != name}
         sizes |= {name: shifts.size, "position": points.position.abs()}
@@ -293,7 +293,9 @@ class Certainty:
         kinks = 2 * sizes.turn * (size + sizes.knot)
         reach = 2 * product + norms.gain * kinks
         made = norms.rounding * product + norms.floor
-        carried = (PER_BEND * torch.bincount(placed.bends.row, minlength=len(size)) + PER_INTERVAL) * self.unit * reach
+        carried = (
+            (PER_BEND * torch.bincount(placed.crossings.row, minlength=len(size)) + PER_INTERVAL) * self.unit * reach
+        )
         return norms.gain * sizes.slope * error + _spread(made, (made + carried)[placed.row], placed)
 
     def _doubt(self, points: Points, rows: Tensor) -> None:
@@ -321,10 +323,10 @@ class Shifts:
             same: whether each crossing but the first coincides with the one before it by construction, ``(K - 1,)``
                 bool.
         """
-        row, place = placed.bends.row, placed.bends.right
+        row, place = placed.crossings.row, placed.crossings.right
         if len(row) < 2:
             return row[:0]
-        shared = placed.bend_row[1:] == placed.bend_row[:-1]
+        shared = placed.crossing_row[1:] == placed.crossing_row[:-1]
         close = ~(place.diff() > APART * (self.relative[1:] + self.relative[:-1])) | shared
         if same is not None:
             close &= ~(same & shared)

@@ -36,23 +36,23 @@ def rivals_in_doubt(
         error: of a difference of two inputs, for each bend, ``(K,)``.
         shift: of each bend relative to its interval, ``(K,)``.
     """
-    bends = placed.bends
-    window, row = gate.windows[bends.unit], bends.row[:, None]
+    crossings = placed.crossings
+    window, row = gate.windows[crossings.unit], crossings.row[:, None]
     here, there = inputs[row, window], inputs[row + 1, window]
     same = torch.where(zeros[window] & (here == 0) & (there == 0), 0, alike[window])
-    leader, follower = bends.before[:, None], bends.after[:, None]
+    leader, follower = crossings.before[:, None], crossings.after[:, None]
     lead_here, lead_there = here.gather(1, leader) - here, there.gather(1, leader) - there
-    lead = bends.left[:, None] * lead_here + bends.right[:, None] * lead_there
+    lead = crossings.left[:, None] * lead_here + crossings.right[:, None] * lead_there
     rounding = 8 * torch.finfo(inputs.dtype).eps * (lead_here.abs() + lead_there.abs())
     open_lead = ~(lead > error[:, None] + shift[:, None] * (lead_there - lead_here).abs() + rounding)
     third = (same != same.gather(1, leader)) & (same != same.gather(1, follower))
-    return bends.row[(open_lead & third).any(1)]
+    return crossings.row[(open_lead & third).any(1)]
 
 
 def coincident(gate: Maximum, alike: Tensor, zeros: Tensor, inputs: Tensor, placed: Placement) -> Tensor:
     """Whether each bend but the first is that of the same two numbers as the bend before it, ``(K - 1,)`` bool."""
-    bends = placed.bends
-    pair = gate.windows[bends.unit[:, None], torch.stack([bends.before, bends.after], 1)]
-    row = bends.row[:, None]
+    crossings = placed.crossings
+    pair = gate.windows[crossings.unit[:, None], torch.stack([crossings.before, crossings.after], 1)]
+    row = crossings.row[:, None]
     same = torch.where(zeros[pair] & (inputs[row, pair] == 0) & (inputs[row + 1, pair] == 0), 0, alike[pair])
     return (same[1:] == same[:-1]).all(1)

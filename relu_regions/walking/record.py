@@ -24,24 +24,24 @@ def record_gate(number: int, gate: Gate, points: Points, inputs: Tensor, placed:
         inputs: of the gate at these points, ``(P, inputs)``.
         placed: the gate's bends.
     """
-    weight, bends = points.weight_column(), placed.bends
+    weight, found = points.weight_column(), placed.crossings
     first, last = points.offsets[:-1], points.offsets[1:] - 1
     first_pieces = edge_pieces(gate, inputs, weight, first, first + 1)
     last_pieces = edge_pieces(gate, inputs, weight, last, last - 1)
     # A crossing that rounds to the end of a segment changes the pattern there, with no region before it.
     old_rows = placed.old_rows
-    segment = torch.bucketize(bends.row, points.offsets[1:], right=True)
-    at_first = placed.bend_row == old_rows[first][segment]
-    at_last = placed.bend_row == old_rows[last][segment]
-    crossings = (segment, bends.unit, bends.before, bends.after)
+    segment = torch.bucketize(found.row, points.offsets[1:], right=True)
+    at_first = placed.crossing_row == old_rows[first][segment]
+    at_last = placed.crossing_row == old_rows[last][segment]
+    crossings = (segment, found.unit, found.before, found.after)
     carry_over(gate, first_pieces, *(part[at_first] for part in crossings))
     segment, unit, before, after = (part[at_last].flip(0) for part in crossings)
     carry_over(gate, last_pieces, segment, unit, after, before)
     points.first[number], points.last[number] = first_pieces, last_pieces
     ends = torch.zeros(len(placed), dtype=torch.bool, device=inputs.device)
     ends[old_rows[first]], ends[old_rows[last]] = True, True
-    changes, kept = placed.changes, ~ends[placed.bend_row]
-    new = Flips.of_gate(number, placed.bend_row, bends.unit, bends.before, bends.after)
+    changes, kept = placed.changes, ~ends[placed.crossing_row]
+    new = Flips.of_gate(number, placed.crossing_row, found.unit, found.before, found.after)
     if len(changes.row):
         at = Flips.of_gate(number, old_rows[changes.row], changes.unit, changes.before, changes.after)
         new, kept = Flips.joined([at, new]), torch.cat([~ends[at.row], kept])

@@ -74,4 +74,4 @@ def gap_between_bends(points: Points, placed: Placement) -> Placement | None:
     row, left, right = placed.row[gap : gap + 1], placed.left[pair].mean(0, True), placed.right[pair].mean(0, True)
     before, after = points.between(placed.row[pair], placed.left[pair], placed.right[pair])
     inside = before < points.between(row, left, right) < after
-    return Placement.without_bends(row, left, right, len(points)) if inside else None
+    return Placement.without_crossings(row, left, right, len(points)) if inside else None

@@ -11,12 +11,15 @@ from typing import NamedTuple
 import pytest
 import torch
 
+from relu_regions.backends import Name
+
 __all__ = ["BACKENDS", "Backend"]
 
 
 class Backend(NamedTuple):
-    """A backend, the device to run it on, and how many random stacks it can be asked to take in a second or two."""
+    """A backend and its module, the device to run it on, and how many random stacks it can take in a second or two."""
 
+    name: Name
     module: ModuleType
     device: str
     seeds: int
@@ -25,7 +28,9 @@ class Backend(NamedTuple):
 def _compiled() -> object:
     if find_spec("numba") is None:
         return pytest.param(None, id="compiled", marks=pytest.mark.skip("numba is not installed"))
-    return pytest.param(Backend(import_module("relu_regions.backends.cpu.compiled"), "cpu", 20), id="compiled")
+    return pytest.param(
+        Backend("compiled", import_module("relu_regions.backends.cpu.compiled"), "cpu", 20), id="compiled"
+    )
 
 
 def _cuda() -> object:
@@ -34,9 +39,8 @@ def _cuda() -> object:
     device = "cuda" if torch.cuda.is_available() else "cpu"
     if device == "cpu":  # Triton's interpreter runs the same programs, slowly.
         os.environ["TRITON_INTERPRET"] = "1"
-    return pytest.param(
-        Backend(import_module("relu_regions.backends.cuda.compiled"), device, 20 if device == "cuda" else 2), id="cuda"
-    )
+    module = import_module("relu_regions.backends.cuda.compiled")
+    return pytest.param(Backend("cuda", module, device, 20 if device == "cuda" else 2), id="cuda")
 
 
 BACKENDS = [_compiled(), _cuda()]

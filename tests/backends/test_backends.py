@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import fields
 from importlib import import_module
 
@@ -11,8 +14,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import linear
 
-from relu_regions.backends import kernel_for, reference
-from relu_regions.backends.crossings import Bends, Changes
+import relu_regions as rr
+from relu_regions.backends import Name, kernel_for, reference, use
+from relu_regions.backends.crossings import Changes, Crossings
 from relu_regions.network.gates import Gate, Knots, Maximum
 from relu_regions.network.steps import AffineStep, Matrix, Origin
 from tests.backends.backends import BACKENDS, Backend
@@ -57,15 +61,15 @@ def stack(
 @pytest.mark.parametrize("name", GATES)
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_the_same_bit_for_bit(backend: Backend, name: str, kind: str, dtype: torch.dtype) -> None:
-    module, device, seeds = backend
+    _, module, device, seeds = backend
     gate = GATES[name].to(dtype, torch.device(device))
     for seed in range(seeds):
         inputs, position, weight, starts = stack(seed, kind, dtype, device)
         ours = module.place(gate, inputs, position, weight, starts, True)
         truth = reference.place(gate, inputs, position, weight, starts, True)
-        for part in ("row", "left", "right", "added", "bend_row", "inside"):
+        for part in ("row", "left", "right", "added", "crossing_row", "inside"):
             assert torch.equal(getattr(ours, part), getattr(truth, part)), part
-        for part in ("bends", "changes"):
+        for part in ("crossings", "changes"):
             one, other = getattr(ours, part), getattr(truth, part)
             assert all(torch.equal(getattr(one, f.name), getattr(other, f.name)) for f in fields(other)), part
         assert torch.equal(module.insert(inputs, ours), reference.insert(inputs, truth))
@@ -77,16 +81,16 @@ def test_the_same_bit_for_bit(backend: Backend, name: str, kind: str, dtype: tor
 @pytest.mark.parametrize("kind", ["generic", "coincident", "rays"])
 @pytest.mark.parametrize("name", GATES)
 def test_threads_share_points_out_and_change_nothing(monkeypatch: pytest.MonkeyPatch, name: str, kind: str) -> None:
-    monkeypatch.setattr("relu_regions.backends.cpu.shared_out._NUMBERS", 1)
+    monkeypatch.setattr("relu_regions.backends.cpu.threaded_loops._NUMBERS", 1)
     monkeypatch.setattr(compiled, "_WORTH_SHARING", 1)
     gate, doubts = GATES[name], 0
     for threads, seed in itertools.product((2, 5, 9), range(12)):
         torch.set_num_threads(threads)
         inputs, position, weight, starts = stack(seed, kind, torch.float64)
         ours, truth = (k.place(gate, inputs, position, weight, starts, True) for k in (compiled, reference))
-        for part in ("row", "left", "right", "added", "bend_row", "inside"):
+        for part in ("row", "left", "right", "added", "crossing_row", "inside"):
             assert torch.equal(getattr(ours, part), getattr(truth, part)), part
-        for part in ("bends", "changes"):
+        for part in ("crossings", "changes"):
             one, other = getattr(ours, part), getattr(truth, part)
             assert all(torch.equal(getattr(one, f.name), getattr(other, f.name)) for f in fields(other)), part
         assert ours.extremes is not None and torch.equal(ours.extremes[0], inputs.abs().amax(1))
@@ -120,7 +124,7 @@ def test_threads_do_not_meet_in_the_rows_between_their_parts() -> None:
     for _ in range(4):
         ours = compiled.place(gate, inputs, position, None, starts, True)
         assert ours.outputs is not None and torch.equal(ours.outputs, largest.amax(2))
-        assert len(torch.unique(ours.bends.row * units + ours.bends.unit)) == overtaken
+        assert len(torch.unique(ours.crossings.row * units + ours.crossings.unit)) == overtaken
         assert not len(ours.changes.row)
 
 
@@ -131,11 +135,11 @@ def test_crowds_of_crossings_are_in_the_same_order(name: str, rounded: bool) -> 
     inputs = (3 * inputs).round() if rounded else inputs
     position, starts = torch.tensor([0.0, 1.0, 3.0], dtype=torch.float64), torch.tensor([True, True, False])
     ours, truth = (k.place(GATES[name], inputs, position, None, starts, False) for k in (compiled, reference))
-    assert len(truth.bends.row) > 300
-    for part in ("row", "left", "right", "added", "bend_row", "inside"):
+    assert len(truth.crossings.row) > 300
+    for part in ("row", "left", "right", "added", "crossing_row", "inside"):
         assert torch.equal(getattr(ours, part), getattr(truth, part)), part
-    for field in fields(truth.bends):
-        assert torch.equal(getattr(ours.bends, field.name), getattr(truth.bends, field.name)), field.name
+    for field in fields(truth.crossings):
+        assert torch.equal(getattr(ours.crossings, field.name), getattr(truth.crossings, field.name)), field.name
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=str)
@@ -143,7 +147,7 @@ def test_crowds_of_crossings_are_in_the_same_order(name: str, rounded: bool) -> 
 @pytest.mark.parametrize("name", GATES)
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_a_matrix_after_a_gate_up_to_rounding(backend: Backend, name: str, kind: str, dtype: torch.dtype) -> None:
-    module, device, seeds = backend
+    _, module, device, seeds = backend
     gate = GATES[name].to(dtype, torch.device(device))
     units = len(gate.windows) if isinstance(gate, Maximum) else 7
     for seed in range(seeds):
@@ -162,7 +166,7 @@ def test_a_matrix_after_a_gate_up_to_rounding(backend: Backend, name: str, kind:
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=str)
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_bounds_are_the_same(backend: Backend, dtype: torch.dtype) -> None:
-    module, device, seeds = backend
+    _, module, device, seeds = backend
     for seed in range(seeds):
         inputs = stack(seed, "coincident", dtype, device)[0]
         generator = torch.Generator().manual_seed(seed)
@@ -188,7 +192,7 @@ def test_bounds_are_the_same(backend: Backend, dtype: torch.dtype) -> None:
 @pytest.mark.parametrize("kind", ["generic", "coincident"])
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_doubts_about_leads_are_the_same(backend: Backend, kind: str) -> None:
-    module, device, _ = backend
+    _, module, device, _ = backend
     gate = Maximum(torch.tensor([[0, 1, 2, 3], [3, 4, 3, 5], [6, 2, 1, 1]], device=device))
     found = 0
     for seed in range(30):
@@ -209,7 +213,7 @@ def test_doubts_about_leads_are_the_same(backend: Backend, kind: str) -> None:
 @pytest.mark.parametrize("kind", ["generic", "coincident"])
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_exits_are_the_same(backend: Backend, kind: str) -> None:
-    module, device, _ = backend
+    _, module, device, _ = backend
     for seed in range(30):
         logits, _, _, starts = stack(seed, kind, torch.float64, device)
         ends = (~starts).nonzero()[:, 0] + 1
@@ -220,10 +224,12 @@ def test_exits_are_the_same(backend: Backend, kind: str) -> None:
         assert all(torch.equal(one, other) for one, other in zip(ours, truth))
 
 
-@pytest.mark.parametrize("backend", [pytest.param(Backend(reference, "cpu", 0), id="reference"), *BACKENDS])
+@pytest.mark.parametrize(
+    "backend", [pytest.param(Backend("reference", reference, "cpu", 0), id="reference"), *BACKENDS]
+)
 def test_numbers_that_overflowed_are_in_doubt(backend: Backend) -> None:
     """A NaN is neither near nor far, and must not pass for far."""
-    module, device, _ = backend
+    _, module, device, _ = backend
     numbers = torch.full((4, 5), 3.0, dtype=torch.float64, device=device)
     numbers[2, 1] = torch.nan
     small = torch.full((4,), 0.1, dtype=torch.float64, device=device)
@@ -250,7 +256,7 @@ def test_many_windows_with_ties(kind: str, dtype: torch.dtype) -> None:
         starts[torch.tensor([3, 4, 11, 20])] = False
         inputs, position = inputs.to(dtype), torch.arange(21, dtype=dtype)
         ours, truth = (k.place(gate, inputs, position, None, starts, True) for k in (compiled, reference))
-        for part in ("bends", "changes"):
+        for part in ("crossings", "changes"):
             one, other = getattr(ours, part), getattr(truth, part)
             assert all(torch.equal(getattr(one, f.name), getattr(other, f.name)) for f in fields(other)), part
         bound, before, after = (torch.tensor([[0.02], [0.3], [0.3]]) * torch.rand(3, 21, generator=generator)).to(dtype)
@@ -271,12 +277,14 @@ def test_a_unit_bends_in_turn_whatever_rounding_makes_of_it() -> None:
     left = torch.tensor([0.3, 0.3 - 2**-54, 0.25], dtype=torch.float64)
     right = torch.tensor([0.7, 0.7, 0.75], dtype=torch.float64)
     unit, pieces = torch.tensor([4, 4, 7]), torch.tensor([1, 0, 2])
-    bends = Bends(unit * 0, unit, left, right, left, pieces, pieces[[1, 2, 0]])
+    crossings = Crossings(unit * 0, unit, left, right, left, pieces, pieces[[1, 2, 0]])
     position = torch.tensor([0.5, 0.75], dtype=torch.float64)
     assert left[1] * 0.5 + right[1] * 0.75 < left[0] * 0.5 + right[0] * 0.75
-    undone, kept = (reference.placed(bends, Changes.none(unit.device), position, None, turn) for turn in (False, True))
-    assert undone.bends.before.tolist() == [0, 1, 2] and undone.bend_row.tolist() == [1, 2, 3]
-    assert kept.bends.before.tolist() == [1, 0, 2] and kept.bend_row.tolist() == [1, 1, 2]
+    undone, kept = (
+        reference.placed(crossings, Changes.none(unit.device), position, None, turn) for turn in (False, True)
+    )
+    assert undone.crossings.before.tolist() == [0, 1, 2] and undone.crossing_row.tolist() == [1, 2, 3]
+    assert kept.crossings.before.tolist() == [1, 0, 2] and kept.crossing_row.tolist() == [1, 1, 2]
 
 
 def test_crossings_of_a_segment_increase_and_lie_inside() -> None:
@@ -290,5 +298,70 @@ def test_crossings_of_a_segment_increase_and_lie_inside() -> None:
             assert (own.diff() > 0).all()
 
 
+@pytest.fixture
+def free_choice() -> Iterator[None]:
+    """The fastest backend, whichever the tests were told to run on."""
+    with use(None):
+        yield
+
+
+@pytest.mark.usefixtures("free_choice")
 def test_the_compiled_backend_is_used_on_a_cpu() -> None:
     assert kernel_for(torch.device("cpu")) is compiled
+
+
+@pytest.mark.usefixtures("free_choice")
+def test_a_backend_is_chosen_by_a_call_and_for_a_block() -> None:
+    cpu = torch.device("cpu")
+    use("reference")
+    assert kernel_for(cpu) is reference
+    with use("compiled"):
+        assert kernel_for(cpu) is compiled
+        with suppress(ZeroDivisionError), use("reference"):
+            assert kernel_for(cpu) is reference
+            1 / 0  # noqa: B018
+        assert kernel_for(cpu) is compiled
+    assert kernel_for(cpu) is reference
+    use(None)
+    assert kernel_for(cpu) is compiled
+
+
+@pytest.mark.usefixtures("free_choice")
+def test_a_choice_holds_in_every_thread() -> None:
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(kernel_for, torch.device("cpu")).result() is compiled
+        with use("reference"):
+            assert pool.submit(kernel_for, torch.device("cpu")).result() is reference
+
+
+@pytest.mark.usefixtures("free_choice")
+def test_what_walks_asks_the_chosen_backend(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+    place = reference.place
+    monkeypatch.setattr(reference, "place", lambda *given: asked.append(1) or place(*given))
+    x, d = torch.randn(2, 1, 3)
+    with use("reference"):
+        rr.walk(torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.ReLU()).eval(), x, d)
+    assert asked
+
+
+@pytest.mark.usefixtures("free_choice")
+def test_backends_that_cannot_be_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("numba", "", ["cuda"]):
+        with pytest.raises(ValueError, match="use one of 'reference', 'compiled', 'cuda', or None for the fastest"):
+            use(name)  # type: ignore[arg-type]
+    monkeypatch.setattr("relu_regions.backends.find_spec", lambda package: None)
+    with pytest.raises(ImportError, match="'cuda' needs triton, which is not installed"):
+        use("cuda")
+    assert kernel_for(torch.device("cpu")) is compiled
+
+
+@pytest.mark.usefixtures("free_choice")
+@pytest.mark.parametrize(("name", "device"), [("compiled", "cuda:0"), ("cuda", "cpu")])
+def test_a_backend_refuses_devices_on_which_it_does_not_run(
+    monkeypatch: pytest.MonkeyPatch, name: Name, device: str
+) -> None:
+    monkeypatch.delenv("TRITON_INTERPRET", raising=False)
+    monkeypatch.setattr("relu_regions.backends.find_spec", lambda package: True)
+    with use(name), pytest.raises(ValueError, match=f"'{name}' runs on .* but the input lies on {device}"):
+        kernel_for(torch.device(device))

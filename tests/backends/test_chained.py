@@ -6,14 +6,13 @@ from dataclasses import fields
 from importlib import import_module
 from itertools import pairwise
 from typing import Any
-from unittest.mock import patch
 
 import pytest
 import torch
 from torch import Tensor, nn
 
 import relu_regions as rr
-from relu_regions.backends import kernel_for, reference
+from relu_regions.backends import Name, kernel_for, use
 from relu_regions.backends.points import Points
 from relu_regions.exactness.error_bounds import Certainty
 from relu_regions.network.chains import Chain
@@ -26,7 +25,8 @@ from tests.models import Wrapped
 
 pytest.importorskip("numba")
 chained = import_module("relu_regions.backends.cpu.chained")
-COMPILED = Backend(import_module("relu_regions.backends.cpu.compiled"), "cpu", 20)
+chain_block = import_module("relu_regions.backends.cpu.chain_block")
+COMPILED = Backend("compiled", import_module("relu_regions.backends.cpu.compiled"), "cpu", 20)
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {
     "relu": nn.ReLU,
@@ -64,7 +64,7 @@ def swept(
     x, d, network = x.to(backend.device), d.to(backend.device), network.to(x.dtype, backend.device)
     starts = torch.tensor([[low, 0.0, high]], dtype=x.dtype, device=x.device).expand(len(x), -1)
     certainty = Certainty(network, x.dtype) if bounded else None
-    with patch("relu_regions.walking.sweep.kernel_for", lambda device: backend.module):
+    with use(backend.name):
         sweep = Sweep(network, Segments(x, d, starts), True, certainty=certainty)
         assert sweep._chains
         if one_by_one:
@@ -130,7 +130,7 @@ def test_threads_change_nothing_and_blocks_no_more_than_rounding(monkeypatch: py
     network = network_with(nn.ReLU, (5, 30, 40, 3), torch.float64)
     x, d = torch.randn(2, 60, 5, dtype=torch.float64)
     (whole,) = swept(network, x, d, (-1, 2), True, False)
-    monkeypatch.setattr(chained, "_BLOCK_BYTES", 1 << 14)
+    monkeypatch.setattr(chain_block, "_BLOCK_BYTES", 1 << 14)
     (cut,) = swept(network, x, d, (-1, 2), True, False)
     assert torch.get_num_threads() == 2
     torch.set_num_threads(1)
@@ -156,7 +156,7 @@ def test_narrow_matrices(outputs: int) -> None:
 def test_the_public_functions_leave_the_number_of_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     network = network_with(nn.ReLU, (5, 30, 40, 3), torch.float64)
     x, d = torch.randn(2, 60, 5, dtype=torch.float64)
-    monkeypatch.setattr(chained, "_BLOCK_BYTES", 1 << 14)
+    monkeypatch.setattr(chain_block, "_BLOCK_BYTES", 1 << 14)
     found = []
     for threads in (1, 2):
         torch.set_num_threads(threads)
@@ -211,7 +211,7 @@ def test_several_knots_of_a_unit_that_round_to_one_end(
     network = rr.Network.from_module(model, (1,)).to(torch.float64, backend.device)
     x, d = (torch.full((1, 1), number, dtype=torch.float64, device=backend.device) for number in (0.0, 1.0))
     ends = torch.tensor([[1.0, 2.0]], dtype=torch.float64, device=backend.device)
-    with patch("relu_regions.walking.sweep.kernel_for", lambda device: backend.module):
+    with use(backend.name):
         sweep = Sweep(network, Segments(x, d, ends))
         if one_by_one:
             sweep._chains = ()
@@ -225,15 +225,15 @@ def test_several_knots_of_a_unit_that_round_to_one_end(
 @pytest.mark.parametrize(("inputs", "first", "last"), [
     (((1.0, 0.0, -10.0), (0.0, 1e-20, 3e-20)), 0, 0), (((0.0, 1e-20, 3e-20), (1.0, 0.0, -10.0)), 0, 0),
 ])  # fmt: skip
-@pytest.mark.parametrize("backend", [reference, COMPILED.module], ids=["reference", "compiled"])
+@pytest.mark.parametrize("backend", ["reference", "compiled"])
 def test_a_maximum_overtaken_twice_where_a_segment_ends(
-    backend: Any, inputs: tuple[tuple[float, ...], ...], first: int, last: int
+    backend: Name, inputs: tuple[tuple[float, ...], ...], first: int, last: int
 ) -> None:
     """What leads on the segment is what leads before, or behind, all that rounds to its end."""
     model = nn.Sequential(nn.Linear(1, 3), nn.Unflatten(1, (1, 3)), nn.MaxPool1d(3), nn.Flatten(), nn.Linear(1, 1))
     network = rr.Network.from_module(model.double().eval(), (1,))
     x, d = (torch.full((1, 1), number, dtype=torch.float64) for number in (0.0, 1.0))
-    with patch("relu_regions.walking.sweep.kernel_for", lambda device: backend):
+    with use(backend):
         sweep = Sweep(network, Segments(x, d, torch.tensor([[1.0, 2.0]], dtype=torch.float64)))
         points = sweep._start(0, 1)
         given = torch.tensor(inputs, dtype=torch.float64)
@@ -262,7 +262,7 @@ def test_without_record_and_without_bends(backend: Backend) -> None:
     x, d = (part.to(backend.device) for part in torch.randn(2, 2, 5, dtype=torch.float64))
     network = network.to(torch.float64, backend.device)
     starts = torch.tensor([[-1.0, 2.0], [0.0, 1e-9]], dtype=torch.float64, device=backend.device)
-    with patch("relu_regions.walking.sweep.kernel_for", lambda device: backend.module):
+    with use(backend.name):
         (points,) = Sweep(network, Segments(x, d, starts), record=False)
     assert not len(points.flips.row) and not points.first
     assert points.offsets.diff()[1] == 2 < points.offsets.diff()[0]
@@ -327,12 +327,13 @@ def test_a_line_that_a_chain_leaves_does_not_keep_the_others_from_it(monkeypatch
     assert torch.allclose(paths[7].t, alone.t, rtol=1e-12) and torch.equal(paths[7].flips.unit, alone.flips.unit)
 
 
-def test_a_backend_without_chains_takes_a_stack_as_a_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_backend_without_chains_takes_a_stack_as_a_whole() -> None:
     network = network_with(nn.ReLU, (5, 30, 40, 3), torch.float64)
     x, d = torch.randn(2, 6, 5, dtype=torch.float64)
     truth = swept(network, x, d, (-1, 2), True, one_by_one=True)
-    monkeypatch.setattr("relu_regions.walking.sweep.kernel_for", lambda device: reference)
-    stacks = swept(network, x, d, (-1, 2), True, one_by_one=False)
+    starts = torch.tensor([[-1.0, 0.0, 2.0]], dtype=x.dtype).expand(len(x), -1)
+    with use("reference"):
+        stacks = list(Sweep(network, Segments(x, d, starts), certainty=Certainty(network, x.dtype)))
     assert len(stacks) == 1
     assert_the_same(stacks, truth, network.output_name, torch.float64)
 

@@ -151,9 +151,9 @@ def test_a_wrong_kink_shows() -> None:
     inputs, position, _, starts = wide(0, "generic", torch.float64, torch.Size(shape).numel())
     gate = gates(1)["relu"]
     placed = reference.place(gate, inputs, position, None, starts, True)
-    rise = placed.bends.rise.clone()
+    rise = placed.crossings.rise.clone()
     rise[len(rise) // 2] *= 1 + 1e-6
-    wrong = replace(placed, bends=replace(placed.bends, rise=rise))
+    wrong = replace(placed, crossings=replace(placed.crossings, rise=rise))
     ours = compiled.bend_and_multiply(gate, inputs, None, wrong, step)
     truth = reference.bend_and_multiply(gate, inputs, None, placed, step)
     assert (ours - truth).abs().max() > 1e-10 * truth.abs().max()
@@ -198,7 +198,7 @@ def test_rounding_stays_within_its_bound(name: str, dtype: torch.dtype) -> None:
         inputs[1::2] *= 1000
         position = torch.arange(len(inputs), dtype=dtype)
         placed = compiled.place(gate, inputs, position, None, starts, False)
-        assert placed.inside.all() and len(placed.row) == len(placed.bends.row) > 30
+        assert placed.inside.all() and len(placed.row) == len(placed.crossings.row) > 30
         ours = compiled.bend_and_multiply(gate, inputs, None, placed, step)
         none = inputs.new_zeros(len(inputs))
         shifts = Shifts(none, none, reference.largest(inputs))

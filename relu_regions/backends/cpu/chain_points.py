@@ -5,16 +5,17 @@ from numba import njit
 
 from relu_regions.network.rounding_constants import APART, CROSSING, NEW_ROW, PER_BEND, PER_INTERVAL, VALUE
 
-__all__ = ["bent", "bounds", "nearness", "points", "record"]
+__all__ = ["bent", "bounds", "insert", "nearness", "record"]
 
 
 # ---------------------------------------------------------------- points and flips
 
 
 @njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
-def points(offsets, position, weight, added, new_left, new_right, weighted, to_offsets, to_position, to_weight, moved):
-    """All points once the new ones are there: fills what comes after ``weighted``."""
-    g = 0
+def insert(points, added, shares, to, moved):
+    """All points once the new ones are there: ``to``, and the rows that the points there were come to lie in, are filled in."""
+    g, offsets, position, weight, weighted = 0, points.offsets, points.position, points.weight, points.weighted
+    to_offsets, to_position, to_weight = to.offsets, to.position, to.weight
     for s in range(len(offsets) - 1):
         to_offsets[s] = offsets[s] + g
         for i in range(offsets[s], offsets[s + 1]):
@@ -24,7 +25,7 @@ def points(offsets, position, weight, added, new_left, new_right, weighted, to_o
                 to_weight[i + g] = weight[i]
             for _ in range(added[i]):
                 g += 1
-                left, right = new_left[g - 1], new_right[g - 1]
+                left, right = shares[0, g - 1], shares[1, g - 1]
                 to_position[i + g] = position[i] * left + position[i + 1] * right
                 if weighted:
                     to_weight[i + g] = weight[i] * left + weight[i + 1] * right
@@ -32,7 +33,7 @@ def points(offsets, position, weight, added, new_left, new_right, weighted, to_o
 
 
 @njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
-def record(gate, flips, moved, count, unit, knot, rise, bend_row, offsets, first, last, to_flips):
+def record(gate, flips, moved, count, room, offsets, first, last, to_flips):
     """Flips of earlier gates at their new rows, and those of this gate's crossings, in order of rows.
 
     A crossing that rounds to the end of a segment changes the pattern there, with no region before it.
@@ -40,6 +41,7 @@ def record(gate, flips, moved, count, unit, knot, rise, bend_row, offsets, first
     Args:
         flips: of earlier gates, ``(5, flips)``: row, gate, unit, piece before and after.
         moved: the new rows of the points there were.
+        count, room: the gate's crossings.
         offsets: of the segments among all points.
         first, last: pieces at the segments' ends, ``(segments, units)``, changed in place.
         to_flips: ``(5, flips + crossings)``, filled in.
@@ -48,8 +50,9 @@ def record(gate, flips, moved, count, unit, knot, rise, bend_row, offsets, first
         How many flips there are.
     """
     old, total, s = 0, 0, 0
+    unit, knot, crossing_row, rise = room.integers[1], room.integers[2], room.integers[3], room.reals[3]
     for m in range(count):
-        row = bend_row[m]
+        row = crossing_row[m]
         while old < flips.shape[1] and moved[flips[0, old]] <= row:
             to_flips[0, total] = moved[flips[0, old]]
             for part in range(1, 5):
@@ -109,7 +112,7 @@ def bent(flips, offsets, place, rows):
 
 
 @njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
-def nearness(errors, position, offsets, knot, near, uncertain):
+def nearness(errors, points, knot, near, uncertain):
     """What a unit's distance from its knot is compared with at each row; see Certainty.
 
     Args:
@@ -118,6 +121,7 @@ def nearness(errors, position, offsets, knot, near, uncertain):
         near: ``(3, P)``, filled in: the values' bound beside the row, and by which share of their change over the
             interval before, and over the one after, a shift of the row moves them.
     """
+    position, offsets = points.position, points.offsets
     value, shift, stored = errors[0], errors[1], errors[2]
     for s in range(len(offsets) - 1):
         start, stop = offsets[s], offsets[s + 1]
@@ -133,20 +137,21 @@ def nearness(errors, position, offsets, knot, near, uncertain):
 
 
 @njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
-def bounds(
-    offsets, position, weight, added, row, bend_row, inside, right, rise, count,
-    size, near, errors, norms, weighted, uncertain, to_errors,
-):  # fmt: skip
+def bounds(points, added, count, room, size, near, errors, norms, uncertain, to_errors):
     """Bounds of the errors behind a gate and its matrix, and the segments where the order of bends is in doubt.
 
     The formulas, with the reasons for them, are those of Certainty.
 
     Args:
+        points, added: the points there were, and how many new ones each interval gets.
+        count, room: the gate's crossings.
         norms: of the matrix: gain, bias, rounding, floor; the gate's sizes; and half the distance of 1 from the next float.
         to_errors: ``(4, P + G)``, filled in.
     """
     gain, bias, rounding, floor, slope, turn, knot, offset, unit = norms
-    stop, r = 0, 0
+    offsets, position, weight = points.offsets, points.position, points.weight
+    row, crossing_row, inside = room.integers[0], room.integers[3], room.inside[0]
+    right, rise, stop, r = room.reals[2], room.reals[3], 0, 0
     for s in range(len(offsets) - 1):
         for i in range(offsets[s], offsets[s + 1]):
             inner = i + 1 < offsets[s + 1]
@@ -169,7 +174,7 @@ def bounds(
                 abs(position[i]) + errors[2, i], abs(position[j]) + errors[2, j]
             )
             heavy = 0.0
-            if weighted:
+            if points.weighted:
                 heavy = max(errors[3, i], errors[3, j]) + NEW_ROW * unit * max(
                     weight[i] + errors[3, i], weight[j] + errors[3, j]
                 )
@@ -184,10 +189,10 @@ def bounds(
                 relative = limit / abs(rise[m]) + CROSSING * unit
                 if not (inside[m] and abs(rise[m]) < np.inf):
                     uncertain[s] = True
-                elif relative * length > to_errors[1, bend_row[m]]:
-                    to_errors[1, bend_row[m]] = relative * length
+                elif relative * length > to_errors[1, crossing_row[m]]:
+                    to_errors[1, crossing_row[m]] = relative * length
                 if m > start and (
-                    bend_row[m] == bend_row[m - 1] or not right[m] - right[m - 1] > APART * (relative + earlier)
+                    crossing_row[m] == crossing_row[m - 1] or not right[m] - right[m - 1] > APART * (relative + earlier)
                 ):
                     uncertain[s] = True
                 earlier = relative

@@ -12,10 +12,16 @@ from torch import Tensor
 
 from relu_regions.backends import reference
 from relu_regions.backends.cpu import loops, maximum_loops
+from relu_regions.backends.cpu.arrays import Placed
 from relu_regions.backends.cpu.chained import through
-from relu_regions.backends.cpu.shared_out import close_to_knots, crossings_of_knots, leads_that_are_open, overtakings
+from relu_regions.backends.cpu.threaded_loops import (
+    close_to_knots,
+    crossings_of_knots,
+    leads_that_are_open,
+    overtakings,
+)
 from relu_regions.backends.cpu.unfolding import Unfolding
-from relu_regions.backends.crossings import Bends, Changes, changes_at_points, envelope_bends
+from relu_regions.backends.crossings import Changes, Crossings, changes_at_points, envelope_crossings
 from relu_regions.backends.placement import Placement
 from relu_regions.backends.threads import each_on_one_thread, parts_of
 from relu_regions.network.gates import Gate, Knots, Maximum, flattened
@@ -53,8 +59,8 @@ def place(
             extremes.numpy(),
         )  # fmt: skip
         between, at_points = (_tensors(*columns) for columns in found)
-        bends = envelope_bends(gate, inputs, *between)
-        placement = reference.placed(bends, Changes(*at_points), position, weight, True)
+        crossings = envelope_crossings(gate, inputs, *between)
+        placement = reference.placed(crossings, Changes(*at_points), position, weight, True)
         return replace(placement, extremes=extremes, outputs=outputs)
     w = torch.ones_like(position) if weight is None else weight
     t = position if weight is None else position / weight
@@ -66,13 +72,13 @@ def place(
     changes = Changes.none(inputs.device)
     if record and (gate.sizes.knot > 0 or not extremes[1].all()):
         changes = changes_at_points(gate, inputs, None if weight is None else weight[:, None], starts_interval)
-    row, unit, knot, bend_row = torch.from_numpy(located.integers)
+    row, unit, knot, crossing_row = torch.from_numpy(located.integers)
     _, left, right, rise = torch.from_numpy(located.reals)
     rising = (rise > 0).long()
-    bends = Bends(row, unit, left, right, rise, knot + 1 - rising, knot + rising)
+    crossings = Crossings(row, unit, left, right, rise, knot + 1 - rising, knot + rising)
     new = _tensors(located.spots, *located.shares)
     counted, within = _tensors(located.added, located.inside)
-    return Placement(new[0], new[1], new[2], counted, bends, bend_row, within, changes, extremes)
+    return Placement(new[0], new[1], new[2], counted, crossings, crossing_row, within, changes, extremes)
 
 
 def workspace(gate: Gate, units: int, inputs: int) -> int:
@@ -115,19 +121,21 @@ def bend(gate: Gate, inputs: Tensor, weight: Tensor | None, placement: Placement
         return _bent_maxima(_places(gate), inputs, placement)
     if not gate.is_relu:
         outputs = gate.apply(insert(inputs, placement), None if weight is None else weight[:, None])
-        inside, bends = placement.inside, placement.bends
+        inside, crossings = placement.inside, placement.crossings
         gate.put_on_knots(
-            placement.bend_row[inside],
-            bends.unit[inside],
-            bends.before[inside],
-            bends.after[inside],
+            placement.crossing_row[inside],
+            crossings.unit[inside],
+            crossings.before[inside],
+            crossings.after[inside],
             outputs,
             weight,
         )
         return outputs
     outputs = inputs.new_empty(len(placement), inputs.shape[1])
     _inserted(loops.insert_relu, inputs, placement, outputs)
-    loops.zero(placement.bend_row.numpy(), placement.bends.unit.numpy(), placement.inside.numpy(), outputs.numpy())
+    loops.zero(
+        placement.crossing_row.numpy(), placement.crossings.unit.numpy(), placement.inside.numpy(), outputs.numpy()
+    )
     return outputs
 
 
@@ -136,12 +144,12 @@ def bend_and_multiply(
 ) -> Tensor:
     """As reference.bend_and_multiply, with a product only for the points there were, block by block on each thread."""
     old = None if weight is None else weight[placement.old_rows]
-    bends, result = placement.bends, inputs.new_empty(len(placement), prod(step.shape))
-    placed = (
-        placement.added, placement.old_rows, placement.first_new, placement.right, bends.row, bends.unit, bends.left,
-        placement.bend_row, _kinks(gate, bends), result,
+    crossings, result = placement.crossings, inputs.new_empty(len(placement), prod(step.shape))
+    parts = (
+        placement.added, placement.old_rows, placement.first_new, placement.right, crossings.row, crossings.unit, crossings.left,
+        placement.crossing_row, _kinks(gate, crossings),
     )  # fmt: skip
-    arrays = [part.numpy() for part in placed]
+    placed, made = Placed(*(part.numpy() for part in parts)), result.numpy()
     maxima = _maxima(_places(gate), inputs, placement) if isinstance(gate, Maximum) else None
     columns, geometry = step.columns.numpy(), np.array(step.form.geometry if step.form is not None else (), np.int64)
     block, rectify = _rows_of_block(inputs, result), isinstance(gate, Knots) and gate.is_relu
@@ -151,9 +159,9 @@ def bend_and_multiply(
         """Fill the rows of a part of the points, and of the intervals between these."""
         unfolding, before = (
             Unfolding.of(step, min(block, part[1] - part[0])),
-            np.empty_like(arrays[-1], shape=result.shape[1]),
+            np.empty_like(made, shape=result.shape[1]),
         )
-        stop = int(np.searchsorted(arrays[4], part[0]))
+        stop = int(np.searchsorted(placed.row, part[0]))
         for start in range(*part, block):
             rows_at = slice(start, min(start + block, part[1]))
             own, weights = applied[rows_at], None if old is None else old[rows_at]
@@ -163,16 +171,16 @@ def bend_and_multiply(
                 products = flattened(reference.multiplied(own, weights, step)).contiguous().numpy()
             else:
                 products = unfolding(own, weights, rectify).numpy()
-            stop = loops.multiply(products, before, start, stop, columns, geometry, *arrays)
+            stop = loops.multiply(products, before, start, stop, columns, geometry, placed, made)
             before = products[-1]
 
-    parts = parts_of(len(inputs), block)
-    each_on_one_thread(multiply, parts, torch.get_num_threads())
-    for start, _ in parts[1:]:
+    shared = parts_of(len(inputs), block)
+    each_on_one_thread(multiply, shared, torch.get_num_threads())
+    for start, _ in shared[1:]:
         # The interval between two parts.
-        before, here = (arrays[-1][arrays[1][row]] for row in (start - 1, start))
-        stop = int(np.searchsorted(arrays[4], start - 1))
-        loops.multiply(here[None].copy(), before, start, stop, columns, geometry, *arrays)
+        before, here = (made[placed.old_rows[row]] for row in (start - 1, start))
+        stop = int(np.searchsorted(placed.row, start - 1))
+        loops.multiply(here[None].copy(), before, start, stop, columns, geometry, placed, made)
     return result.view(len(placement), *step.shape)
 
 
@@ -201,15 +209,15 @@ def _bent_maxima(places: np.ndarray, inputs: Tensor, placement: Placement) -> Te
     return outputs
 
 
-def _kinks(gate: Gate, bends: Bends) -> Tensor:
+def _kinks(gate: Gate, crossings: Crossings) -> Tensor:
     """By how much the slope of a gate's output changes at each bend, with the interval as the unit of length."""
     if isinstance(gate, Maximum):
         # From an input to one that overtakes it, the slope grows by that of the lead.
-        return bends.rise
+        return crossings.rise
     if gate.is_relu:
-        return bends.rise.abs()
-    column = bends.unit if gate.slopes.shape[1] > 1 else torch.zeros_like(bends.unit)
-    return (gate.slopes[bends.after, column] - gate.slopes[bends.before, column]) * bends.rise
+        return crossings.rise.abs()
+    column = crossings.unit if gate.slopes.shape[1] > 1 else torch.zeros_like(crossings.unit)
+    return (gate.slopes[crossings.after, column] - gate.slopes[crossings.before, column]) * crossings.rise
 
 
 def rows_in_doubt(
@@ -239,8 +247,9 @@ def leads_in_doubt(
     starts_interval: Tensor,
 ) -> Tensor:
     """As reference.leads_in_doubt."""
-    parts = (part.numpy() for part in (alike, zeros, bound, before, after, starts_interval))
-    doubt = leads_that_are_open(values.contiguous().numpy(), gate.windows.numpy(), _places(gate), *parts)
+    ties, shares = (alike.numpy(), zeros.numpy()), (bound.numpy(), before.numpy(), after.numpy())
+    read = (values.contiguous().numpy(), gate.windows.numpy(), _places(gate))
+    doubt = leads_that_are_open(*read, ties, shares, starts_interval.numpy())
     return torch.from_numpy(np.flatnonzero(doubt))
 
 

@@ -42,10 +42,7 @@ def note_extremes(bits, i, extremes):
 
 
 @njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
-def locate(
-    z, bits, ends, knots, at_zero, weighted, starts_interval, extremes, distance, near,
-    integers, reals, inside, spots, shares, added,
-):  # fmt: skip
+def locate(z, bits, ends, knots, at_zero, weighted, starts_interval, extremes, distance, near, room, added):
     """Every crossing, in order of interval and t, and where it comes to lie.
 
     Args:
@@ -54,13 +51,13 @@ def locate(
         at_zero: whether all knots are 0.
         extremes: bits of what note_extremes says of each row, ``(3, P)``, filled in.
         distance: room for the distances of two rows from a knot, ``(1, 2, units)``; near: of the same numbers.
-        integers, reals, inside, spots, shares: as in crossing_loops.py, filled in.
+        room: for crossings and new points, filled in.
         added: how many new points each interval gets, ``(P,)``, filled in.
 
     Returns:
         How many crossings there are, -1 where there is not enough room for them; and how many new points.
     """
-    stop, fresh, units = 0, 0, z.shape[2]
+    stop, fresh, units, integers, reals = 0, 0, z.shape[2], room.integers, room.reals
     for i in range(z.shape[1]):
         note_extremes(bits[0], i, extremes)
         added[i] = 0
@@ -80,7 +77,8 @@ def locate(
             stop = gather(distance, near, 0, 0, 1, k, both, weighted, stop, integers, reals)
         if stop > start:
             in_order(start, stop, integers, reals)
-            fresh = place_interval(i, start, stop, fresh, both[2], both[5], integers, reals, inside, spots, shares)
+            t, s = both[2], both[5]
+            fresh = place_interval(i, start, stop, fresh, t, s, integers, reals, room.inside, room.spots, room.shares)
             added[i] = fresh - before
     return stop, fresh
 
@@ -156,9 +154,7 @@ def add_column(factor, columns, unit, geometry, slope):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def multiply(
-    products, before, first, stop, columns, geometry, added, old_rows, first_new, right, row, unit, left, bend_row, kink, result
-):  # fmt: skip
+def multiply(products, before, first, stop, columns, geometry, placed, result):
     """Fills the rows of a block of the points there were, and of the intervals before these.
 
     Args:
@@ -169,6 +165,8 @@ def multiply(
     Returns:
         The first bend of the interval after the block.
     """
+    added, old_rows, first_new, right = placed.added, placed.old_rows, placed.first_new, placed.right
+    row, unit, left, crossing_row, kink = placed.row, placed.unit, placed.left, placed.crossing_row, placed.kink
     size = products.shape[1]
     slope = np.empty(size, products.dtype)
     for r in range(products.shape[0]):
@@ -188,7 +186,7 @@ def multiply(
         at, g, place = old_rows[i], first_new[i], products.dtype.type(0)
         end = at + added[i]
         for m in range(start, stop):
-            if at < end and bend_row[m] == at + 1:
+            if at < end and crossing_row[m] == at + 1:
                 step = right[g] - place
                 for u in range(size):
                     result[at + 1, u] = result[at, u] + step * slope[u]

@@ -87,7 +87,7 @@ def winners(values, bits, windows, places, starts_interval, record, outputs, ext
         outputs: the maxima, ``(P, units)``, filled in.
         extremes: as loops.locate, filled in.
     """
-    bends, changes = np.empty((4, 64), np.int64), np.empty((4, 64), np.int64)
+    crossings, changes = np.empty((4, 64), np.int64), np.empty((4, 64), np.int64)
     count, changed, units = 0, 0, len(windows)
     candidates = np.empty(places.shape, values.dtype)
     here, there, before = np.empty(units, np.int64), np.empty(units, np.int64), np.empty(units, np.int64)
@@ -116,12 +116,12 @@ def winners(values, bits, windows, places, starts_interval, record, outputs, ext
                 first = first_best(values, i, i + 1, windows[u])
                 last = first_best(values, i + 1, i, windows[u])
                 if first != last:
-                    bends, count = appended(bends, count, i, u, first, last), count + 1
+                    crossings, count = appended(crossings, count, i, u, first, last), count + 1
                 earlier = before[u] if differed[u] else here[u]
                 if record and follows and earlier != first:
                     changes, changed = appended(changes, changed, i, u, earlier, first), changed + 1
                 before[u] = last
-    return bends[:, :count], changes[:, :changed]
+    return crossings[:, :count], changes[:, :changed]
 
 
 @njit(cache=True, nogil=True, error_model="numpy")

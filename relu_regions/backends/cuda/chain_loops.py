@@ -7,7 +7,7 @@ A crossing belongs to the interval that starts at its row; the crossings of row 
 import triton
 import triton.language as tl
 
-__all__ = ["locate", "look", "opened", "settle"]
+__all__ = ["apply_gate", "locate", "look", "settle"]
 
 
 @triton.jit
@@ -121,7 +121,7 @@ def locate(
 
 
 @triton.jit(do_not_specialize=["rows"])
-def opened(
+def apply_gate(
     values, weight, source, left, right, knots, slopes, offsets, result, rows, units, knot_count,
     WEIGHTED: tl.constexpr, RELU: tl.constexpr, ROWS: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
@@ -157,12 +157,12 @@ def opened(
 
 @triton.jit(do_not_specialize=["count"])
 def settle(
-    bend_row, unit, knot, weight, knots, slopes, offsets, result, count, units,
+    crossing_row, unit, knot, weight, knots, slopes, offsets, result, count, units,
     WEIGHTED: tl.constexpr, RELU: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     """Put units that cross a knot at a new point onto it exactly, whatever rounding made of them."""
     m = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
-    r, u = tl.load(bend_row + m, mask=m < count, other=-1), tl.load(unit + m, mask=m < count, other=0)
+    r, u = tl.load(crossing_row + m, mask=m < count, other=-1), tl.load(unit + m, mask=m < count, other=0)
     inside = r >= 0
     value = tl.zeros_like(r).to(result.dtype.element_ty)
     if not RELU:

@@ -8,13 +8,13 @@ and by which share of their change over the interval before it, and after it, a 
 import triton
 import triton.language as tl
 
-from relu_regions.network import rounding
+from relu_regions.network import rounding_constants
 
 __all__ = ["bounds", "move", "nearness", "opening", "order", "place", "quotient", "record", "shares", "weigh"]
 
-_VALUE, _NEW_ROW = tl.constexpr(rounding.VALUE), tl.constexpr(rounding.NEW_ROW)
-_PER_BEND, _PER_INTERVAL = tl.constexpr(rounding.PER_BEND), tl.constexpr(rounding.PER_INTERVAL)
-_CROSSING, _APART = tl.constexpr(rounding.CROSSING), tl.constexpr(rounding.APART)
+_VALUE, _NEW_ROW = tl.constexpr(rounding_constants.VALUE), tl.constexpr(rounding_constants.NEW_ROW)
+_PER_BEND, _PER_INTERVAL = tl.constexpr(rounding_constants.PER_BEND), tl.constexpr(rounding_constants.PER_INTERVAL)
+_CROSSING, _APART = tl.constexpr(rounding_constants.CROSSING), tl.constexpr(rounding_constants.APART)
 
 
 @triton.jit
@@ -127,13 +127,13 @@ def move(
 
 @triton.jit(do_not_specialize=["count"])
 def place(
-    row, at, left, right, t, starts, ordinal, segment, position, weight, bend_row,
+    row, at, left, right, t, starts, ordinal, segment, position, weight, crossing_row,
     to_segment, to_position, to_weight, source, to_left, to_right, count, WEIGHTED: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     """The row of each crossing's point, and the new points; as move.
 
     Args:
-        bend_row: filled in; -1 - row where the crossing is not inside of its interval and belongs to a point there was.
+        crossing_row: filled in; -1 - row where the crossing is not inside of its interval and belongs to a point there was.
     """
     m = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     known = m < count
@@ -144,7 +144,7 @@ def place(
     new = known & (n > r + tl.load(ordinal + m, mask=known, other=0))
     end = r + later.to(tl.int64)
     end += tl.load(ordinal + tl.load(starts + end, mask=known, other=0), mask=known, other=0)
-    tl.store(bend_row + m, tl.where(inside, n, -1 - end), mask=known)
+    tl.store(crossing_row + m, tl.where(inside, n, -1 - end), mask=known)
     one, other = tl.load(left + m, mask=new, other=0.0), tl.load(right + m, mask=new, other=0.0)
     p, q = tl.load(position + r, mask=new, other=0.0), tl.load(position + r + 1, mask=new, other=0.0)
     tl.store(to_position + n, p * one + q * other, mask=new)
@@ -158,7 +158,9 @@ def place(
 
 
 @triton.jit(do_not_specialize=["count"])
-def record(gate, bend_row, unit, knot, rise, segment, offsets, first, last, flips, count, units, BLOCK: tl.constexpr):
+def record(
+    gate, crossing_row, unit, knot, rise, segment, offsets, first, last, flips, count, units, BLOCK: tl.constexpr
+):
     """The flips of a gate at all crossings, ``(5, count)``.
 
     A crossing that rounds to the end of a segment changes the pattern there, with no region before it: in its place stands
@@ -170,7 +172,7 @@ def record(gate, bend_row, unit, knot, rise, segment, offsets, first, last, flip
     """
     m = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     known = m < count
-    r, u = tl.load(bend_row + m, mask=known, other=0), tl.load(unit + m, mask=known, other=0)
+    r, u = tl.load(crossing_row + m, mask=known, other=0), tl.load(unit + m, mask=known, other=0)
     r = tl.where(r < 0, -1 - r, r)
     rising, k = (tl.load(rise + m, mask=known, other=1.0) > 0).to(tl.int64), tl.load(knot + m, mask=known, other=0)
     before, after, own = k + 1 - rising, k + rising, tl.load(segment + r, mask=known, other=0)
@@ -214,48 +216,60 @@ def nearness(errors, segment, position, sizes, near, uncertain, rows, BLOCK: tl.
     tl.store(uncertain + own, (tl.zeros_like(own) + 1).to(tl.int8), mask=closed)
 
 
+@triton.jit
+def _two(numbers, r, j, there):
+    """A number of each row and of the next one."""
+    return tl.load(numbers + r, mask=there, other=0.0), tl.load(numbers + j, mask=there, other=0.0)
+
+
+@triton.jit
+def _between(error, error_there, size, size_there, roundoff):
+    """The bound of what is interpolated between two numbers of these sizes, known within these errors."""
+    bound = tl.maximum(error, error_there)
+    bound += roundoff * _NEW_ROW * tl.maximum(size + error, size_there + error_there)
+    return bound
+
+
+@triton.jit
+def _store_four(to_errors, total, n, value, shift, stored, heavy, mask):
+    tl.store(to_errors + n, value, mask=mask)
+    tl.store(to_errors + total + n, shift, mask=mask)
+    tl.store(to_errors + 2 * total + n, stored, mask=mask)
+    tl.store(to_errors + 3 * total + n, heavy, mask=mask)
+
+
 @triton.jit(do_not_specialize=["rows", "total"])
 def bounds(
-    starts, segment, position, weight, right, rise, bend_row, moved, size, near, errors, sizes, uncertain, to_errors,
+    starts, segment, position, weight, right, rise, crossing_row, moved, size, near, errors, sizes, uncertain, to_errors,
     rows, total, WEIGHTED: tl.constexpr, LEVEL: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     """As chain_points.bounds: ``to_errors`` is filled in, ``(4, total)``."""
     r = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     there, own = r < rows, tl.load(segment + r, mask=r < rows, other=-1)
-    inner = there & (tl.load(segment + r + 1, mask=r + 1 < rows, other=-1) == own)
-    j = r + inner.to(tl.int64)
+    j = r + (there & (tl.load(segment + r + 1, mask=r + 1 < rows, other=-1) == own)).to(tl.int64)
     gain, bias, rounding, floor = tl.load(sizes), tl.load(sizes + 1), tl.load(sizes + 2), tl.load(sizes + 3)
     slope, turn, knot, offset = tl.load(sizes + 4), tl.load(sizes + 5), tl.load(sizes + 6), tl.load(sizes + 7)
-    roundoff = tl.load(sizes + 8)
-    begin = tl.load(starts + r, mask=there, other=0)
+    roundoff, begin = tl.load(sizes + 8), tl.load(starts + r, mask=there, other=0)
     count = tl.load(starts + r + 1, mask=there, other=0) - begin
-    size_here, size_there = tl.load(size + r, mask=there, other=0.0), tl.load(size + j, mask=there, other=0.0)
+    size_here, size_there = _two(size, r, j, there)
     largest = tl.maximum(size_here, size_there)
     product = gain * (slope * largest + offset) + bias
     made = rounding * product + floor
-    value, value_there = tl.load(errors + r, mask=there, other=0.0), tl.load(errors + j, mask=there, other=0.0)
-    stored, heavy = errors + 2 * rows, errors + 3 * rows
-    stored_here, stored_there = tl.load(stored + r, mask=there, other=0.0), tl.load(stored + j, mask=there, other=0.0)
-    n = tl.load(moved + r, mask=there, other=0)
-    tl.store(to_errors + n, gain * slope * value + made, mask=there)
-    tl.store(to_errors + total + n, tl.load(errors + rows + r, mask=there, other=0.0), mask=there)
-    tl.store(to_errors + 2 * total + n, stored_here, mask=there)
-    heavy_here = tl.load(heavy + r, mask=there, other=0.0)
-    tl.store(to_errors + 3 * total + n, heavy_here, mask=there)
+    value, value_there = _two(errors, r, j, there)
+    stored, stored_there = _two(errors + 2 * rows, r, j, there)
+    heavy, heavy_there = _two(errors + 3 * rows, r, j, there)
+    shift, n = tl.load(errors + rows + r, mask=there, other=0.0), tl.load(moved + r, mask=there, other=0)
+    _store_four(to_errors, total, n, gain * slope * value + made, shift, stored, heavy, there)
     reach = 2 * product + gain * 2 * turn * (largest + knot)
     made += (count * _PER_BEND + _PER_INTERVAL).to(made.dtype) * roundoff * reach
-    beside = tl.maximum(value, value_there)
-    beside += roundoff * _NEW_ROW * tl.maximum(size_here + value, size_there + value_there)
-    place, place_there = tl.load(position + r, mask=there, other=0.0), tl.load(position + j, mask=there, other=0.0)
-    kept = tl.maximum(stored_here, stored_there)
-    kept += roundoff * _NEW_ROW * tl.maximum(tl.abs(place) + stored_here, tl.abs(place_there) + stored_there)
+    beside = _between(value, value_there, size_here, size_there, roundoff)
+    place, place_there = _two(position, r, j, there)
+    kept = _between(stored, stored_there, tl.abs(place), tl.abs(place_there), roundoff)
     heavier = tl.zeros_like(kept)
     if WEIGHTED:
-        heavy_there = tl.load(heavy + j, mask=there, other=0.0)
-        w, v = tl.load(weight + r, mask=there, other=0.0), tl.load(weight + j, mask=there, other=0.0)
-        heavier = tl.maximum(heavy_here, heavy_there)
-        heavier += roundoff * _NEW_ROW * tl.maximum(w + heavy_here, v + heavy_there)
-    limit, limit_there = tl.load(near + r, mask=there, other=0.0), tl.load(near + j, mask=there, other=0.0)
+        w, v = _two(weight, r, j, there)
+        heavier = _between(heavy, heavy_there, w, v, roundoff)
+    limit, limit_there = _two(near, r, j, there)
     if LEVEL:
         limit += roundoff * _VALUE * (size_here + knot)
         limit_there += roundoff * _VALUE * (size_there + knot)
@@ -266,14 +280,12 @@ def bounds(
         m, known = begin + number, number < count
         growth = tl.abs(tl.load(rise + m, mask=known, other=1.0))
         relative = quotient(limit, growth) + roundoff * _CROSSING
-        to, share = tl.load(bend_row + m, mask=known, other=-1), tl.load(right + m, mask=known, other=0.0)
+        to, share = tl.load(crossing_row + m, mask=known, other=-1), tl.load(right + m, mask=known, other=0.0)
         inside, same = known & (to >= 0), (number > 0) & (to == before)
         new, away = inside & (same == 0), relative * length
         shift = tl.where(new, away, tl.maximum(shift, away))
-        tl.store(to_errors + to, gain * slope * beside + made, mask=new)
+        _store_four(to_errors, total, to, gain * slope * beside + made, shift, kept, heavier, new)
         tl.store(to_errors + total + to, shift, mask=inside)
-        tl.store(to_errors + 2 * total + to, kept, mask=new)
-        tl.store(to_errors + 3 * total + to, heavier, mask=new)
         apart = share - place_before > (relative + earlier) * _APART
         doubt += (known & ((to < 0) | (growth == float("inf")) | ((number > 0) & (same | (apart == 0))))).to(tl.int64)
         earlier, before, place_before = relative, to, share

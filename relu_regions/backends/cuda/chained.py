@@ -130,7 +130,7 @@ class _Crossings:
 
     Attributes:
         starts: where those of each row start, ``(P + 1,)``.
-        row, unit, knot, at, left, right, rise: of each, ``(K,)``, as in bends.Bends; at is its t.
+        row, unit, knot, at, left, right, rise: of each, ``(K,)``, as crossings.Crossings; at is its t.
         ordinal: how many new points come before each, and all of them, ``(K + 1,)``.
         fresh: how many new points there are.
     """
@@ -192,7 +192,7 @@ class _Crossings:
         count, old = len(stack.position), (stack.segment, stack.position, stack.weight)
         before, errors, weighted = stack.offsets, stack.errors, stack.weighted
         moved = self.starts.new_empty(count + 1)
-        bend_row = torch.empty_like(self.row)
+        crossing_row = torch.empty_like(self.row)
         stack.segment, stack.position = old[0].new_empty(total), old[1].new_empty(total)
         stack.weight = old[1].new_empty(total) if weighted else stack.position
         source, shares = old[0].new_empty(total), _several(old[1], 2, total)
@@ -203,21 +203,23 @@ class _Crossings:
         if self.count:
             places = (self.row, self.at, self.left, self.right, self.t, self.starts, self.ordinal)
             of_points.place[_lanes(self.count)](
-                *places, *old, bend_row, *new, self.count, WEIGHTED=weighted, BLOCK=_LANES, **_OPTIONS
+                *places, *old, crossing_row, *new, self.count, WEIGHTED=weighted, BLOCK=_LANES, **_OPTIONS
             )
         stack.offsets = moved[before]
         if stack.bounded:
             stack.errors = errors.new_zeros(4, total)
             of_points.bounds[_lanes(count)](
-                self.starts, *old, self.right, self.rise, bend_row, moved, self.size, self.near, errors,
+                self.starts, *old, self.right, self.rise, crossing_row, moved, self.size, self.near, errors,
                 self.link.sizes, stack.uncertain, stack.errors, count, total,
                 WEIGHTED=weighted, LEVEL=self.link.gate.sizes.knot > 0, BLOCK=_LANES, **_OPTIONS,
             )  # fmt: skip
         if stack.record:
-            self._record(stack, before, old[2] if weighted else None, moved, bend_row)
-        return self._opened(stack, source, shares, bend_row)
+            self._record(stack, before, old[2] if weighted else None, moved, crossing_row)
+        return self._applied(stack, source, shares, crossing_row)
 
-    def _record(self, stack: _Stack, before: Tensor, weight: Tensor | None, moved: Tensor, bend_row: Tensor) -> None:
+    def _record(
+        self, stack: _Stack, before: Tensor, weight: Tensor | None, moved: Tensor, crossing_row: Tensor
+    ) -> None:
         """Keep the gate's pieces at the segments' ends, and its changes of piece at all points.
 
         Args:
@@ -235,21 +237,21 @@ class _Crossings:
             gates = torch.full_like(changes.row, number)
             stack.flips.append(torch.stack([moved[changes.row], gates, changes.unit, changes.before, changes.after]))
         if self.count:
-            flips = bend_row.new_empty(5, self.count)
-            found = (bend_row, self.unit, self.knot, self.rise, stack.segment, stack.offsets, *ends, flips)
+            flips = crossing_row.new_empty(5, self.count)
+            found = (crossing_row, self.unit, self.knot, self.rise, stack.segment, stack.offsets, *ends, flips)
             of_points.record[_lanes(self.count)](number, *found, self.count, self.link.units, BLOCK=_LANES, **_OPTIONS)
             stack.flips.append(flips)
         stack.first[number], stack.last[number] = ends
 
-    def _opened(self, stack: _Stack, source: Tensor, shares: list[Tensor], bend_row: Tensor) -> Tensor:
+    def _applied(self, stack: _Stack, source: Tensor, shares: list[Tensor], crossing_row: Tensor) -> Tensor:
         total, gate, kind = len(source), (self.knots, self.slopes, self.offsets), self.link.gate.is_relu
         result = stack.value.new_empty(total, self.link.units)
         options = {"WEIGHTED": stack.weighted, "RELU": kind, **_OPTIONS}
-        loops.opened[_grid(total, self.tile)](
+        loops.apply_gate[_grid(total, self.tile)](
             stack.value, stack.weight, source, *shares, *gate, result, total, *self.shape, **self.tile, **options
         )
         if self.count:
-            given = (bend_row, self.unit, self.knot, stack.weight, *gate, result)
+            given = (crossing_row, self.unit, self.knot, stack.weight, *gate, result)
             loops.settle[_lanes(self.count)](*given, self.count, self.link.units, BLOCK=_LANES, **options)
         return result
 

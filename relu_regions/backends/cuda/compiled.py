@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from relu_regions.backends import reference
-from relu_regions.backends.crossings import Bends, Changes, changes_at_points
+from relu_regions.backends.crossings import Changes, Crossings, changes_at_points
 from relu_regions.backends.cuda import loops
 from relu_regions.backends.cuda.chained import through
 from relu_regions.backends.placement import Placement
@@ -57,7 +57,7 @@ def place(
     changes = Changes.none(inputs.device)
     if record:
         changes = changes_at_points(gate, inputs, None if weight is None else weight[:, None], starts_interval)
-    return reference.placed(Bends(*found), changes, position, weight)
+    return reference.placed(Crossings(*found), changes, position, weight)
 
 
 def insert(values: Tensor, placement: Placement) -> Tensor:
@@ -71,7 +71,7 @@ def bend(gate: Gate, inputs: Tensor, weight: Tensor | None, placement: Placement
         return reference.bend(gate, inputs, weight, placement)
     outputs = _inserted(inputs, placement, True)
     inside = placement.inside
-    outputs[placement.bend_row[inside], placement.bends.unit[inside]] = 0.0
+    outputs[placement.crossing_row[inside], placement.crossings.unit[inside]] = 0.0
     return outputs
 
 

@@ -1,4 +1,4 @@
-"""Where gates bend, and where rounding leaves that in doubt, on a CPU: numba's loops for parts of the points side by side.
+"""Where gates bend, and where rounding leaves that in doubt, on a CPU: loops.py and maximum_loops.py on several threads.
 
 What a loop says of a point depends on the points beside it, so each part is looked at with a few more on either side.
 """
@@ -6,19 +6,17 @@ What a loop says of a point depends on the points beside it, so each part is loo
 from __future__ import annotations
 
 from itertools import accumulate
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from relu_regions.backends.cpu import loops, maximum_loops
-from relu_regions.backends.cpu.chained import Crossings
+from relu_regions.backends.cpu.arrays import Array, Room, bits_of
 from relu_regions.backends.threads import each_on_one_thread, parts_of
 
-__all__ = ["Located", "bits_of", "close_to_knots", "crossings_of_knots", "leads_that_are_open", "overtakings"]
+__all__ = ["Located", "close_to_knots", "crossings_of_knots", "leads_that_are_open", "overtakings"]
 
-Array = NDArray[Any]
 # A part has so many numbers at least: to share out fewer costs more than it saves.
 _NUMBERS = 1 << 17
 
@@ -34,11 +32,6 @@ class Located(NamedTuple):
     added: Array
 
 
-def bits_of(numbers: Array) -> Array:
-    """Floats as integers of the same width."""
-    return numbers.view(np.int64 if numbers.itemsize == 8 else np.int32)
-
-
 def crossings_of_knots(
     values: Array, ends: Array, knots: Array, at_zero: bool, weighted: bool, starts_interval: Array, extremes: Array
 ) -> Located:
@@ -51,17 +44,14 @@ def crossings_of_knots(
         z, at, most = values[own][None], ends[own], np.empty((3, len(starts)), values.dtype)
         distance, added = np.empty((1, 2, values.shape[1]), values.dtype), np.empty(len(starts), np.int64)
         given = (z, bits_of(z), at, knots, at_zero, weighted, starts, bits_of(most), distance, bits_of(distance))
-        found, room = -1, 2 * (len(starts) + len(knots) * values.shape[1])
+        found, places = -1, 2 * (len(starts) + len(knots) * values.shape[1])
         while found < 0:
-            crossings = Crossings.of(room, values.dtype)
-            found, fresh = loops.locate(*given, *crossings, added)
-            room *= 4
+            room = Room.of(places, values.dtype)
+            found, fresh = loops.locate(*given, room, added)
+            places *= 4
         extremes[:, start:stop] = most[:, : stop - start]
-        integers, reals, inside, spots, shares = crossings
-        return Located(
-            integers[:, :found], reals[:, :found], inside[0, :found], spots[0, :fresh], shares[:, :fresh],
-            added[: stop - start],
-        )  # fmt: skip
+        crossings = (room.integers[:, :found], room.reals[:, :found], room.inside[0, :found])
+        return Located(*crossings, room.spots[0, :fresh], room.shares[:, :fresh], added[: stop - start])
 
     parts = _parts(values)
     found = each_on_one_thread(of_part, parts, torch.get_num_threads())
@@ -92,11 +82,11 @@ def overtakings(
         outputs[start:stop], extremes[:, start:stop] = largest[here], most[:, here]
         for columns in found:
             columns[0] += own.start
-        bends, changes = (columns[:, (columns[0] >= start) & (columns[0] < stop)] for columns in found)
-        return bends, changes
+        crossings, changes = (columns[:, (columns[0] >= start) & (columns[0] < stop)] for columns in found)
+        return crossings, changes
 
-    bends, changes = zip(*each_on_one_thread(of_part, _parts(values), torch.get_num_threads()))
-    return np.concatenate(bends, 1), np.concatenate(changes, 1)
+    crossings, changes = zip(*each_on_one_thread(of_part, _parts(values), torch.get_num_threads()))
+    return np.concatenate(crossings, 1), np.concatenate(changes, 1)
 
 
 def close_to_knots(distance: Array, bound: Array, before: Array, after: Array, asked: Array) -> Array:
@@ -114,17 +104,26 @@ def close_to_knots(distance: Array, bound: Array, before: Array, after: Array, a
 
 
 def leads_that_are_open(
-    values: Array, windows: Array, places: Array, alike: Array, zeros: Array,
-    bound: Array, before: Array, after: Array, starts_interval: Array,
-) -> Array:  # fmt: skip
-    """The rows in doubt, ``(P,)`` bool; arguments as maximum_loops.leads_in_doubt."""
+    values: Array,
+    windows: Array,
+    places: Array,
+    ties: tuple[Array, Array],
+    shares: tuple[Array, Array, Array],
+    starts_interval: Array,
+) -> Array:
+    """The rows in doubt, ``(P,)`` bool; arguments as maximum_loops.leads_in_doubt.
+
+    Args:
+        ties: alike and zeros.
+        shares: bound, before and after.
+    """
 
     def of_part(part: tuple[int, int]) -> tuple[slice, Array]:
         # What is open at a point can be asked about at the next one, and so of that one's neighbour.
         own = _with_neighbours(part, 2, len(values))
         found, rows = np.zeros(own.stop - own.start, np.bool_), values[own]
-        shares = (bound[own], before[own], after[own], starts_interval[own])
-        maximum_loops.leads_in_doubt(rows, bits_of(rows), windows, places, alike, zeros, *shares, found)
+        asked = (*(share[own] for share in shares), starts_interval[own])
+        maximum_loops.leads_in_doubt(rows, bits_of(rows), windows, places, *ties, *asked, found)
         return own, found
 
     doubt = np.zeros(len(values), np.bool_)

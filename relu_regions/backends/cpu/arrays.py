@@ -1,0 +1,177 @@
+"""The arrays that loops read and fill, in groups that go through one parameter; numba takes a NamedTuple as it is.
+
+A loop reads a group's fields once, so that grouping costs a few microseconds for each call and nothing for each number.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["Array", "Bounds", "Gate", "Lines", "Outputs", "Pieces", "Placed", "Products", "Room", "Stack", "bits_of"]
+
+Array = NDArray[Any]
+
+
+def bits_of(numbers: Array) -> Array:
+    """Floats as integers of the same width."""
+    return numbers.view(np.int64 if numbers.itemsize == 8 else np.int32)
+
+
+class Room(NamedTuple):
+    """Room for crossings and the new points that they are made for, as crossing_loops.py fills them in.
+
+    Attributes:
+        integers: row, unit, knot, and row of the new point of each crossing, ``(4, room)``.
+        reals: t, the weights of both ends of its interval, and its rise, ``(4, room)``.
+        inside: whether it has a new point, ``(1, room)``.
+        spots, shares: of each new point the interval, ``(1, room)``, and the weights of its ends, ``(2, room)``.
+    """
+
+    integers: Array
+    reals: Array
+    inside: Array
+    spots: Array
+    shares: Array
+
+    @classmethod
+    def of(cls, places: int, dtype: np.dtype[Any]) -> Room:
+        """Room for so many crossings."""
+        return cls(
+            np.empty((4, places), np.int64), np.empty((4, places), dtype), np.empty((1, places), np.bool_),
+            np.empty((1, places), np.int64), np.empty((2, places), dtype),
+        )  # fmt: skip
+
+
+class Placed(NamedTuple):
+    """A placement's new points and crossings, as loops.multiply reads them; see placement.Placement.
+
+    Attributes:
+        added, old_rows, first_new: of the points there were.
+        right: of the new points.
+        row, unit, left, crossing_row: of the crossings.
+        kink: by how much the slope of the gate's output changes at each crossing, with the interval as the unit of length.
+    """
+
+    added: Array
+    old_rows: Array
+    first_new: Array
+    right: Array
+    row: Array
+    unit: Array
+    left: Array
+    crossing_row: Array
+    kink: Array
+
+
+class Stack(NamedTuple):
+    """The points of some segments, one segment after another.
+
+    Attributes:
+        offsets: the points of segment i are those from ``offsets[i]`` to ``offsets[i + 1]``.
+        position, weight: of the points; weight empty unless ``weighted``, then all are 1.
+    """
+
+    offsets: Array
+    position: Array
+    weight: Array
+    weighted: bool
+
+
+class Products(NamedTuple):
+    """A product at the points there were before the gate that it is of, and the bends from which it goes on at new points.
+
+    Attributes:
+        values: at the points there were, but for the bias, ``(P, units)``.
+        bias, columns: of the matrix, ``(units,)`` and ``(inputs, units)``.
+        offsets, added: of the points there were, and how many new ones each interval gets.
+        row, unit, left, crossing_row, kink, total: the bends, and how many; as Placed.
+        right: the weight of the right end of each new point's interval.
+        slope: room for a row's slope, ``(units,)``.
+    """
+
+    values: Array
+    bias: Array
+    columns: Array
+    offsets: Array
+    added: Array
+    row: Array
+    unit: Array
+    left: Array
+    crossing_row: Array
+    kink: Array
+    total: int
+    right: Array
+    slope: Array
+
+
+class Gate(NamedTuple):
+    """A gate with knots.
+
+    Attributes:
+        knots, slopes, offsets: of each unit, as LinkNumbers.
+        level: what taking the distance from a knot adds to the error: so many times the sum of the row's largest number and
+            the largest knot; 0 where all knots are 0.
+    """
+
+    knots: Array
+    slopes: Array
+    offsets: Array
+    is_relu: bool
+    level: tuple[float, float]
+
+
+class Bounds(NamedTuple):
+    """What nearness says of each row, if ``bounded``, and the segments in doubt, filled in."""
+
+    bounded: bool
+    near: Array
+    uncertain: Array
+
+
+class Pieces(NamedTuple):
+    """A gate's pieces at the ends of segments, ``(segments, units)``, filled in if ``recorded``."""
+
+    recorded: bool
+    first: Array
+    last: Array
+
+
+class Lines(NamedTuple):
+    """Room for two neighbouring rows.
+
+    Attributes:
+        values: distances from each knot, and last the row itself, ``(kinds, 2, units)``; one kind where these are the same.
+        extremes: these rows' largest and smallest numbers, ``(2, 1 + kinds)``.
+        bits, extreme_bits: the same numbers as integers.
+    """
+
+    values: Array
+    bits: Array
+    extremes: Array
+    extreme_bits: Array
+
+    @classmethod
+    def of(cls, kinds: int, units: int, dtype: np.dtype[Any]) -> Lines:
+        """Room for rows of so many units."""
+        values, extremes = np.zeros((kinds, 2, units), dtype), np.zeros((2, 1 + kinds), dtype)
+        return cls(values, bits_of(values), extremes, bits_of(extremes))
+
+
+class Outputs(NamedTuple):
+    """What a gate's output goes into, and what the gate's loop says of all points.
+
+    Attributes:
+        matrix, product: the one that reads the output, if it is narrow, and their product at all points, filled in and kept in
+            place of that output; else nothing, ``(0, units)``.
+        applied: the gate's output, ``(P, units)``; room for four rows of it if the matrix is narrow.
+        size, added: the largest number of the gate's input, and how many new points each interval gets, ``(P,)``.
+    """
+
+    matrix: Array
+    product: Array
+    applied: Array
+    size: Array
+    added: Array
