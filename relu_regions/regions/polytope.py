@@ -276,7 +276,7 @@ class Polytope:
         """The smallest change of a point after which another class is as likely, inside the region.
 
         Outside of the region there may be a smaller one. Each class that could be nearer than the best so far is a
-        convex problem of its own, which cvxpy gives to Clarabel. :class:`ClassChange` says what is certain.
+        convex problem of its own, which cvxpy gives to Clarabel. `ClassChange` says what is certain.
 
         Args:
             x: one point of the region, ``(*input_shape)``.
