@@ -12,8 +12,9 @@ import torch
 from torch import Tensor
 
 from relu_regions.backends.cpu import chain_loops, chain_points
-from relu_regions.backends.cpu.arrays import Array, Bounds, Gate, Lines, Outputs, Pieces, Products, Room, Stack
+from relu_regions.backends.cpu.loop_arrays import Bounds, Gate, Lines, Outputs, Pieces, Products, Room, Stack
 from relu_regions.backends.points import Points
+from relu_regions.network.arrays import Numbers
 from relu_regions.network.chains import Chain, Link
 from relu_regions.network.gates import flattened
 
@@ -94,17 +95,17 @@ class Done:
     products: Products
     points: Stack
     room: Room
-    offsets: Array
-    flips: Array
-    kept: Array | None
-    place: Array
+    offsets: Numbers
+    flips: Numbers
+    kept: Numbers | None
+    place: Numbers
     ordered: bool
-    asked: Array
-    passing: Array
-    at_x: Array
-    errors: Array
-    ends: list[tuple[Array, Array]]
-    uncertain: Array
+    asked: Numbers
+    passing: Numbers
+    at_x: Numbers
+    errors: Numbers
+    ends: list[tuple[Numbers, Numbers]]
+    uncertain: Numbers
 
     @property
     def bytes(self) -> int:
@@ -118,7 +119,7 @@ class Done:
         """How many points stay."""
         return int(self.place[-1])
 
-    def write(self, out: Array) -> None:
+    def write(self, out: Numbers) -> None:
         """Fill in the values behind the last matrix at the points that stay."""
         chain_loops.outputs(self.products, self.points, self.place, self.asked, out, self.at_x)
 
@@ -130,7 +131,7 @@ class _Bent(NamedTuple):
     found: int
     fresh: int
     made: Outputs
-    near: Array
+    near: Numbers
 
 
 class Block:
@@ -155,7 +156,7 @@ class Block:
         self.flips = start.flips[:, lower:upper].copy()
         self.flips[0] -= top
         self.uncertain = np.zeros(self.segments, np.bool_)
-        self.ends: list[tuple[Array, Array]] = []
+        self.ends: list[tuple[Numbers, Numbers]] = []
         self.dtype = start.position.dtype
         self.unit = np.finfo(self.dtype).eps / 2
 
@@ -235,7 +236,7 @@ class Block:
             places *= 4
         return None if on_knot and start.record else _Bent(room, found, fresh, made, near)
 
-    def _behind(self, link: Link, bent: _Bent, values: Array, total: int) -> Products:
+    def _behind(self, link: Link, bent: _Bent, values: Numbers, total: int) -> Products:
         """All points once the gate's bends are there, with bounds and flips; and the product there, given as values."""
         before, room, count, added = self.points, bent.room, bent.found, bent.made.added
         weight = np.empty(total if before.weighted else 0, self.dtype)
@@ -263,14 +264,14 @@ class Block:
         )  # fmt: skip
 
 
-def _times(rows: Array, columns: Tensor) -> Array:
-    product: Array = torch.mm(torch.from_numpy(rows), columns).numpy()
+def _times(rows: Numbers, columns: Tensor) -> Numbers:
+    product: Numbers = torch.mm(torch.from_numpy(rows), columns).numpy()
     return product
 
 
-def _kinks(link: Link, unit: Array, knot: Array, rise: Array) -> Array:
+def _kinks(link: Link, unit: Numbers, knot: Numbers, rise: Numbers) -> Numbers:
     """By how much the slope of a gate's output changes at each bend, with the interval as the unit of length."""
-    change: Array = np.abs(rise)
+    change: Numbers = np.abs(rise)
     if not link.gate.is_relu:
         slopes = link.numbers.slopes
         change *= slopes[knot + 1, unit] - slopes[knot, unit]

@@ -221,7 +221,7 @@ def take_row(r, s, stop, fresh, points, gate, bounds, pieces, lines, made, room)
 
 @njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
 def through_gate(products, points, gate, bounds, pieces, lines, made, room):
-    """The values at all points, the next gate's output there, and where it bends; arrays.py says what the groups hold.
+    """The values at all points, the next gate's output there, and where it bends; loop_arrays.py says what the groups hold.
 
     Args:
         products: what the values follow from.

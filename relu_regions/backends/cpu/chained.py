@@ -10,10 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from relu_regions.backends.cpu.arrays import Array
 from relu_regions.backends.cpu.chain_block import WORTH_SHARING, Block, Done, Start
 from relu_regions.backends.points import Flips, Passed, Points
 from relu_regions.backends.threads import each_on_one_thread
+from relu_regions.network.arrays import Numbers
 from relu_regions.network.chains import Chain
 
 __all__ = ["through"]
@@ -123,16 +123,16 @@ def _at_x(done: list[Done]) -> tuple[Tensor, Tensor]:
     return _of_blocks(passing), _of_blocks([block.at_x for block in done])
 
 
-def _together(parts: Sequence[Array], axis: int = 0) -> Array:
+def _together(parts: Sequence[Numbers], axis: int = 0) -> Numbers:
     return parts[0] if len(parts) == 1 else np.concatenate(parts, axis)
 
 
-def _of_blocks(parts: Sequence[Array]) -> Tensor:
+def _of_blocks(parts: Sequence[Numbers]) -> Tensor:
     """The numbers of all blocks, one block after another."""
     return torch.from_numpy(_together(parts))
 
 
-def _kept(parts: list[Array], done: list[Done]) -> Tensor:
+def _kept(parts: list[Numbers], done: list[Done]) -> Tensor:
     """Numbers of the points of all blocks, those that stay."""
     if len(parts) == 1 and done[0].kept is None:
         return torch.from_numpy(parts[0])

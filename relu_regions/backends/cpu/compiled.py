@@ -12,8 +12,8 @@ from torch import Tensor
 
 from relu_regions.backends import reference
 from relu_regions.backends.cpu import loops, maximum_loops
-from relu_regions.backends.cpu.arrays import Placed
 from relu_regions.backends.cpu.chained import through
+from relu_regions.backends.cpu.loop_arrays import Placed
 from relu_regions.backends.cpu.threaded_loops import (
     close_to_knots,
     crossings_of_knots,

@@ -12,8 +12,9 @@ import numpy as np
 import torch
 
 from relu_regions.backends.cpu import loops, maximum_loops
-from relu_regions.backends.cpu.arrays import Array, Room, bits_of
+from relu_regions.backends.cpu.loop_arrays import Room, bits_of
 from relu_regions.backends.threads import each_on_one_thread, parts_of
+from relu_regions.network.arrays import Numbers
 
 __all__ = ["Located", "close_to_knots", "crossings_of_knots", "leads_that_are_open", "overtakings"]
 
@@ -24,16 +25,22 @@ _NUMBERS = 1 << 17
 class Located(NamedTuple):
     """Crossings in order of interval and t, and their new points, as crossing_loops.py fills them in; how many each interval gets."""
 
-    integers: Array
-    reals: Array
-    inside: Array
-    spots: Array
-    shares: Array
-    added: Array
+    integers: Numbers
+    reals: Numbers
+    inside: Numbers
+    spots: Numbers
+    shares: Numbers
+    added: Numbers
 
 
 def crossings_of_knots(
-    values: Array, ends: Array, knots: Array, at_zero: bool, weighted: bool, starts_interval: Array, extremes: Array
+    values: Numbers,
+    ends: Numbers,
+    knots: Numbers,
+    at_zero: bool,
+    weighted: bool,
+    starts_interval: Numbers,
+    extremes: Numbers,
 ) -> Located:
     """Every crossing of a gate with knots; arguments as loops.locate, values ``(P, units)``."""
 
@@ -66,16 +73,22 @@ def crossings_of_knots(
 
 
 def overtakings(
-    values: Array, windows: Array, places: Array, starts_interval: Array, record: bool, outputs: Array, extremes: Array
-) -> tuple[Array, Array]:
+    values: Numbers,
+    windows: Numbers,
+    places: Numbers,
+    starts_interval: Numbers,
+    record: bool,
+    outputs: Numbers,
+    extremes: Numbers,
+) -> tuple[Numbers, Numbers]:
     """Where the winners of a maximum gate differ; arguments and results as maximum_loops.winners."""
 
-    def of_part(part: tuple[int, int]) -> tuple[Array, Array]:
+    def of_part(part: tuple[int, int]) -> tuple[Numbers, Numbers]:
         (start, stop), own = part, _with_neighbours(part, 1, len(values))
         # Rows of its own: the loop goes on from what it writes there, and no other part may change that meanwhile.
         largest = np.empty((own.stop - own.start, len(windows)), values.dtype)
         rows, most = values[own], np.empty((3, len(largest)), values.dtype)
-        found: tuple[Array, Array] = maximum_loops.winners(
+        found: tuple[Numbers, Numbers] = maximum_loops.winners(
             rows, bits_of(rows), windows, places, starts_interval[own], record, largest, bits_of(most)
         )
         here = slice(start - own.start, stop - own.start)
@@ -89,7 +102,7 @@ def overtakings(
     return np.concatenate(crossings, 1), np.concatenate(changes, 1)
 
 
-def close_to_knots(distance: Array, bound: Array, before: Array, after: Array, asked: Array) -> Array:
+def close_to_knots(distance: Numbers, bound: Numbers, before: Numbers, after: Numbers, asked: Numbers) -> Numbers:
     """The rows in doubt, ``(P,)`` bool; arguments as reference.rows_in_doubt."""
     doubt = np.empty(len(distance), np.bool_)
 
@@ -104,13 +117,13 @@ def close_to_knots(distance: Array, bound: Array, before: Array, after: Array, a
 
 
 def leads_that_are_open(
-    values: Array,
-    windows: Array,
-    places: Array,
-    ties: tuple[Array, Array],
-    shares: tuple[Array, Array, Array],
-    starts_interval: Array,
-) -> Array:
+    values: Numbers,
+    windows: Numbers,
+    places: Numbers,
+    ties: tuple[Numbers, Numbers],
+    shares: tuple[Numbers, Numbers, Numbers],
+    starts_interval: Numbers,
+) -> Numbers:
     """The rows in doubt, ``(P,)`` bool; arguments as maximum_loops.leads_in_doubt.
 
     Args:
@@ -118,7 +131,7 @@ def leads_that_are_open(
         shares: bound, before and after.
     """
 
-    def of_part(part: tuple[int, int]) -> tuple[slice, Array]:
+    def of_part(part: tuple[int, int]) -> tuple[slice, Numbers]:
         # What is open at a point can be asked about at the next one, and so of that one's neighbour.
         own = _with_neighbours(part, 2, len(values))
         found, rows = np.zeros(own.stop - own.start, np.bool_), values[own]
@@ -133,7 +146,7 @@ def leads_that_are_open(
     return doubt
 
 
-def _parts(values: Array) -> list[tuple[int, int]]:
+def _parts(values: Numbers) -> list[tuple[int, int]]:
     return parts_of(len(values), max(1, _NUMBERS // max(1, values.shape[1])))
 
 

@@ -8,14 +8,13 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
-__all__ = ["Array", "Bounds", "Gate", "Lines", "Outputs", "Pieces", "Placed", "Products", "Room", "Stack", "bits_of"]
+from relu_regions.network.arrays import Numbers
 
-Array = NDArray[Any]
+__all__ = ["Bounds", "Gate", "Lines", "Outputs", "Pieces", "Placed", "Products", "Room", "Stack", "bits_of"]
 
 
-def bits_of(numbers: Array) -> Array:
+def bits_of(numbers: Numbers) -> Numbers:
     """Floats as integers of the same width."""
     return numbers.view(np.int64 if numbers.itemsize == 8 else np.int32)
 
@@ -30,11 +29,11 @@ class Room(NamedTuple):
         spots, shares: of each new point the interval, ``(1, room)``, and the weights of its ends, ``(2, room)``.
     """
 
-    integers: Array
-    reals: Array
-    inside: Array
-    spots: Array
-    shares: Array
+    integers: Numbers
+    reals: Numbers
+    inside: Numbers
+    spots: Numbers
+    shares: Numbers
 
     @classmethod
     def of(cls, places: int, dtype: np.dtype[Any]) -> Room:
@@ -55,15 +54,15 @@ class Placed(NamedTuple):
         kink: by how much the slope of the gate's output changes at each crossing, with the interval as the unit of length.
     """
 
-    added: Array
-    old_rows: Array
-    first_new: Array
-    right: Array
-    row: Array
-    unit: Array
-    left: Array
-    crossing_row: Array
-    kink: Array
+    added: Numbers
+    old_rows: Numbers
+    first_new: Numbers
+    right: Numbers
+    row: Numbers
+    unit: Numbers
+    left: Numbers
+    crossing_row: Numbers
+    kink: Numbers
 
 
 class Stack(NamedTuple):
@@ -74,9 +73,9 @@ class Stack(NamedTuple):
         position, weight: of the points; weight empty unless ``weighted``, then all are 1.
     """
 
-    offsets: Array
-    position: Array
-    weight: Array
+    offsets: Numbers
+    position: Numbers
+    weight: Numbers
     weighted: bool
 
 
@@ -92,19 +91,19 @@ class Products(NamedTuple):
         slope: room for a row's slope, ``(units,)``.
     """
 
-    values: Array
-    bias: Array
-    columns: Array
-    offsets: Array
-    added: Array
-    row: Array
-    unit: Array
-    left: Array
-    crossing_row: Array
-    kink: Array
+    values: Numbers
+    bias: Numbers
+    columns: Numbers
+    offsets: Numbers
+    added: Numbers
+    row: Numbers
+    unit: Numbers
+    left: Numbers
+    crossing_row: Numbers
+    kink: Numbers
     total: int
-    right: Array
-    slope: Array
+    right: Numbers
+    slope: Numbers
 
 
 class Gate(NamedTuple):
@@ -116,9 +115,9 @@ class Gate(NamedTuple):
             the largest knot; 0 where all knots are 0.
     """
 
-    knots: Array
-    slopes: Array
-    offsets: Array
+    knots: Numbers
+    slopes: Numbers
+    offsets: Numbers
     is_relu: bool
     level: tuple[float, float]
 
@@ -127,16 +126,16 @@ class Bounds(NamedTuple):
     """What nearness says of each row, if ``bounded``, and the segments in doubt, filled in."""
 
     bounded: bool
-    near: Array
-    uncertain: Array
+    near: Numbers
+    uncertain: Numbers
 
 
 class Pieces(NamedTuple):
     """A gate's pieces at the ends of segments, ``(segments, units)``, filled in if ``recorded``."""
 
     recorded: bool
-    first: Array
-    last: Array
+    first: Numbers
+    last: Numbers
 
 
 class Lines(NamedTuple):
@@ -148,10 +147,10 @@ class Lines(NamedTuple):
         bits, extreme_bits: the same numbers as integers.
     """
 
-    values: Array
-    bits: Array
-    extremes: Array
-    extreme_bits: Array
+    values: Numbers
+    bits: Numbers
+    extremes: Numbers
+    extreme_bits: Numbers
 
     @classmethod
     def of(cls, kinds: int, units: int, dtype: np.dtype[Any]) -> Lines:
@@ -170,8 +169,8 @@ class Outputs(NamedTuple):
         size, added: the largest number of the gate's input, and how many new points each interval gets, ``(P,)``.
     """
 
-    matrix: Array
-    product: Array
-    applied: Array
-    size: Array
-    added: Array
+    matrix: Numbers
+    product: Numbers
+    applied: Numbers
+    size: Numbers
+    added: Numbers
