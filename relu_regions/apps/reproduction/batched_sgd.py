@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -12,62 +11,18 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from relu_regions.apps.reproduction.training_loop import Descent
+
 __all__ = [
-    "Descent",
     "TrainingConfig",
     "initial_parameters",
     "layers_of",
     "loss_and_errors",
-    "run_epoch",
     "sample_order",
+    "step",
     "unstack",
     "vectors_of",
 ]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Descent:
-    """SGD on the cross entropy at a constant learning rate, and when it ends, whatever it trains.
-
-    Attributes:
-        learning_rate, momentum, weight_decay: as in `torch.optim.SGD`.
-        batch_size: samples per step; the last step of an epoch takes what is left.
-        target_loss: training ends once no training sample is misclassified and their mean loss is at most
-            this. It is looked at after each epoch in which the samples, as they were visited, fulfilled the
-            same: so it costs nothing before. ``math.inf`` ends training at zero error.
-        max_epochs: training ends then at the latest.
-        checkpoints: epochs after which the parameters are kept; 0 is before training.
-    """
-
-    learning_rate: float = 0.01
-    momentum: float = 0.0
-    weight_decay: float = 0.0
-    batch_size: int = 32
-    target_loss: float = 0.01
-    max_epochs: int = 10_000
-    checkpoints: tuple[int, ...] = ()
-
-    def __post_init__(self) -> None:
-        if not (0 < self.learning_rate < math.inf and 0 <= self.momentum < 1 and self.weight_decay >= 0):
-            raise ValueError(
-                "learning_rate must be positive, momentum in [0, 1) and weight_decay not negative, got "
-                f"{self.learning_rate}, {self.momentum} and {self.weight_decay}"
-            )
-        if self.batch_size < 1 or self.max_epochs < 1 or not self.target_loss > 0:
-            raise ValueError(
-                "batch_size, max_epochs and target_loss must be positive, got "
-                f"{self.batch_size}, {self.max_epochs} and {self.target_loss}"
-            )
-        if any(not 0 <= epoch <= self.max_epochs for epoch in self.checkpoints):
-            raise ValueError(f"checkpoints must lie in 0 to {self.max_epochs}, got {self.checkpoints}")
-
-    def reached(self, loss: float, errors: int) -> bool:
-        """Whether training has come to what it is for, by the mean loss and the number of errors."""
-        return errors == 0 and loss <= self.target_loss
-
-    def ends(self, epoch: int, loss: float, errors: int) -> bool:
-        """Whether training ends with an epoch: it has reached its aim, is the last one allowed, or has diverged."""
-        return self.reached(loss, errors) or epoch == self.max_epochs or not math.isfinite(loss)
 
 
 @dataclass(frozen=True)
@@ -154,7 +109,7 @@ def _sizes(widths: Sequence[int]) -> list[int]:
     return [size for inputs, outputs in pairwise(widths) for size in (outputs * inputs, outputs)]
 
 
-# ---------------------------------------------------------------- a pass through the samples
+# ---------------------------------------------------------------- a step
 
 
 def sample_order(seed: int, epoch: int, number: int) -> Tensor:
@@ -163,39 +118,27 @@ def sample_order(seed: int, epoch: int, number: int) -> Tensor:
     return torch.from_numpy(np.random.default_rng([seed, epoch]).permutation(number))
 
 
-def run_epoch(
-    layers: list[Tensor],
-    velocities: list[Tensor],
-    rows: Tensor,
-    starts: Tensor,
-    labels: Tensor,
-    order: Tensor,
-    config: TrainingConfig,
-) -> tuple[list[float], list[int]]:
-    """One pass of M networks through their N samples, in place.
+def step(
+    layers: list[Tensor], velocities: list[Tensor], samples: Tensor, classes: Tensor, config: TrainingConfig
+) -> tuple[Tensor, Tensor]:
+    """One step of M networks on a batch each, in place.
 
     Args:
         layers: of all networks, as `layers_of` gives them.
         velocities: of the same shapes; what momentum keeps.
-        rows: (rows, inputs) float32, the samples of all networks.
-        starts: (M, 1) int64, the row of each network's first sample.
-        labels: (M, N) int64.
-        order: (M, N) int64, see `sample_order`.
+        samples: (M, B, inputs) float32.
+        classes: (M, B) int64.
         config: how to train.
 
     Returns:
-        Mean loss and number of errors of each network, of the samples when they were visited.
+        The sum of the losses, (M,) float64, and the number of errors, (M,) int64, before the step.
     """
-    loss = torch.zeros(len(labels), dtype=torch.float64, device=rows.device)
-    errors = torch.zeros(len(labels), dtype=torch.int64, device=rows.device)
-    for chosen in torch.split(order, config.batch_size, dim=1):
-        classes = labels.gather(1, chosen)
-        activations = _forward(layers, rows[starts + chosen])
-        log_probabilities = activations[-1].log_softmax(2)
-        loss -= log_probabilities.gather(2, classes[..., None]).sum((1, 2), dtype=torch.float64)
-        errors += (log_probabilities.argmax(2) != classes).sum(1)
-        _descend(layers, velocities, activations, log_probabilities, classes, config)
-    return (loss / order.shape[1]).tolist(), errors.tolist()
+    activations = _forward(layers, samples)
+    log_probabilities = activations[-1].log_softmax(2)
+    losses = -log_probabilities.gather(2, classes[..., None]).sum((1, 2), dtype=torch.float64)
+    errors = (log_probabilities.argmax(2) != classes).sum(1)
+    _descend(layers, velocities, activations, log_probabilities, classes, config)
+    return losses, errors
 
 
 def _forward(layers: list[Tensor], x: Tensor) -> list[Tensor]:

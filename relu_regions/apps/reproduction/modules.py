@@ -13,9 +13,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from relu_regions.apps.reproduction.batched_sgd import Descent
 from relu_regions.apps.reproduction.cache import read_npz, save_npz
 from relu_regions.apps.reproduction.data import Dataset
+from relu_regions.apps.reproduction.training_loop import Descent, train_until_done
 
 __all__ = ["ARCHITECTURES", "FittedModule", "Maxout", "fit"]
 
@@ -127,39 +127,50 @@ def fit(
         path = cache_dir / f"{architecture}-{key.hexdigest()[:32]}.npz"
         if path.exists():
             return _read(path, build)
-        optimizer = torch.optim.SGD(model.parameters(), d.learning_rate, d.momentum, weight_decay=d.weight_decay)
-        states = {0: _state(model)} if 0 in d.checkpoints else {}
-        for epoch in range(1, d.max_epochs + 1):
-            seen = _epoch(model, optimizer, data, d.batch_size, augment)
-            if epoch in d.checkpoints:
-                states[epoch] = _state(model)
-            # Dropout and shifts make the samples harder than they are: those are judged without, every few epochs.
-            if d.ends(epoch, *seen) or (epoch % 5 == 0 and (augment or architecture == "dropout")):
-                loss, errors = _judge(model, data)
-                if d.ends(epoch, loss, errors):
-                    break
-    states[-1] = _state(model)
+        # Dropout and shifts make the samples harder than they are: those are judged without, every few epochs.
+        one = _One(model, data, descent, augment, 5 if augment or architecture == "dropout" else d.max_epochs)
+        train_until_done(one, d.batch_size)
+    states = {**one.states, -1: _state(model)}
     arrays = {f"{at}/{name}": value.numpy() for at, state in states.items() for name, value in state.items()}
-    save_npz(path, {**arrays, "result": np.array([epoch, loss, errors])})
-    return FittedModule(build, states, epoch, loss, errors)
+    save_npz(path, {**arrays, "result": np.array([one.epoch, *one.judged])})
+    return FittedModule(build, states, one.epoch, *one.judged)
 
 
-def _epoch(
-    model: nn.Module, optimizer: torch.optim.Optimizer, data: Dataset, batch_size: int, augment: int
-) -> tuple[float, int]:
-    """One pass; mean loss and number of errors when the samples were visited."""
-    model.train()
-    total, wrong = 0.0, 0
-    for chosen in torch.split(torch.randperm(len(data.x_train)), batch_size):
-        x, labels = data.x_train[chosen], data.y_train[chosen]
-        logits = model(_shifted(x, augment) if augment else x)
+class _One:
+    """A module in training, by torch's optimizer."""
+
+    def __init__(self, model: nn.Module, data: Dataset, descent: Descent, augment: int, judge_every: int) -> None:
+        self.model, self.data, self.descent, self.augment, self.judge_every = model, data, descent, augment, judge_every
+        self.optimizer = torch.optim.SGD(
+            model.parameters(), descent.learning_rate, descent.momentum, weight_decay=descent.weight_decay
+        )
+        self.states = {0: _state(model)} if 0 in descent.checkpoints else {}
+        self.epoch, self.judged = 0, (math.nan, -1)
+
+    def order(self) -> Tensor:
+        """As torch draws it, (N,)."""
+        self.model.train()
+        return torch.randperm(len(self.data.x_train))
+
+    def step(self, chosen: Tensor) -> tuple[Tensor, Tensor]:
+        """With gradients by autograd."""
+        x, labels = self.data.x_train[chosen], self.data.y_train[chosen]
+        logits = self.model(_shifted(x, self.augment) if self.augment else x)
         loss = nn.functional.cross_entropy(logits, labels)
-        optimizer.zero_grad()
+        self.optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
-        optimizer.step()
-        total += float(loss.detach()) * len(chosen)
-        wrong += int((logits.argmax(1) != labels).sum())
-    return total / len(data.x_train), wrong
+        self.optimizer.step()
+        return loss.detach().double() * len(chosen), (logits.argmax(1) != labels).sum()
+
+    def done(self, loss: Tensor, errors: Tensor) -> bool:
+        """Whether it is, in eval mode; keeps a checkpoint where one is wanted."""
+        self.epoch += 1
+        if self.epoch in self.descent.checkpoints:
+            self.states[self.epoch] = _state(self.model)
+        if not self.descent.ends(self.epoch, float(loss), int(errors)) and self.epoch % self.judge_every:
+            return False
+        self.judged = _judge(self.model, self.data)
+        return self.descent.ends(self.epoch, *self.judged)
 
 
 def _shifted(images: Tensor, most: int) -> Tensor:

@@ -12,11 +12,12 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from relu_regions.apps.reproduction.batched_sgd import Descent, TrainingConfig
+from relu_regions.apps.reproduction.batched_sgd import TrainingConfig
 from relu_regions.apps.reproduction.data import Dataset, load
 from relu_regions.apps.reproduction.modules import FittedModule, fit
 from relu_regions.apps.reproduction.results import Run
 from relu_regions.apps.reproduction.training import TrainedNetwork, train
+from relu_regions.apps.reproduction.training_loop import Descent
 from relu_regions.lines.decision import Decision
 
 __all__ = ["LABELS", "TITLES", "Member", "Setup", "accuracy", "networks", "samples"]

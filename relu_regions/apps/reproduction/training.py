@@ -20,12 +20,13 @@ from relu_regions.apps.reproduction.batched_sgd import (
     initial_parameters,
     layers_of,
     loss_and_errors,
-    run_epoch,
     sample_order,
+    step,
     unstack,
     vectors_of,
 )
 from relu_regions.apps.reproduction.cache import read_npz, save_npz
+from relu_regions.apps.reproduction.training_loop import train_until_done
 
 __all__ = ["TrainedNetwork", "train"]
 
@@ -127,7 +128,7 @@ def train(
     with tqdm(total=len(members), unit="network", disable=None if progress is None else not progress) as bar:
         while active := [member for member in members if member.final is None]:
             bar.update(len(members) - len(active) - bar.n)
-            _train_until_one_ends(active, rows, config, save_every, bar)
+            train_until_done(_SideBySide(active, rows, config, save_every, bar), config.batch_size)
         bar.update(len(members) - bar.n)
     return [member.network(config) for member in members]
 
@@ -215,49 +216,65 @@ def _members(
 # ---------------------------------------------------------------- all networks at once
 
 
-def _train_until_one_ends(
-    active: list[_Member], rows: Tensor, config: TrainingConfig, save_every: float, bar: tqdm[None]
-) -> None:
-    """Trains the networks side by side until at least one is done."""
-    layers = layers_of([member.parameters for member in active], config.widths)
-    velocities = layers_of([member.velocity for member in active], config.widths)
-    labels = torch.stack([member.labels for member in active])
-    starts = torch.tensor([[member.start] for member in active], device=rows.device)
-    number, saved = labels.shape[1], time.monotonic()
-    while True:
-        orders = [sample_order(member.seed, len(member.losses) + 1, number) for member in active]
-        order = torch.stack(orders).to(rows.device)
-        losses, errors = run_epoch(layers, velocities, rows, starts, labels, order, config)
-        for member, loss, wrong in zip(active, losses, errors):
-            member.losses.append(loss)
+class _SideBySide:
+    """Networks that train side by side until at least one is done."""
+
+    def __init__(
+        self, active: list[_Member], rows: Tensor, config: TrainingConfig, save_every: float, bar: tqdm[None]
+    ) -> None:
+        self.active, self.rows, self.config, self.save_every, self.bar = active, rows, config, save_every, bar
+        self.layers = layers_of([member.parameters for member in active], config.widths)
+        self.velocities = layers_of([member.velocity for member in active], config.widths)
+        self.labels = torch.stack([member.labels for member in active])
+        self.starts = torch.tensor([[member.start] for member in active], device=rows.device)
+        self.saved = time.monotonic()
+
+    def order(self) -> Tensor:
+        """Each network's own, (networks, N): their epochs differ where one was taken up from the cache."""
+        number = self.labels.shape[1]
+        orders = [sample_order(member.seed, len(member.losses) + 1, number) for member in self.active]
+        return torch.stack(orders).to(self.rows.device)
+
+    def step(self, chosen: Tensor) -> tuple[Tensor, Tensor]:
+        """All networks at once."""
+        samples, classes = self.rows[self.starts + chosen], self.labels.gather(1, chosen)
+        return step(self.layers, self.velocities, samples, classes, self.config)
+
+    def done(self, loss: Tensor, errors: Tensor) -> bool:
+        """Whether one of them is done; keeps and saves what is due."""
+        for member, mean, wrong in zip(self.active, loss.tolist(), errors.tolist()):
+            member.losses.append(mean)
             member.error_counts.append(wrong)
-        bar.set_postfix(epoch=len(active[0].losses), loss=f"{max(losses):.2g}")
-        ended = _mark_done(active, layers, rows, config)
-        save_due = time.monotonic() - saved >= save_every
-        if ended or save_due or any(len(member.losses) in config.checkpoints for member in active):
-            for member, parameters, velocity in zip(active, vectors_of(layers), vectors_of(velocities)):
-                member.parameters, member.velocity = parameters, velocity
-                if len(member.losses) in config.checkpoints:
-                    member.checkpoints[len(member.losses)] = parameters
+        self.bar.set_postfix(epoch=len(self.active[0].losses), loss=f"{max(loss.tolist()):.2g}")
+        ended = self._mark_done()
+        save_due = time.monotonic() - self.saved >= self.save_every
+        if ended or save_due or any(len(member.losses) in self.config.checkpoints for member in self.active):
+            self._keep()
         if ended or save_due:
-            for member in active:
+            for member in self.active:
                 member.save()
-            saved = time.monotonic()
-        if ended:
-            return
+            self.saved = time.monotonic()
+        return ended
 
+    def _mark_done(self) -> bool:
+        """Marks the networks that are done; True if there is one."""
+        ended = False
+        for place, member in enumerate(self.active):
+            epoch, loss = len(member.losses), member.losses[-1]
+            if self.config.ends(epoch, loss, member.error_counts[-1]):
+                samples = self.rows[member.start : member.start + len(member.labels)]
+                final = loss_and_errors([layer[place : place + 1] for layer in self.layers], samples, member.labels)
+                if self.config.ends(epoch, *final) or not math.isfinite(loss):
+                    member.final, ended = final, True
+        return ended
 
-def _mark_done(active: list[_Member], layers: list[Tensor], rows: Tensor, config: TrainingConfig) -> bool:
-    """Marks the networks that are done; True if there is one."""
-    ended = False
-    for place, member in enumerate(active):
-        epoch, loss = len(member.losses), member.losses[-1]
-        if config.ends(epoch, loss, member.error_counts[-1]):
-            samples = rows[member.start : member.start + len(member.labels)]
-            final = loss_and_errors([layer[place : place + 1] for layer in layers], samples, member.labels)
-            if config.ends(epoch, *final) or not math.isfinite(loss):
-                member.final, ended = final, True
-    return ended
+    def _keep(self) -> None:
+        """Gives each network its parameters, and a checkpoint where one is wanted."""
+        vectors = zip(self.active, vectors_of(self.layers), vectors_of(self.velocities))
+        for member, parameters, velocity in vectors:
+            member.parameters, member.velocity = parameters, velocity
+            if len(member.losses) in self.config.checkpoints:
+                member.checkpoints[len(member.losses)] = parameters
 
 
 def _checked(x: Tensor, labels: Tensor, seeds: Sequence[int], config: TrainingConfig) -> tuple[Tensor, Tensor]:

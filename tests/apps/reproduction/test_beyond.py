@@ -8,12 +8,13 @@ import pytest
 import torch
 
 import relu_regions as rr
-from relu_regions.apps.reproduction.batched_sgd import Descent, TrainingConfig
+from relu_regions.apps.reproduction.batched_sgd import TrainingConfig
 from relu_regions.apps.reproduction.beyond_breakpoints import angle, he_network
 from relu_regions.apps.reproduction.beyond_prediction import noisy, predictors
 from relu_regions.apps.reproduction.data import Dataset, load
 from relu_regions.apps.reproduction.modules import ARCHITECTURES, Maxout, _shifted, fit
 from relu_regions.apps.reproduction.training import train
+from relu_regions.apps.reproduction.training_loop import Descent
 from relu_regions.lines.directions import pairs
 
 

@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch import nn
 
-from relu_regions.apps.reproduction import training
+from relu_regions.apps.reproduction import training_loop
 from relu_regions.apps.reproduction.batched_sgd import TrainingConfig, sample_order, unstack
 from relu_regions.apps.reproduction.training import train
 
@@ -179,13 +179,13 @@ def test_what_is_cached_is_not_trained_again(tmp_path: Path, monkeypatch):
 
 def count_epochs(monkeypatch) -> list[int]:
     """The number of networks in each epoch that is run from now on."""
-    run, epochs = training.run_epoch, []
+    run, epochs = training_loop.run_epoch, []
 
-    def counted(layers, velocities, rows, starts, labels, *rest):
-        epochs.append(len(labels))
-        return run(layers, velocities, rows, starts, labels, *rest)
+    def counted(trainee, batch_size):
+        epochs.append(len(trainee.active))
+        return run(trainee, batch_size)
 
-    monkeypatch.setattr(training, "run_epoch", counted)
+    monkeypatch.setattr(training_loop, "run_epoch", counted)
     return epochs
 
 
@@ -260,7 +260,7 @@ def saved_epochs(folder: Path) -> list[int]:
 def test_unfinished_networks_are_saved_now_and_then(tmp_path: Path, monkeypatch):
     """An interruption by the person at the keyboard loses no more than the time between saves."""
     x, labels = samples()
-    run, epochs = training.run_epoch, []
+    run, epochs = training_loop.run_epoch, []
 
     def interrupted(*arguments):
         epochs.append(1)
@@ -268,7 +268,7 @@ def test_unfinished_networks_are_saved_now_and_then(tmp_path: Path, monkeypatch)
             raise KeyboardInterrupt
         return run(*arguments)
 
-    monkeypatch.setattr(training, "run_epoch", interrupted)
+    monkeypatch.setattr(training_loop, "run_epoch", interrupted)
     with pytest.raises(KeyboardInterrupt):
         train(x, labels, [0], LONG, cache_dir=tmp_path, save_every=0.0)
     with np.load(next(tmp_path.iterdir()), allow_pickle=False) as file:
