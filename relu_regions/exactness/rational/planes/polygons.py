@@ -136,11 +136,11 @@ class Polygon:
         lines: list[Form] = []
         corners: list[Corner] = []
         for place, (edge, corner, height) in enumerate(zip(self.lines, self.corners, heights)):
-            before, after = heights[place - 1], heights[(place + 1) % count]
+            after = heights[(place + 1) % count]
             if height > 0 or (height == 0 and after > 0):
                 corners.append(corner)
                 lines.append(edge)
-            elif height == 0 and before > 0:
+            elif height == 0:  # the line leaves here: it crosses the inside, so the corner before is above it
                 corners.append(corner)
                 lines.append(line)
             if (height > 0 > after) or (height < 0 < after):
