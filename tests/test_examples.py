@@ -18,6 +18,7 @@ REGIONS = (
 )
 # What each prints, and the pictures that it draws.
 EXPECTED = {
+    "between_three_digits": ("exactly 1:", set()),
     "breakpoints_of_a_curve": ("breakpoints_of_a_curve.png", {"breakpoints_of_a_curve.png"}),
     "first_interval": ("mean length", set()),
     "integrated_gradients": ("exact", set()),

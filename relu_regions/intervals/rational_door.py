@@ -3,6 +3,8 @@
 from relu_regions.exactness.rational.coefficients import ExactNetwork
 from relu_regions.exactness.rational.interval import RationalInterval, exact_interval
 from relu_regions.exactness.rational.paths import RationalPath, RationalRegion
+from relu_regions.exactness.rational.planes.plane import RationalCell, RationalEdge, RationalFace, RationalPlane
+from relu_regions.exactness.rational.planes.walk_plane import walk_plane
 from relu_regions.exactness.rational.stretch import Flip
 from relu_regions.exactness.rational.walk import walk
 from relu_regions.intervals.certificates.certificate import Bend, Certificate, CertificateError, Endpoint
@@ -16,11 +18,16 @@ __all__ = [
     "Endpoint",
     "ExactNetwork",
     "Flip",
+    "RationalCell",
+    "RationalEdge",
+    "RationalFace",
     "RationalInterval",
     "RationalPath",
+    "RationalPlane",
     "RationalRegion",
     "certify",
     "check",
     "exact_interval",
     "walk",
+    "walk_plane",
 ]

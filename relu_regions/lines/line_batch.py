@@ -16,7 +16,17 @@ from relu_regions.network.network import Network, read
 from relu_regions.network.reading.verify import Original
 from relu_regions.network.steps import AffineStep
 
-__all__ = ["Array", "LineBatch", "Model", "PointBatch", "Range", "spread"]
+__all__ = [
+    "Array",
+    "LineBatch",
+    "Model",
+    "PointBatch",
+    "Range",
+    "as_directions",
+    "as_points",
+    "converted",
+    "spread",
+]
 
 Array = Tensor | np.ndarray
 Model = nn.Module | Network | ExportedProgram
@@ -48,13 +58,13 @@ class PointBatch:
                 ``Network.from_module``.
             UnsupportedOperation: as ``Network.from_module``.
         """
-        points = _as_points(x, dtype)
+        points = as_points(x, dtype)
         network, original = read(
             model, points.shape[1:], points[:2].expand(2, *points.shape[1:]) if len(points) else None
         )
         if original is not None:
             original.check(spread(points, original.most_rows))
-        return cls(_converted(network, points), points)
+        return cls(converted(network, points), points)
 
 
 @dataclass(frozen=True)
@@ -90,13 +100,13 @@ class LineBatch:
         """
         # After a sum torch's idle threads would spin briefly and compete for the cores.
         with one_thread():
-            points = _as_points(x, dtype)
-            directions = _as_directions(d, points)
+            points = as_points(x, dtype)
+            directions = as_directions("d", d, points)
             low, high = (_bound(name, bound, points) for name, bound in zip(("lower", "upper"), _two_ends(t_range)))
             _check_range(low, high, dtype)
         ends = torch.cat([points[:1], points[:1] + directions[:1]]) if len(points) else None
         network, original = read(model, points.shape[1:], ends)
-        return cls(_converted(network, points), points, directions, low, high, original)
+        return cls(converted(network, points), points, directions, low, high, original)
 
     def compare(self, lines: Tensor, t: Tensor) -> None:
         """Compare the network with the model that it was read from, at points of an answer.
@@ -122,7 +132,7 @@ def spread(rows: Tensor, most: int) -> Tensor:
     return rows[torch.linspace(0, len(rows) - 1, most, device=rows.device).round().long()]
 
 
-def _converted(network: Network, points: Tensor) -> Network:
+def converted(network: Network, points: Tensor) -> Network:
     """The network in the dtype and on the device of the points.
 
     Raises:
@@ -146,7 +156,7 @@ def _all_finite(network: Network) -> bool:
     return all(bool(torch.isfinite(numbers).all()) for numbers in parts if numbers is not None)
 
 
-def _as_points(x: Array, dtype: torch.dtype) -> Tensor:
+def as_points(x: Array, dtype: torch.dtype) -> Tensor:
     if dtype not in (torch.float64, torch.float32):
         raise TypeError(f"dtype must be torch.float64 or torch.float32, not {dtype}.")
     points = _as_floats("x", x)
@@ -159,19 +169,19 @@ def _as_points(x: Array, dtype: torch.dtype) -> Tensor:
     return points
 
 
-def _as_directions(d: Array, points: Tensor) -> Tensor:
-    directions = _as_floats("d", d).to(points.device)
+def as_directions(name: str, d: Array, points: Tensor) -> Tensor:
+    directions = _as_floats(name, d).to(points.device)
     try:
         directions = directions.expand_as(points)
     except RuntimeError:
         raise ValueError(
-            f"d has shape {tuple(directions.shape)}, which does not broadcast to x's shape {tuple(points.shape)}."
+            f"{name} has shape {tuple(directions.shape)}, which does not broadcast to x's shape {tuple(points.shape)}."
         ) from None
     directions = directions.to(points.dtype)
     sizes = torch.linalg.vector_norm(directions.flatten(1), 1, 1)
-    _refuse_what_is_not_finite("d", directions, sizes)
+    _refuse_what_is_not_finite(name, directions, sizes)
     if not sizes.all():
-        raise ValueError(f"d is zero {_rows(sizes == 0)}; a direction must have a component that is not 0.")
+        raise ValueError(f"{name} is zero {_rows(sizes == 0)}; a direction must have a component that is not 0.")
     return directions
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from relu_regions.exactness.rational.arithmetic import Point, SparseVector
 from relu_regions.exactness.rational.coefficients import ExactAffine
 
-__all__ = ["Functions", "apply_affine"]
+__all__ = ["Functions", "Scaled", "affine_image", "apply_affine"]
 
 
 @dataclass(frozen=True)
@@ -80,21 +81,42 @@ class Functions:
             yield list(intercept), list(slope)
 
 
+class Scaled(NamedTuple):
+    """Vectors of integers over one power of two, ``2**exponent``; entries that are zero are left out."""
+
+    exponent: int
+    vectors: list[SparseVector]
+
+    def lifted(self, exponent: int) -> Scaled:
+        """The same vectors over a larger (or the same) power of two."""
+        shift = exponent - self.exponent
+        return Scaled(exponent, [_shifted(vector, shift) for vector in self.vectors]) if shift else self
+
+
 def apply_affine(step: ExactAffine, inputs: Sequence[Functions]) -> Functions:
     """What an affine step makes of functions that bend at the same breakpoints."""
-    products = []
-    for matrix, exponent, functions in zip(step.matrices, step.exponents, inputs):
-        intercept, slope, *jumps = matrix.times([functions.intercept, functions.slope, *functions.jumps])
-        products.append(Functions(step.size, functions.exponent + exponent, intercept, slope, jumps))
+    given = [Scaled(each.exponent, [each.intercept, each.slope, *each.jumps]) for each in inputs]
+    exponent, (intercept, slope, *jumps) = affine_image(step, given, range(1))
+    return Functions(step.size, exponent, intercept, slope, jumps)
+
+
+def affine_image(step: ExactAffine, inputs: Sequence[Scaled], constants: Iterable[int]) -> Scaled:
+    """What an affine step makes of vectors, one list of them for each of its inputs.
+
+    Args:
+        constants: the places of the vectors to which the bias is added.
+    """
+    products = [
+        Scaled(given.exponent + exponent, matrix.times(given.vectors))
+        for matrix, exponent, given in zip(step.matrices, step.exponents, inputs)
+    ]
     common = max(step.bias_exponent if step.bias else 0, *(product.exponent for product in products))
-    first, *others = (product.lifted(common) for product in products)
-    bias = _shifted(step.bias, common - step.bias_exponent) if step.bias else {}
-    return replace(
-        first,
-        intercept=_sum([first.intercept, *(other.intercept for other in others), bias]),
-        slope=_sum([first.slope, *(other.slope for other in others)]),
-        jumps=[_sum(list(jumps)) for jumps in zip(first.jumps, *(other.jumps for other in others))],
-    )
+    vectors = [_sum(list(summands)) for summands in zip(*(product.lifted(common).vectors for product in products))]
+    if step.bias:
+        bias = _shifted(step.bias, common - step.bias_exponent)
+        for place in constants:
+            vectors[place] = _sum([vectors[place], bias])
+    return Scaled(common, vectors)
 
 
 def _shifted(vector: SparseVector, shift: int) -> SparseVector:
