@@ -40,7 +40,8 @@ def step_matrices(step: AffineStep, shapes: list[tuple[int, ...]]) -> list[StepM
             return [matrix]
         if step.function is torch.matmul:
             return [matrix.T]
-    if step.origin.operation.startswith("conv") and len(step.constants) == 1:
+    convolution = step.origin.operation.startswith("conv") and len(step.constants) == 1
+    if convolution and len(shapes[0]) == step.constants[0].ndim - 1:  # not several images for each point
         return [_convolution(step, shapes[0])]
     pooled = _POOLING.fullmatch(step.origin.operation)
     if pooled and len(step.constants) == 0:

@@ -11,9 +11,8 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
+from relu_regions.network.reading.batches import BatchSizes, for_one
 from relu_regions.network.reading.operations import (
-    BATCH,
-    FROM_BATCH,
     OPERATIONS,
     REFUSED,
     Batch,
@@ -23,8 +22,11 @@ from relu_regions.network.reading.operations import (
     Value,
 )
 from relu_regions.network.reading.operations.constants import ELEMENTWISE, as_float64, fold, operation_name, rounds
+from relu_regions.network.reading.operations.maximum import READS_ABSENT
+from relu_regions.network.reading.operations.rows import in_rows
+from relu_regions.network.reading.operations.values import STANDARD, values_in
 from relu_regions.network.reading.traced_graph import TracedGraph
-from relu_regions.network.steps import Origin, Step, evaluate
+from relu_regions.network.steps import AffineStep, Origin, Step, evaluate
 
 __all__ = ["Bound", "bind"]
 
@@ -69,7 +71,7 @@ class _Binder:
         self.own: dict[str, Any] = {}  # constants as the model has them, in its own dtypes
         self.steps: list[Step] = []
         self.input = graph.input
-        self.batch = str(self.input.meta["val"].shape[0])
+        self.sizes = BatchSizes(self.input.meta["val"].shape[0])
 
     def bound(self, output: int | str | None) -> Bound:
         for node in self.graph.nodes:
@@ -102,45 +104,59 @@ class _Binder:
     def _call(self, node: Any) -> Any:
         arguments = self._resolve(node.args)
         keywords = {keyword: self._resolve(argument) for keyword, argument in node.kwargs.items()}
-        operands = [arguments, list(keywords.values())]
-        if operation_name(node.target) == "sym_size":
-            return self._size(node, arguments)
-        if not isinstance(node.meta.get("val"), Tensor | tuple | list) and _holds(operands, (Batch, FromBatch)):
-            return self._number(node)
-        if not _holds(operands, (Value, Call)):
-            batched = [n for n in node.all_input_nodes if self._is_batched(n)]
-            if not batched or operation_name(node.target) in _ROW_BY_ROW:
-                return self._fold(node, arguments, keywords)
-            return self._fold_rows(node, batched)
+        meta, operation = node.meta.get("val"), operation_name(node.target)
+        if operation == "sym_size":
+            return self.sizes.number(meta)
+        if not isinstance(meta, Tensor | tuple | list) and _holds([arguments, keywords], (Batch, FromBatch)):
+            return self.sizes.number(meta)
+        place = _SHAPE_ONLY.get(operation)
+        if place is not None and place < len(arguments) and isinstance(arguments[place], Value):
+            arguments[place] = self._stand_in(arguments[place], torch.float64)
+        if not _holds([arguments, list(keywords.values())], (Value, Call)):
+            return self._constant(node, arguments, keywords)
         if node.target is operator.getitem:
             return self._item(node, arguments)
-        call = self._describe(node, arguments, keywords)
+        call = replace(self._describe(node, arguments, keywords), per_member=self._per_member(node))
         _check_batch_size(call)
-        if isinstance(node.meta.get("val"), (tuple, list)):
+        if isinstance(meta, (tuple, list)):
             return call  # several outputs: each getitem makes its own step
-        return self._emit(call, node.meta["val"])
+        return self._emit(call, meta)
 
     def _resolve(self, argument: Any, own: bool = False) -> Any:
         if isinstance(argument, torch.fx.Node):
             found = self.environment[argument.name]
             if isinstance(found, UnsupportedOperation):
                 raise found
+            if own and isinstance(found, Value):
+                return self._stand_in(found, argument.meta["val"].dtype)
             return self.own.get(argument.name, found) if own else found
         if isinstance(argument, (list, tuple)):
             return [self._resolve(item, own) for item in argument]
         return argument
 
+    def _stand_in(self, value: Value, dtype: torch.dtype) -> Tensor:
+        """A tensor of a value's shape for a batch of one."""
+        return torch.zeros(value.traced, dtype=dtype, device=self.input.meta["val"].device)
+
+    # ---------------------------------------------------------------- constants
+
+    def _constant(self, node: Any, arguments: list[Any], keywords: dict[str, Any]) -> Any:
+        batched = [n for n in node.all_input_nodes if self._is_batched(n)]
+        if not batched or operation_name(node.target) in _ROW_BY_ROW:
+            return self._fold(node, arguments, keywords)
+        return self._fold_rows(node, batched)
+
     def _fold(self, node: Any, arguments: Any, keywords: dict[str, Any]) -> Any:
         """A node that does not depend on the input is computed once, in float64 and for a batch of one."""
         call = self._describe(node, arguments, keywords)
         _check_batch_size(call)
-        keywords = {name: _for_one(argument) for name, argument in keywords.items()}
+        keywords = {name: for_one(argument) for name, argument in keywords.items()}
         try:
-            result = fold(node.target, _for_one(arguments), keywords)
+            result = fold(node.target, for_one(arguments), keywords)
         except UnsupportedOperation as error:
             raise call.refuse(str(error)) from None
-        options = {name: _for_one(self._resolve(argument, own=True)) for name, argument in node.kwargs.items()}
-        given = _for_one(self._resolve(node.args, own=True))
+        options = {name: for_one(self._resolve(argument, own=True)) for name, argument in node.kwargs.items()}
+        given = for_one(self._resolve(node.args, own=True))
         self.own[node.name] = own = node.target(*given, **options)
         # What jumps, jumps where the model's own numbers say.
         return as_float64(own) if isinstance(own, Tensor) and rounds(node.target, given, own) else result
@@ -149,51 +165,72 @@ class _Binder:
         """Whether a constant has a row for each member of the batch."""
         meta = node.meta.get("val")
         constant = isinstance(self.environment[node.name], Tensor)
-        return constant and isinstance(meta, Tensor) and any(isinstance(size, torch.SymInt) for size in meta.shape)
+        return constant and isinstance(meta, Tensor) and bool(self.sizes.axes(meta))
 
-    def _fold_rows(self, node: Any, batched: list[Any]) -> Tensor:
+    def _per_member(self, node: Any) -> tuple[tuple[Tensor, int], ...]:
+        """The constants among a node's inputs with a row for each member, and on which axis."""
+        found = []
+        for n in filter(self._is_batched, node.all_input_nodes):
+            meta, constant = n.meta["val"], self.environment[n.name]
+            axes = self.sizes.axes(meta)
+            if len(axes) == 1 and self.sizes.factor(meta.shape[axes[0]]) == 1:
+                found.append((constant, axes[0]))
+            elif any((constant != constant.narrow(axis, 0, 1)).any() for axis in axes):
+                refusal = f"its constant of shape {tuple(meta.shape)} treats the members of a batch differently"
+                raise self._describe(node, [], {}).refuse(refusal)
+        return tuple(found)
+
+    def _fold_rows(self, node: Any, batched: list[Any]) -> Any:
         """What a node makes of constants with a row for each member of the batch, for one member.
 
         It is read as if they depended on the input, so that nothing passes that mixes the members.
         """
-        rows: dict[str, Tensor] = {n.name: self.environment[n.name] for n in batched}
+        stacks: dict[str, Tensor] = {}
         reader = _Binder(self.graph, self.tensors)
         reader.environment, reader.own = dict(self.environment), dict(self.own)
         for n in batched:
-            shape = _point_shape(self._describe(n, [], {}), n.meta["val"], self.batch)
-            reader.environment[n.name] = Value(n.name, shape)
+            call = self._describe(n, [], {})
+            self.sizes.place(call, n.meta["val"])
+            constant = self.environment[n.name]
+            stacks[n.name] = constant.to(torch.float64) if call.layout == STANDARD else constant.to(torch.float64)[None]
+            reader.environment[n.name] = Value(n.name, call.shape, call.layout)
         made = reader._call(node)
-        if not isinstance(made, Value):
-            raise self._describe(node, [], {}).refuse("it takes a constant of the size of the batch apart")
+        if isinstance(made, Call):
+            made = [reader._part(made, f"{node.name}.{n}", n, part) for n, part in enumerate(node.meta["val"])]
         for step in reader.steps:
-            rows[step.output] = evaluate(step, [rows[name].expand(1, *rows[name].shape[1:]) for name in step.inputs])
-        return rows[made.name]
+            stacks[step.output] = evaluate(step, [stacks[name] for name in step.inputs])
+        parts = made if isinstance(made, list) else [made]
+        constants = [stacks[part.name] if part.layout == STANDARD else stacks[part.name][0] for part in parts]
+        return constants if isinstance(made, list) else constants[0]
 
-    def _size(self, node: Any, arguments: list[Any]) -> Any:
-        value, dimension = arguments[:2]
-        if not isinstance(value, Value):
-            return self._number(node)
-        return BATCH if dimension == 0 else value.shape[dimension - 1 if dimension > 0 else dimension]
-
-    def _number(self, node: Any) -> Any:
-        """A number that is computed from sizes: plain, the size of the batch, or something that follows from it."""
-        meta = node.meta.get("val")
-        if isinstance(meta, (int, float, bool)):
-            return meta
-        return BATCH if str(meta) == self.batch else FROM_BATCH
+    # ---------------------------------------------------------------- values
 
     def _item(self, node: Any, arguments: list[Any]) -> Any:
         call, index = arguments[:2]
         if not isinstance(call, Call):
             raise UnsupportedOperation(f"Cannot read item {index} of {call!r}.")
-        operation = call.origin.operation
-        if operation in ("split", "split_with_sizes", "chunk", "unbind", "tensor_split"):
+        return self._part(call, node.name, index, node.meta["val"])
+
+    def _part(self, call: Call, name: str, index: int, meta: Tensor) -> Any:
+        """One of several results."""
+        if call.origin.operation == "broadcast_tensors":
+            sizes = [self.sizes.number(size) for size in meta.shape]
+            one = replace(call, name=name, target=torch.ops.aten.expand.default, args=(call.args[0][index], sizes))
+            return self._emit(one, meta) if isinstance(one.args[0], Value) else one.args[0]
+        if call.origin.operation in (
+            "split",
+            "split_with_sizes",
+            "chunk",
+            "unbind",
+            "tensor_split",
+            "broadcast_tensors",
+        ):
             several = call.target
-            part = replace(call, name=node.name, target=lambda *args, **kwargs: several(*args, **kwargs)[index])
-            return self._emit(part, node.meta["val"])
+            part = replace(call, name=name, target=lambda *args, **kwargs: several(*args, **kwargs)[index])
+            return self._emit(part, meta)
         if index != 0:
             raise call.refuse("its second output (positions, not numbers) is not continuous in the input")
-        return self._emit(replace(call, name=node.name), node.meta["val"])
+        return self._emit(replace(call, name=name), meta)
 
     def _describe(self, node: Any, arguments: list[Any], keywords: dict[str, Any]) -> Call:
         name = operation_name(node.target)
@@ -207,11 +244,32 @@ class _Binder:
         handler = OPERATIONS.get(operation) or REFUSED.get(operation)
         if handler is None:
             raise call.refuse("the operation is not known to be affine or piecewise linear")
+        values = values_in([*call.args, *call.kwargs.values()])
         if handler not in REFUSED.values():
             _check_dtype(call, meta)
-            call.shape = _point_shape(call, meta, self.batch)
-        self.steps.extend(handler(call))
-        return Value(call.name, call.shape)
+            self.sizes.place(call, meta)
+            if operation not in READS_ABSENT and any(value.absent is not None for value in values):
+                raise call.refuse("it reads minus infinity, which only a maximum may read")
+            values = self._align(call)
+        in_standard = call.layout == STANDARD and all(value.layout == STANDARD for value in values)
+        self.steps.extend(handler(call) if in_standard else in_rows(handler, call))
+        return Value(call.name, call.shape, call.layout, call.absent)
+
+    def _align(self, call: Call) -> list[Value]:
+        """Give elementwise operations values of the result's layout: torch adds axes in front of shorter shapes."""
+        values = values_in([*call.args, *call.kwargs.values()])
+        if call.layout == STANDARD or call.origin.operation not in ELEMENTWISE:
+            return values
+        rank, found = len(call.shape), {value: value for value in values}
+        for value in values:
+            more = rank - len(value.traced)
+            if more and value.layout._replace(axis=value.layout.axis + more) == call.layout:
+                found[value] = Value(f"{call.name}.{value.name}", (*[1] * more, *value.traced), call.layout)
+                self.steps.append(_with_axes_in_front(call, value, found[value]))
+        call.args = tuple(
+            found.get(argument, argument) if isinstance(argument, Value) else argument for argument in call.args
+        )
+        return list(found.values())
 
     def _output(self, node: Any, output: int | str | None) -> Value:
         outputs = self._resolve(node.args[0])
@@ -219,7 +277,21 @@ class _Binder:
         chosen = outputs[self.graph.output_position(output)]
         if not isinstance(chosen, Value):
             raise UnsupportedOperation("The model's output does not depend on its input.")
+        if chosen.absent is not None:
+            raise UnsupportedOperation("The model's output holds minus infinity; return numbers that are finite.")
+        if chosen.layout != STANDARD:
+            raise UnsupportedOperation(
+                f"The model's output has its batch on axis {chosen.layout.axis} of the shape {chosen.shape}, or folds "
+                "other axes into it; return it with the batch in front."
+            )
         return chosen
+
+
+def _with_axes_in_front(call: Call, value: Value, wanted: Value) -> AffineStep:
+    shape = wanted.shape
+    return AffineStep(
+        wanted.name, (value.name,), shape, call.origin, lambda points: points.reshape(len(points), *shape)
+    )
 
 
 def _needed(steps: list[Step], output: str) -> Iterator[Step]:
@@ -241,13 +313,13 @@ def _check_dtype(call: Call, meta: Tensor) -> None:
         raise call.refuse(f"it makes numbers of type {meta.dtype}, which rounds; that is not continuous in the input")
 
 
-def _point_shape(call: Call, meta: Tensor, batch: str) -> tuple[int, ...]:
-    first, *rest = meta.shape if meta.ndim else [None]
-    if not isinstance(first, torch.SymInt) or not all(isinstance(size, int) for size in rest):
-        raise call.refuse(f"its output of shape {tuple(meta.shape)} does not keep the batch dimension in front")
-    if str(first) != batch:
-        raise call.refuse(f"it folds other dimensions into the batch ({first} rows)")
-    return tuple(rest)
+# Of which argument an operation takes the shape, the dtype and the device, and no number.
+_SHAPE_ONLY = {
+    **dict.fromkeys(
+        ("zeros_like", "ones_like", "full_like", "new_zeros", "new_ones", "new_full", "copy", "fill", "zero"), 0
+    ),
+    **dict.fromkeys(("type_as", "expand_as", "view_as", "reshape_as", "to"), 1),
+}
 
 
 # What takes the size of the batch as the size of a dimension: a number of its own, or in a list of sizes.
@@ -255,16 +327,10 @@ _SIZED = {"slice", "narrow"}
 _RESHAPES = {"view", "reshape", "_unsafe_view", "unflatten", "expand", "broadcast_to"}
 # What acts on each number of a constant alone, and so on each row of one that has a row for each member of the batch.
 _ROW_BY_ROW = ELEMENTWISE | {
-    "expand",
-    "clone",
-    "contiguous",
-    "to",
-    "_to_copy",
-    "type_as",
-    "detach",
-    "alias",
-    "lift_fresh_copy",
-}
+    "expand", "expand_as", "clone", "contiguous", "to", "_to_copy", "type_as", "detach", "alias", "lift_fresh_copy",
+    "zeros_like", "ones_like", "full_like", "new_zeros", "new_ones", "new_full", "fill", "zero",
+    "affine_grid_generator",
+}  # fmt: skip
 
 
 def _check_batch_size(call: Call) -> None:
@@ -272,17 +338,10 @@ def _check_batch_size(call: Call) -> None:
     operation = call.origin.operation
     plain = [*call.args, *call.kwargs.values()]
     alone = any(isinstance(argument, (Batch, FromBatch)) for argument in plain) and operation not in _SIZED | _RESHAPES
-    derived = _holds(plain, FromBatch) and operation not in _RESHAPES
-    if alone or derived:
+    unknown = [leaf for leaf in tree_leaves(plain) if isinstance(leaf, FromBatch) and leaf.factor is None]
+    if alone or (unknown and operation not in _RESHAPES):
         raise call.refuse("it computes with the size of the batch, so that a point's answer depends on the others")
 
 
 def _holds(argument: Any, kinds: Any) -> bool:
     return any(isinstance(leaf, kinds) for leaf in tree_leaves(argument))
-
-
-def _for_one(argument: Any) -> Any:
-    """Sizes for a batch of one."""
-    if isinstance(argument, (list, tuple)):
-        return [_for_one(item) for item in argument]
-    return 1 if argument is BATCH else argument

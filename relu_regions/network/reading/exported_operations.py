@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from relu_regions.network.reading.decompositions import SPELLED_OUT
 from relu_regions.network.reading.operations import OPERATIONS, PURE, REFUSED, UnsupportedOperation
 
 __all__ = ["operation_named", "writes"]
@@ -16,7 +17,7 @@ __all__ = ["operation_named", "writes"]
 _ATEN = re.compile(r"torch\.ops\.aten\.(\w+)\.(\w+)", re.ASCII)
 _SIZES = frozenset({"sym_size", "sym_numel"})
 # Factorisations are left out: a file of a few megabytes could ask for hours of them.
-_KNOWN = OPERATIONS.keys() | REFUSED.keys() | PURE | _SIZES
+_KNOWN = OPERATIONS.keys() | REFUSED.keys() | PURE | _SIZES | SPELLED_OUT
 _LISTED = {name for name in _KNOWN if "linalg" not in name or "norm" in name} - {"matrix_exp", "chain_matmul"}
 _ARITHMETIC: dict[str, Callable[..., Any]] = {
     f"_operator.{name}": getattr(operator, name) for name in ("add", "sub", "mul", "floordiv", "mod", "neg")

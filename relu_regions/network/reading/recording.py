@@ -138,6 +138,9 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         given = (self.token(args), tuple((name, self.token(keywords[name])) for name in sorted(keywords)))
         result = func(*args, **keywords)
         for position, tensor in enumerate(_tensors(result)):
+            if any(tensor is one for one in written):
+                # The order of the calls says what it holds: one may write through a view where the other does not.
+                continue
             self._tokens[id(tensor)] = _Made(len(self.calls), position)
             self._held.append(tensor)
         self.calls.append(Called(str(func), given, bool(written)))

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.export import ExportedProgram
 from torch.export.graph_signature import ExportGraphSignature
 
+from relu_regions.network.reading.decompositions import decomposed, writes_in_place
 from relu_regions.network.reading.operations import UnsupportedOperation
 
 __all__ = ["TracedGraph"]
@@ -35,15 +36,14 @@ class TracedGraph:
 
     @classmethod
     def of(cls, program: ExportedProgram) -> TracedGraph:
-        """The graph of a program, without operations in place, which a reader would have to follow through every alias.
+        """The graph of a program, in fewer operations than torch has (``decompositions``).
 
         Raises:
             ValueError: the batch size is fixed.
             UnsupportedOperation: there are several inputs, the input holds no floats, or a buffer is written to.
         """
         _check_input(cls.as_traced(program).input)
-        if any(map(_mutates, program.graph.nodes)):
-            program = program.run_decompositions({})
+        program = decomposed(program)
         for name in program.graph_signature.buffers_to_mutate.values():
             raise UnsupportedOperation(
                 f"The forward pass writes to the buffer {name!r}: an answer could depend on the calls before it. "
@@ -137,14 +137,8 @@ class TracedGraph:
 
 class _Run(torch.fx.Interpreter):
     def run_node(self, n: torch.fx.Node) -> Any:
-        needless = n.op == "call_function" and not n.users and not _mutates(n)
+        needless = n.op == "call_function" and not n.users and not writes_in_place(n)
         return None if needless else super().run_node(n)
-
-
-def _mutates(node: torch.fx.Node) -> bool:
-    """Whether a node changes what it is given in place."""
-    schema = getattr(node.target, "_schema", None)
-    return schema is not None and bool(schema.is_mutable)
 
 
 def _check_input(node: torch.fx.Node) -> None:

@@ -107,8 +107,9 @@ class Original:
 
     def compare(self, points: Tensor, theirs: Tensor) -> None:
         """Compare the network with what the model answered at points in its own dtype; errors as ``check``."""
+        network = self.network.to(torch.float64, points.device)
         with torch.no_grad():
-            value, allowed = _with_radius(self.network, points.double(), unit_of(self.narrowest, self.device))
+            value, allowed = _with_radius(network, points.double(), unit_of(self.narrowest, self.device))
         if theirs.shape != value.shape:
             raise UnsupportedOperation(
                 f"The model answers {len(points)} points of shape {tuple(points.shape[1:])} with a tensor of shape "

@@ -252,9 +252,10 @@ def test_networks_that_need_a_batch_of_one_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="batch"):
         rr.Network.from_onnx(tmp_path / "column.onnx")
     graph = Graph()
-    mixed = graph.node("Transpose", graph.node("Transpose", "x", perm=[1, 0], name="turn"), perm=[1, 0])
-    graph.save(tmp_path / "turned.onnx", (4,), [graph.relu(mixed)])
-    with pytest.raises(rr.UnsupportedOperation, match="turn"):
+    turned = graph.node("Transpose", "x", perm=[1, 0])
+    mixed = graph.node("CumSum", turned, graph.constant(1, np.int64), name="mix")
+    graph.save(tmp_path / "turned.onnx", (4,), [graph.relu(graph.node("Transpose", mixed, perm=[1, 0]))])
+    with pytest.raises(rr.UnsupportedOperation, match="mix"):
         rr.Network.from_onnx(tmp_path / "turned.onnx")
 
 

@@ -1,13 +1,17 @@
-"""What single operations become: convolutions taken block by block."""
+"""What single operations become, and which of them are refused although another use of them is read."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional
 
 import relu_regions as rr
 from relu_regions.network.reading.operations import weights
+from tests.models import Wrapped
 
 CONVOLUTIONS = {
     "1d": (nn.Conv1d(3, 4, 3, padding=1), (3, 9)),
@@ -34,3 +38,64 @@ def test_a_convolution_in_blocks_is_the_convolution(name: str, block: int, monke
         assert torch.allclose(step(points), expected, rtol=1e-13, atol=1e-13)
         assert torch.allclose(step(points, weight=torch.ones(23).double()), expected, rtol=1e-13, atol=1e-13)
         assert step(points[:0]).shape == (0, *expected.shape[1:])
+
+
+def _zeroed(x: torch.Tensor, places: object) -> torch.Tensor:
+    y = x.clone()
+    y[places] = 0.0
+    return y
+
+
+def _padded(x: torch.Tensor, places: int) -> torch.Tensor:
+    return functional.pad(x, (0, places), value=-torch.inf)
+
+
+# What operations that are read elsewhere do here mixes the batch or goes by data.
+MIXING = {
+    "cumsum": lambda m, x: x.cumsum(0),
+    "cumsum, time first": lambda m, x: x.view(-1, 2, 3).transpose(0, 1).cumsum(1).transpose(0, 1),
+    "roll, time first": lambda m, x: x.view(-1, 2, 3).transpose(0, 1).roll(6, 1).transpose(0, 1),
+    "flip, folded": lambda m, x: x.view(-1, 3).flip(0).view(-1, 6),
+    "cumsum, folded": lambda m, x: x.view(-1, 3).cumsum(0).view(-1, 6),
+    "view, of folded axes": lambda m, x: x.view(-1, 3).view(2, -1, 3).sum(0),
+    "view, stacked": lambda m, x: torch.stack([x, 2 * x]).flatten(0, 1).view(-1, 2, 6).sum(1),
+    "slice, one of two": lambda m, x: torch.cat([x, 2 * x], 0)[::2],
+    "max_pool2d over the batch": lambda m, x: functional.max_pool2d(x[:, None].transpose(0, 1), (3, 1), 1, (1, 0))[0],
+    "avg_pool1d over the batch": lambda m, x: functional.avg_pool1d(x.T[None], 3, 1, 1)[0].T,
+    "select the first": lambda m, x: _zeroed(x, 0),
+    "scatter along the batch": lambda m, x: x.scatter(0, torch.tensor([[0, 0]]), 1.0),
+    "index_fill along the batch": lambda m, x: x.index_fill(0, torch.tensor([0]), 1.0),
+    "diagonal_scatter": lambda m, x: x.diagonal_scatter(torch.ones(1), 5),
+    "einsum of the batch's ones": lambda m, x: torch.einsum("bi,cj->bj", x, torch.ones(x.shape[0], 6)),
+    "arange in a where": lambda m, x: torch.where(torch.arange(x.shape[0])[:, None] > 0, x, 0.0),
+    "full_like of the size": lambda m, x: x + torch.full_like(x, x.shape[0]),
+    "clamp by the size": lambda m, x: x.clamp(max=1.0 * x.shape[0]),
+    "vector_norm over the batch": lambda m, x: x - torch.linalg.vector_norm(x, torch.inf, dim=0),
+    "vector_norm of order 2": lambda m, x: torch.linalg.vector_norm(x, 2, dim=1, keepdim=True),
+    "relu of minus infinity": lambda m, x: x.masked_fill(torch.arange(6) > 3, -torch.inf).relu(),
+    "amin of minus infinity": lambda m, x: _padded(x, 1).amin(1, keepdim=True),
+    "max_pool1d of minus infinity alone": lambda m, x: functional.max_pool1d(_padded(x[:, None], 2), 2),
+    "grid_sampler by data": lambda m, x: functional.grid_sample(x.view(-1, 1, 2, 3), x.view(-1, 1, 3, 2)),
+    "bmm of values": lambda m, x: torch.bmm(x.view(-1, 2, 3), x.view(-1, 3, 2)),
+    "einsum of values": lambda m, x: torch.einsum("bi,bj->bij", x, x),
+    "argsort in a gather": lambda m, x: x.gather(1, x.argsort(1)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", MIXING)
+def test_refused_where_it_mixes_the_batch_or_goes_by_data(name: str) -> None:
+    with pytest.raises(rr.UnsupportedOperation, match=name.split(",")[0].split()[0]):
+        rr.Network.from_module(Wrapped(MIXING[name]).eval(), (6,))
+
+
+@pytest.mark.parametrize(
+    ("run", "words"),
+    [
+        (lambda m, x: x.masked_fill(torch.arange(6) > 3, -torch.inf), "minus infinity"),
+        (lambda m, x: x.view(-1, 2, 3).transpose(0, 1), "batch on axis 1"),
+        (lambda m, x: x.view(-1, 3), "folds other axes"),
+    ],
+)
+def test_an_output_holds_numbers_with_the_batch_in_front(run: Callable[..., torch.Tensor], words: str) -> None:
+    with pytest.raises(rr.UnsupportedOperation, match=words):
+        rr.Network.from_module(Wrapped(run).eval(), (6,))

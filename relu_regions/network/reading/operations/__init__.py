@@ -1,26 +1,34 @@
 """What every ATen operation is to the reader: affine, a gate, or refused. A file for each family."""
 
-from relu_regions.network.reading.operations import activations, arithmetic, batch_norm, maximum, rearrangement, weights
+from relu_regions.network.reading.operations import (
+    activations,
+    arithmetic,
+    batch_norm,
+    maximum,
+    norms,
+    products,
+    rearrangement,
+    resampling,
+    sums,
+    weights,
+)
 from relu_regions.network.reading.operations.constants import PURE
 from relu_regions.network.reading.operations.refused import REFUSED
 from relu_regions.network.reading.operations.registry import (
-    BATCH,
-    FROM_BATCH,
     OPERATIONS,
-    Batch,
     Call,
-    FromBatch,
     UnsupportedOperation,
-    Value,
     supported_operations,
 )
+from relu_regions.network.reading.operations.values import BATCH, Batch, FromBatch, Value
 
 # Importing a family registers its operations.
-_FAMILIES = (weights, arithmetic, batch_norm, rearrangement, activations, maximum)
+_FAMILIES = (
+    weights, products, arithmetic, batch_norm, rearrangement, sums, resampling, activations, maximum, norms,
+)  # fmt: skip
 
 __all__ = [
     "BATCH",
-    "FROM_BATCH",
     "OPERATIONS",
     "PURE",
     "REFUSED",

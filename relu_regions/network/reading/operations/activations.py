@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from relu_regions.network.gates import Knots
-from relu_regions.network.reading.operations.registry import Call, Value, only_first_is_value, register
+from relu_regions.network.reading.operations.maximum import elementwise_maximum
+from relu_regions.network.reading.operations.registry import Call, only_first_is_value, register
+from relu_regions.network.reading.operations.values import Value
 from relu_regions.network.steps import AffineStep, GateStep, Step
 
 __all__: list[str] = []
@@ -38,7 +41,7 @@ def _rrelu(call: Call) -> list[Step]:
     return [call.gate(call.args[0], Knots.of([0], [(lower + upper) / 2, 1], [0, 0]))]
 
 
-@register("prelu", "_prelu_kernel")
+@register("prelu", "_prelu_kernel", row_by_row=True)
 def _prelu(call: Call) -> list[Step]:
     value, slopes = only_first_is_value(call), call.args[1].reshape(-1)
     if slopes.numel() > 1:
@@ -60,9 +63,9 @@ def _clamp_gate(lower: float, upper: float) -> Knots:
 
 
 def _clamp_between(call: Call, lower: Any, upper: Any) -> list[Step]:
+    if isinstance(lower, (Tensor, Value)) or isinstance(upper, (Tensor, Value)):
+        return _clamp_by_tensors(call, lower, upper)
     value = only_first_is_value(call)
-    if isinstance(lower, Tensor) or isinstance(upper, Tensor):
-        raise call.refuse("clamp by tensors; use torch.maximum and torch.minimum with them")
     low = -math.inf if lower is None else float(lower)
     high = math.inf if upper is None else float(upper)
     if low == -math.inf and high == math.inf:
@@ -70,6 +73,16 @@ def _clamp_between(call: Call, lower: Any, upper: Any) -> list[Step]:
     if math.isnan(low) or math.isnan(high) or low == math.inf or high == -math.inf:
         raise call.refuse(f"clamp between {low} and {high} has no finite result")
     return [call.gate(value, _clamp_gate(low, high))]
+
+
+def _clamp_by_tensors(call: Call, lower: Any, upper: Any) -> list[Step]:
+    """The larger of the input and the lower bounds, and of that and the upper bounds the smaller, as torch has it."""
+    if lower is None or upper is None:
+        bounds, sign = (upper, -1) if lower is None else (lower, 1)
+        return elementwise_maximum(replace(call, args=(call.args[0], bounds)), sign)
+    above = replace(call, name=f"{call.name}.above", args=(call.args[0], lower))
+    raised = Value(above.name, call.shape, call.layout)
+    return [*elementwise_maximum(above, 1), *elementwise_maximum(replace(call, args=(raised, upper)), -1)]
 
 
 @register("clamp", "clip")

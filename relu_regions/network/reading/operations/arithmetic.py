@@ -9,12 +9,12 @@ from torch import Tensor
 
 from relu_regions.network.reading.operations.registry import (
     Call,
-    Value,
     as_constant,
     check_broadcast,
     only_first_is_value,
     register,
 )
+from relu_regions.network.reading.operations.values import Value
 from relu_regions.network.steps import Step
 
 __all__: list[str] = []
@@ -23,7 +23,7 @@ __all__: list[str] = []
 def _sum_of(call: Call, left: Any, right: Any, left_sign: float, right_sign: float) -> list[Step]:
     """left_sign * left + right_sign * right, either of them a value or a constant."""
     if isinstance(left, Value) and isinstance(right, Value):
-        if len(left.shape) != len(right.shape):
+        if len(left.shape) != len(right.shape) or left.layout != right.layout:
             raise call.refuse(f"it broadcasts values of shapes {left.shape} and {right.shape} across the batch")
         if left_sign == right_sign == 1:
             return [call.affine([left, right], torch.add, terms=2)]

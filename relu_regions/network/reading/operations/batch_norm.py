@@ -7,17 +7,26 @@ from math import isqrt
 import torch
 from torch import Tensor
 
-from relu_regions.network.reading.operations.registry import Call, Value, register
+from relu_regions.network.reading.operations.registry import Call, register
+from relu_regions.network.reading.operations.values import Value
 from relu_regions.network.steps import Step
 
 __all__ = ["scales_and_shifts"]
 
 
-@register("batch_norm", "_native_batch_norm_legit_no_training", "native_batch_norm")
+@register(
+    "batch_norm", "_native_batch_norm_legit_no_training", "native_batch_norm", "instance_norm",
+    row_by_row=True,
+)  # fmt: skip
 def _batch_norm(call: Call) -> list[Step]:
     value, weight, bias, mean, variance = call.args[:5]
     if not isinstance(value, Value):
         raise call.refuse("its running statistics depend on the network's input")
+    if call.origin.operation == "instance_norm" and (call.args[5] or mean is None):
+        raise call.refuse(
+            "instance normalisation by the statistics of its input divides by them, so it is curved; it is read with "
+            "track_running_stats=True and statistics, or give it up for batch normalisation"
+        )
     if call.origin.operation != "_native_batch_norm_legit_no_training" and call.args[5]:
         raise call.refuse("batch normalisation in training mode depends on the whole batch; call model.eval()")
     if mean is None or variance is None:

@@ -28,11 +28,13 @@ _EACH_NUMBER = """
 _MADE = """
     arange empty empty_like eye full full_like linspace logspace new_empty new_full new_ones new_zeros ones ones_like
     scalar_tensor tril_indices triu_indices zeros zeros_like hann_window hamming_window blackman_window bartlett_window
+    affine_grid_generator
 """
 _MOVED = """
     alias as_strided atleast_1d atleast_2d atleast_3d block_diag broadcast_tensors broadcast_to cat chunk clone
     column_stack concat contiguous copy detach diag diag_embed diagonal diagonal_scatter dstack expand expand_as fill
-    flatten flip fliplr flipud gather hstack im2col col2im index index_add index_copy index_fill index_put index_select
+    zero flatten flip fliplr
+    flipud gather hstack im2col col2im index index_add index_copy index_fill index_put index_select
     kron lift lift_fresh lift_fresh_copy masked_fill masked_scatter masked_select meshgrid moveaxis movedim mT mH narrow
     one_hot permute repeat repeat_interleave reshape resolve_conj resolve_neg roll rot90 scatter scatter_add select
     select_scatter slice slice_scatter split split_with_sizes squeeze stack swapaxes swapdims t take take_along_dim

@@ -13,27 +13,51 @@ from torch import Tensor
 from relu_regions.network.gates import Maximum, flattened
 from relu_regions.network.reading.operations.registry import (
     Call,
-    Value,
     as_constant,
+    check_broadcast,
     only_first_is_value,
     per_dimension,
     register,
-    values_in,
 )
+from relu_regions.network.reading.operations.values import Value, values_in
 from relu_regions.network.steps import AffineStep, GateStep, Step
 
-__all__: list[str] = []
+__all__ = ["READS_ABSENT", "elementwise_maximum"]
+
+# Of a value with places that hold minus infinity these may be read.
+READS_ABSENT = {
+    "amax", "max", "maximum", "fmax", "max_pool1d", "max_pool2d", "max_pool3d", "max_pool1d_with_indices",
+    "max_pool2d_with_indices", "max_pool3d_with_indices", "adaptive_max_pool1d", "adaptive_max_pool2d",
+    "adaptive_max_pool3d",
+}  # fmt: skip
 
 
 def _maximum_of(call: Call, operands: Sequence[Any], windows: Tensor) -> list[Step]:
-    """A maximum gate over the flattened operands laid side by side."""
+    """A maximum gate over the flattened operands laid side by side; places that hold minus infinity are left out."""
+    windows = _present(call, operands, windows)
     values = list(dict.fromkeys(values_in(list(operands))))
     width = sum(math.prod(o.shape) if isinstance(o, Value) else o.numel() for o in operands)
     joined = Value(f"{call.name}.inputs", (width,))
-    flat = [Value(o.name, o.shape) if isinstance(o, Value) else o.reshape(1, -1) for o in operands]
+    flat = [o if isinstance(o, Value) else o.reshape(1, -1) for o in operands]
     lay = Call(joined.name, call.origin, torch.cat, (flat, 1), {}, joined.shape)
     step = _flat_concatenation(lay, flat, values)
     return [step, GateStep(call.name, (joined.name,), call.shape, call.origin, Maximum(windows))]
+
+
+def _present(call: Call, operands: Sequence[Any], windows: Tensor) -> Tensor:
+    """The windows without absent places, for each of which another one of the window stands."""
+    absent = torch.cat(
+        [
+            torch.zeros(math.prod(o.shape), dtype=torch.bool)
+            if getattr(o, "absent", None) is None
+            else o.absent.flatten()
+            for o in operands
+        ]
+    )[windows]
+    if absent.all(1).any():
+        raise call.refuse("a window covers padding alone, so that its maximum is minus infinity")
+    present = windows.gather(1, (~absent).long().argmax(1, keepdim=True))
+    return torch.where(absent, present, windows)
 
 
 def _flat_concatenation(call: Call, parts: Sequence[Any], values: list[Value]) -> AffineStep:
@@ -59,21 +83,21 @@ def _flat_concatenation(call: Call, parts: Sequence[Any], values: list[Value]) -
     return call.affine(values, join, bias=torch.cat([c.double() for c in constants], 1) if has_constants else None)
 
 
-def _elementwise_maximum(call: Call, sign: float) -> list[Step]:
+def elementwise_maximum(call: Call, sign: float) -> list[Step]:
     """The larger (sign 1) or smaller (sign -1, as minus the maximum of the negatives) of two operands."""
     operands = [operand if isinstance(operand, Value) else as_constant(operand) for operand in call.args[:2]]
+    values = values_in(operands)
+    if any(value.layout != call.layout or len(value.shape) != len(call.shape) for value in values):
+        raise call.refuse("it broadcasts values across the batch")
     indices, start = [], 0
     for operand in operands:
-        shape = (
-            operand.shape
-            if isinstance(operand, Value)
-            else operand.shape[operand.ndim - min(operand.ndim, len(call.shape)) :]
-        )
+        shape = operand.shape
+        if not isinstance(operand, Value):
+            check_broadcast(call, values[0], operand)
+            shape = shape[max(0, operand.ndim - len(call.shape)) :]
         size = math.prod(shape)
         indices.append(torch.arange(start, start + size).view(shape).expand(call.shape).reshape(-1))
         start += size
-        if not isinstance(operand, Value) and operand.ndim > len(call.shape) and operand.shape[0] != 1:
-            raise call.refuse("its constant treats the members of a batch differently")
     windows = torch.stack(indices, 1)
     return _signed_maximum(call, operands, windows, sign)
 
@@ -81,6 +105,8 @@ def _elementwise_maximum(call: Call, sign: float) -> list[Step]:
 def _signed_maximum(call: Call, operands: Sequence[Any], windows: Tensor, sign: float) -> list[Step]:
     if sign == 1:
         return _maximum_of(call, operands, windows)
+    if any(getattr(operand, "absent", None) is not None for operand in operands):
+        raise call.refuse("the smallest of numbers with minus infinity among them is not finite")
     minus = torch.tensor(-1.0, dtype=torch.float64)
     steps: list[Step] = []
     negated: list[Any] = []
@@ -98,29 +124,29 @@ def _signed_maximum(call: Call, operands: Sequence[Any], windows: Tensor, sign: 
 
 @register("maximum", "fmax")
 def _maximum(call: Call) -> list[Step]:
-    return _elementwise_maximum(call, 1)
+    return elementwise_maximum(call, 1)
 
 
 @register("minimum", "fmin")
 def _minimum(call: Call) -> list[Step]:
-    return _elementwise_maximum(call, -1)
+    return elementwise_maximum(call, -1)
 
 
 def _reduction_windows(call: Call, value: Value, dimensions: Any) -> Tensor:
-    rank = len(value.shape) + 1
+    rank = len(value.traced)
     chosen = [dimensions] if isinstance(dimensions, int) else list(dimensions or [])
     chosen = sorted(dimension % rank for dimension in chosen)
-    if not chosen or chosen[0] == 0:
+    if not chosen or value.layout.axis in chosen:
         raise call.refuse("it reduces over the batch")
-    positions = torch.arange(math.prod(value.shape)).view(value.shape)
-    kept = [d for d in range(len(value.shape)) if d + 1 not in chosen]
-    return positions.permute(*kept, *(d - 1 for d in chosen)).reshape(math.prod(call.shape), -1)
+    kept = [dimension for dimension in range(rank) if dimension not in chosen]
+    positions = torch.arange(math.prod(value.shape)).view(value.traced)
+    return positions.permute(*kept, *chosen).reshape(math.prod(call.shape), -1)
 
 
 def _reduced_maximum(call: Call, sign: float) -> list[Step]:
     other = call.argument(1, "other")
     if isinstance(other, (Value, Tensor)):
-        return _elementwise_maximum(call, sign)
+        return elementwise_maximum(call, sign)
     value = only_first_is_value(call)
     return _signed_maximum(call, [value], _reduction_windows(call, value, call.argument(1, "dim")), sign)
 
@@ -172,6 +198,7 @@ def _with_channels(shape: tuple[int, ...], rank: int) -> tuple[int, ...]:
 @register(
     "max_pool1d", "max_pool2d", "max_pool3d", "max_pool1d_with_indices", "max_pool2d_with_indices",
     "max_pool3d_with_indices",
+    row_by_row=True,
 )  # fmt: skip
 def _max_pool(call: Call) -> list[Step]:
     value, rank = only_first_is_value(call), _pooled_dimensions(call)
@@ -190,7 +217,7 @@ def _max_pool(call: Call) -> list[Step]:
     return _maximum_of(call, [value], _pooling_windows(shape, reach))
 
 
-@register("adaptive_max_pool1d", "adaptive_max_pool2d", "adaptive_max_pool3d")
+@register("adaptive_max_pool1d", "adaptive_max_pool2d", "adaptive_max_pool3d", row_by_row=True)
 def _adaptive_max_pool(call: Call) -> list[Step]:
     value, rank = only_first_is_value(call), _pooled_dimensions(call)
     shape = _with_channels(value.shape, rank)

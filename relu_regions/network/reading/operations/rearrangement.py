@@ -1,68 +1,37 @@
-"""Affine operations with fixed, non-negative weights: averages, upsampling, and moving numbers about."""
+"""Operations that move numbers about: each output number is a number of a value, or of a constant."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
-from relu_regions.network.reading.operations.registry import (
-    Call,
-    Value,
-    only_first_is_value,
-    register,
-    replay,
-    values_in,
-)
+from relu_regions.network.reading.operations.registry import Call, check_members, only_first_is_value, register, replay
+from relu_regions.network.reading.operations.values import STANDARD, Batch, Value, values_in
 from relu_regions.network.steps import Step
 
-__all__: list[str] = []
+__all__ = ["refuse_along_batch"]
 
 
 @register(
-    "avg_pool1d", "avg_pool2d", "avg_pool3d", "adaptive_avg_pool1d", "adaptive_avg_pool2d", "adaptive_avg_pool3d",
-    "_adaptive_avg_pool2d", "_adaptive_avg_pool3d", "mean", "sum",
-)  # fmt: skip
-def _average(call: Call) -> list[Step]:
-    value = only_first_is_value(call)
-    if call.origin.operation in ("mean", "sum"):
-        call.kwargs.pop("dtype", None)
-        dimensions = call.argument(1, "dim")
-        dimensions = [dimensions] if isinstance(dimensions, int) else dimensions
-        if not dimensions or any(dimension % (len(value.shape) + 1) == 0 for dimension in dimensions):
-            raise call.refuse("it reduces over the batch")
-    elif (call.argument(6, "divisor_override") or 1) < 0:
-        raise call.refuse("it divides by a negative number; multiply by -1 outside of it")
-    terms = math.prod(value.shape) // max(1, math.prod(call.shape)) if call.shape else math.prod(value.shape)
-    return [call.affine([value], replay(call, [value]), terms=max(terms, math.prod(value.shape[1:]), 1))]
-
-
-@register(
-    "upsample_nearest1d", "upsample_nearest2d", "upsample_nearest3d", "upsample_linear1d", "upsample_bilinear2d",
-    "upsample_trilinear3d", "_upsample_nearest_exact1d", "_upsample_nearest_exact2d",
-)  # fmt: skip
-def _upsample(call: Call) -> list[Step]:
-    value = only_first_is_value(call)
-    return [call.affine([value], replay(call, [value]), terms=2 ** (len(value.shape) - 1))]
-
-
-@register(
-    "view", "reshape", "_unsafe_view", "flatten", "unflatten", "squeeze", "unsqueeze",
+    "view", "reshape", "_unsafe_view", "flatten", "unflatten", "squeeze", "unsqueeze", "view_as", "reshape_as",
 )  # fmt: skip
 def _reshape(call: Call) -> list[Step]:
     value, shape = only_first_is_value(call), call.shape
     if math.prod(value.shape) != math.prod(shape):
         raise call.refuse(f"it moves numbers between the members of a batch ({value.shape} becomes {shape})")
+    if value.layout != STANDARD or call.layout != STANDARD:
+        return _rearrangement(call)
     return [call.affine([value], lambda points: points.reshape(points.shape[0], *shape))]
 
 
-@register("expand", "expand_as", "broadcast_to")
+@register("expand", "expand_as", "broadcast_to", "broadcast_tensors")
 def _expand(call: Call) -> list[Step]:
-    value, shape = call.args[0], call.shape
+    value, shape = only_first_is_value(call), call.shape
+    if value.layout != STANDARD or call.layout != STANDARD:
+        return _rearrangement(call)
     return [call.affine([value], lambda points: points.expand(points.shape[0], *shape))]
 
 
@@ -72,100 +41,155 @@ def _expand(call: Call) -> list[Step]:
     "identity",
 )  # fmt: skip
 def _unchanged(call: Call) -> list[Step]:
-    value = call.args[0]
+    value = only_first_is_value(call)
     if "dropout" in call.origin.operation and call.args[2]:
         raise call.refuse("dropout in training mode is random; call model.eval()")
     return [call.affine([value], lambda points: points)]
 
 
+@register("copy")
+def _copy(call: Call) -> list[Step]:
+    value, shape, traced = call.args[1], call.shape, len(call.shape) + (call.layout == STANDARD)
+    if not isinstance(value, Value):
+        raise call.refuse("it copies a constant over a value")
+    if value.layout != call.layout or len(value.traced) != traced:
+        raise call.refuse(f"it broadcasts a value of shape {value.shape} across the batch")
+    return [call.affine([value], lambda points: points.expand(points.shape[0], *shape))]
+
+
 @register(
-    "permute", "transpose", "t", "numpy_T", "swapaxes", "movedim", "slice", "select", "narrow", "index_select", "index",
-    "flip", "roll", "pixel_shuffle", "pixel_unshuffle", "channel_shuffle", "repeat", "repeat_interleave", "unfold",
-    "im2col", "diagonal", "split", "split_with_sizes", "chunk", "unbind", "tril", "triu", "tile",
-    "reflection_pad1d", "reflection_pad2d", "reflection_pad3d",
-    "replication_pad1d", "replication_pad2d", "replication_pad3d", "native_channel_shuffle", "rot90", "take", "hstack",
-    "vstack",
+    "permute", "transpose", "t", "numpy_T", "swapaxes", "swapdims", "movedim", "moveaxis", "mT", "slice", "select",
+    "narrow", "index_select", "index", "gather", "take_along_dim", "flip", "fliplr", "flipud", "roll", "pixel_shuffle",
+    "pixel_unshuffle", "channel_shuffle", "repeat", "repeat_interleave", "unfold", "im2col", "diagonal", "split",
+    "split_with_sizes", "chunk", "unbind", "tensor_split", "tril", "triu", "tile", "diag_embed", "reflection_pad1d",
+    "reflection_pad2d", "reflection_pad3d", "replication_pad1d", "replication_pad2d", "replication_pad3d",
+    "native_channel_shuffle", "rot90", "take",
 )  # fmt: skip
 def _rearrangement(call: Call) -> list[Step]:
-    value = only_first_is_value(call)
+    value = only_first_is_value(call) if isinstance(call.args[0], Value) else None
+    if value is None:
+        raise call.refuse("it indexes by data, so its answer jumps")
+    _check_along(call, value)
     move = replay(call, [value])
-    _check_rows(call, value, move)
+    check_members(call, [value], move)
     return [call.affine([value], move)]
 
 
-def _check_rows(call: Call, value: Value, move: Callable[[Tensor], Tensor]) -> None:
-    """Refuse what moves numbers between the members of a batch: told by where numbered inputs end up."""
-    dimensions = call.argument(2 if call.origin.operation == "roll" else 1, "dims", [])
-    if call.origin.operation in ("flip", "roll") and (
-        not dimensions or 0 in [d % (len(value.shape) + 1) for d in dimensions]
-    ):
+# Operations along an axis that leave the size of it: along the batch their result for a few points may say nothing.
+_ALONG = {
+    "flip", "roll", "gather", "take_along_dim", "slice_scatter", "select_scatter", "index_fill", "index_copy",
+    "index_add", "scatter", "scatter_add", "cumsum", "rot90",
+}  # fmt: skip
+
+
+def refuse_along_batch(call: Call) -> None:
+    """Refuse an operation along the axis that the batch is on."""
+    rank = len(call.shape) + (call.layout == STANDARD)
+    for name, _, given in call.named():
+        if name in ("dim", "dims") and given is not None:
+            along = [given] if isinstance(given, int) else given
+            if call.layout.axis in [dimension % rank for dimension in along]:
+                raise call.refuse("it moves numbers between the members of a batch")
+
+
+def _check_along(call: Call, value: Value) -> None:
+    operation, rank = call.origin.operation, len(value.traced)
+    if operation in _ALONG and not (operation == "slice_scatter" and _is_whole(call)):
+        refuse_along_batch(call)
+    if operation in ("flip", "roll") and not call.argument(2 if operation == "roll" else 1, "dims"):
         raise call.refuse("it moves numbers between the members of a batch")
-    if call.origin.operation in ("tril", "triu") and len(value.shape) < 2:
+    if operation in ("tril", "triu") and value.layout.axis >= rank - 2:
         raise call.refuse("it treats the members of a batch differently")
-    count = math.prod(value.shape)
-    numbers = torch.arange(1, 3 * count + 1, dtype=torch.float64).view(3, *value.shape)
-    alone, together = move(numbers[:1]), move(numbers)
-    offsets = (count * torch.arange(3, dtype=torch.float64)).view(3, *[1] * (together.ndim - 1))
-    if len(together) != 3 or not torch.equal(together, torch.where(alone == 0, 0.0, alone + offsets)):
-        raise call.refuse("it moves numbers between the members of a batch, or treats them differently")
 
 
-@register("cat", "stack", "concat")
+def _is_whole(call: Call) -> bool:
+    """Whether a slice is all of its axis."""
+    start, end, step = (call.argument(3, "start"), call.argument(4, "end"), call.argument(5, "step", 1))
+    return start in (None, 0) and step == 1 and (end is None or isinstance(end, Batch) or end == 2**63 - 1)
+
+
+# ---------------------------------------------------------------- with constants beside values
+
+# What says where numbers go, and is none itself.
+_PLACES = {"condition", "mask", "index", "indices"}
+
+
+@register("cat", "stack", "concat", "hstack", "vstack", "dstack", "column_stack", "row_stack")
 def _concatenation(call: Call) -> list[Step]:
     parts, dimension = call.args[0], call.argument(1, "dim", 0)
-    values = values_in(parts)
-    rank = len(call.shape) + 1
-    if dimension % rank == 0:
-        raise call.refuse("it concatenates along the batch")
-    if len(values) == len(parts):
-        join = torch.stack if call.origin.operation == "stack" else torch.cat
-        unique = list(dict.fromkeys(values))
-        positions = [unique.index(value) for value in values]
-        return [call.affine(unique, lambda *points: join([points[p] for p in positions], dimension))]
-    return _concatenation_with_constants(call, parts, dimension % rank)
-
-
-def _concatenation_with_constants(call: Call, parts: Sequence[Any], dimension: int) -> list[Step]:
-    if call.origin.operation == "stack":
-        raise call.refuse("stacking with a constant; use torch.cat")
     values = list(dict.fromkeys(values_in(parts)))
+    standard = all(value.layout == STANDARD for value in values) and call.layout == STANDARD
+    plain = call.origin.operation in ("cat", "stack", "concat") and standard
+    if plain and dimension % (len(call.shape) + 1) == 0:
+        raise call.refuse("it concatenates along the batch")
+    if not plain or len(values_in(parts)) < len(parts):
+        return _placed(call)
+    join = torch.stack if call.origin.operation == "stack" else torch.cat
+    positions = [values.index(value) for value in parts]
+    return [call.affine(values, lambda *points: join([points[p] for p in positions], dimension))]
 
-    def join(points: Sequence[Tensor], constants: bool) -> Tensor:
-        given = dict(zip(values, points))
-        count = points[0].shape[0]
-        pieces = []
-        for part in parts:
-            if isinstance(part, Value):
-                pieces.append(
-                    torch.zeros_like(given[part][:1]).expand(count, *part.shape) if constants else given[part]
-                )
-            else:
-                plain = (
-                    part.to(points[0])
-                    if constants
-                    else torch.zeros_like(part, dtype=points[0].dtype, device=points[0].device)
-                )
-                pieces.append(plain.expand(count, *plain.shape[1:]))
-        return torch.cat(pieces, dimension)
 
-    example = [torch.zeros(1, *value.shape, dtype=torch.float64) for value in values]
-    bias = join(example, constants=True)
-    return [call.affine(values, lambda *points: join(points, constants=False), bias=bias)]
+@register(
+    "where", "masked_fill", "slice_scatter", "select_scatter", "diagonal_scatter", "index_fill", "index_copy",
+    "index_put", "scatter",
+)  # fmt: skip
+def _placed(call: Call) -> list[Step]:
+    """Numbers of values and of constants put in places that constants say: linear in both together."""
+    for name, _, given in call.named():
+        if name in _PLACES and values_in(given):
+            raise call.refuse(f"{call.origin.operation} by data gives an answer that jumps")
+        if name in ("reduce", "accumulate") and given:
+            raise call.refuse(f"{call.origin.operation} that adds to what is there is not read; use torch.cat, or +")
+        if call.origin.operation == "index_put" and name == "indices" and given[0] is not None:
+            raise call.refuse("it treats the members of a batch differently")
+    values = list(dict.fromkeys(values_in(list(call.args)) + values_in(list(call.kwargs.values()))))
+    for value in values:
+        _check_along(call, value)
+    fillings = [tensor for name, _, given in call.named() if name not in _PLACES for tensor in _tensors_in(given)]
+    linear, whole = replay(call.mapped(_without_numbers), values, fillings), replay(call, values, fillings)
+    zeros = [torch.zeros_like(filling, dtype=torch.float64) for filling in fillings]
+
+    def move(*points: Tensor) -> Tensor:
+        return linear(*points, *zeros)
+
+    check_members(call, values, move)
+    nothing = [torch.zeros(1, *value.shape, dtype=torch.float64) for value in values]
+    bias = whole(*nothing, *(filling.to(torch.float64) for filling in fillings))
+    missing = bias == -torch.inf
+    call.absent, bias = missing[0] if missing.any() else None, torch.where(missing, 0.0, bias)
+    if not torch.isfinite(bias).all():
+        raise call.refuse("it puts NaN or infinity beside values")
+    return [call.affine(values, move, bias=bias if bias.any() else None)]
+
+
+def _tensors_in(given: Any) -> list[Tensor]:
+    if isinstance(given, (list, tuple)):
+        return [tensor for item in given for tensor in _tensors_in(item)]
+    return [given] if isinstance(given, Tensor) else []
+
+
+def _without_numbers(name: str, kind: str, given: Any) -> Any:
+    """Numbers that are put beside values as 0: what is left is linear in the values."""
+    return 0 if kind == "number" and not isinstance(given, Value) else given
 
 
 @register("constant_pad_nd", "pad")
 def _pad(call: Call) -> list[Step]:
     value = only_first_is_value(call)
-    padding, filling = call.args[1], call.argument(2, "value", 0)
     if call.origin.operation == "pad" and call.argument(2, "mode", "constant") != "constant":
         return _rearrangement(call)
-    if call.origin.operation == "pad":
-        filling = call.argument(3, "value", 0)
-    own = 2 * len(value.shape)
-    if any(padding[own:]):
+    padding = call.args[1]
+    filling = call.argument(3 if call.origin.operation == "pad" else 2, "value", 0) or 0
+    axis = len(value.traced) - 1 - value.layout.axis
+    if any(padding[2 * axis : 2 * axis + 2]):
         raise call.refuse("it pads the batch")
-    padding = padding[:own]
-    bias = None
-    if filling:
-        bias = functional.pad(torch.zeros(1, *value.shape, dtype=torch.float64), padding, value=float(filling))
-    return [call.affine([value], lambda points: functional.pad(points, padding), bias=bias)]
+
+    def padded(points: Tensor, number: float = 0.0) -> Tensor:
+        return torch.nn.functional.pad(points, padding[: 2 * len(value.shape)], value=number)
+
+    bias = padded(torch.zeros(1, *value.shape, dtype=torch.float64), float(filling)) if filling else None
+    if bias is not None and filling == -math.inf:
+        call.absent, bias = (bias == -math.inf)[0], None
+    elif not math.isfinite(filling):
+        raise call.refuse(f"it pads with {filling}")
+    return [call.affine([value], padded, bias=bias)]

@@ -13,16 +13,16 @@ _REASONS = {
         "sigmoid", "tanh", "gelu", "silu", "mish", "softplus", "elu", "celu", "selu", "exp", "log", "sqrt", "rsqrt",
         "pow", "hardswish", "softmax", "_softmax", "log_softmax", "_log_softmax", "log_sigmoid", "sin", "cos", "erf",
         "square", "logsumexp", "reciprocal", "layer_norm", "native_layer_norm", "group_norm", "native_group_norm",
-        "instance_norm", "scaled_dot_product_attention", "linalg_vector_norm", "norm", "var", "std", "prod", "cumprod",
+        "scaled_dot_product_attention", "var", "std", "prod", "cumprod",
         "atan", "glu",
     ),
     "jumps, so it is not continuous": (
         "sign", "round", "floor", "ceil", "trunc", "hardshrink", "heaviside", "fmod", "remainder",
     ),
     "gives an answer that jumps": (
-        "gt", "lt", "ge", "le", "eq", "ne", "where", "argmax", "argmin", "topk", "masked_fill",
+        "gt", "lt", "ge", "le", "eq", "ne", "argmax", "argmin", "topk",
     ),
-    "indexes by data": ("gather", "scatter", "embedding", "index_put", "nonzero", "masked_select"),
+    "indexes by data": ("embedding", "nonzero", "masked_select"),
 }  # fmt: skip
 
 

@@ -9,14 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from relu_regions.network.reading.operations.registry import (
-    Call,
-    Value,
-    only_first_is_value,
-    per_dimension,
-    register,
-    values_in,
-)
+from relu_regions.network.reading.operations.registry import Call, only_first_is_value, per_dimension, register
+from relu_regions.network.reading.operations.values import Value, values_in
 from relu_regions.network.steps import Convolution, Matrix, Step
 
 __all__: list[str] = []
@@ -42,10 +36,10 @@ def _matmul(call: Call) -> list[Step]:
             "it multiplies two tensors that both depend on the network's input, which is not piecewise linear"
         )
     if isinstance(left, Value):
-        if not left.shape:
+        if left.layout.axis == len(left.traced) - 1:
             raise call.refuse("it would sum over the batch")
         return [call.affine([left], torch.matmul, constants=(right,), terms=left.shape[-1])]
-    if len(right.shape) < 2:
+    if right.layout.axis >= len(right.traced) - 2:
         raise call.refuse("it would sum over the batch")
     return [call.affine([right], lambda value, matrix: matrix @ value, constants=(left,), terms=right.shape[-2])]
 
@@ -59,7 +53,7 @@ def _addmm(call: Call) -> list[Step]:
     return [call.affine([value], torch.matmul, constants=(matrix,), bias=bias, terms=value.shape[-1])]
 
 
-@register("conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d")
+@register("conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d", row_by_row=True)
 def _convolution(call: Call) -> list[Step]:
     value, weight, bias = only_first_is_value(call), call.args[1], call.argument(2, "bias")
     options, keywords = call.args[3:], {k: v for k, v in call.kwargs.items() if k not in ("weight", "bias")}
