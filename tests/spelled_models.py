@@ -31,6 +31,13 @@ def _spelled_otherwise(m: Wrapped, x: Tensor) -> Tensor:
     return m.head(torch.relu(torch.column_stack([y, z, w])))
 
 
+def _by_hand(m: Wrapped, x: Tensor) -> Tensor:
+    h, k = m.hidden(x), m.other(x)
+    parts = [torch.where(h > 0, h, 0), h * (h > 0), k.masked_fill(k <= 0, 0), torch.where(~(k > 0), 0.1 * k, k)]
+    parts += [torch.where(k > 1, k, 1.0), h.sign() * h, functional.lp_pool1d(h[:, None], 1, 2)[:, 0]]
+    return m.head(torch.relu(m.middle(torch.cat(parts, 1))))
+
+
 def _products(m: Wrapped, x: Tensor) -> Tensor:
     h = torch.relu(torch.einsum("bi,io->bo", x, m.a.weight))
     pairs = torch.tensordot(h, m.b.weight, dims=([1], [1])).view(-1, 2, 3)
@@ -92,6 +99,17 @@ def _norms(m: Wrapped, x: Tensor) -> Tensor:
 
 
 SPELLED_MODELS = [
+    Architecture(
+        "activations by hand",
+        wrapped(
+            _by_hand,
+            hidden=lambda: Linear(5, 4),
+            other=lambda: Linear(5, 4),
+            middle=lambda: Linear(26, 6),
+            head=lambda: Linear(6, 3),
+        ),
+        (5,),
+    ),
     Architecture(
         "spelled otherwise",
         wrapped(

@@ -36,6 +36,10 @@ class BatchSizes:
         ratio = size.node.expr / self.symbol
         return int(ratio) if ratio.is_Integer and ratio > 0 else None
 
+    def one(self, size: Any) -> Any:
+        """A size for a batch of one."""
+        return for_one(self.number(size))
+
     def axes(self, tensor: Tensor) -> list[int]:
         """The axes of a traced tensor whose sizes depend on that of the batch."""
         return [axis for axis, size in enumerate(tensor.shape) if isinstance(size, torch.SymInt)]

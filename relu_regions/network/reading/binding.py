@@ -21,6 +21,7 @@ from relu_regions.network.reading.operations import (
     UnsupportedOperation,
     Value,
 )
+from relu_regions.network.reading.operations.conditions import Condition, compared, selected
 from relu_regions.network.reading.operations.constants import ELEMENTWISE, as_float64, fold, operation_name, rounds
 from relu_regions.network.reading.operations.maximum import READS_ABSENT
 from relu_regions.network.reading.operations.rows import in_rows
@@ -112,12 +113,16 @@ class _Binder:
         place = _SHAPE_ONLY.get(operation)
         if place is not None and place < len(arguments) and isinstance(arguments[place], Value):
             arguments[place] = self._stand_in(arguments[place], torch.float64)
-        if not _holds([arguments, list(keywords.values())], (Value, Call)):
+        if not _holds([arguments, list(keywords.values())], (Value, Call, Condition)):
             return self._constant(node, arguments, keywords)
         if node.target is operator.getitem:
             return self._item(node, arguments)
         call = replace(self._describe(node, arguments, keywords), per_member=self._per_member(node))
         _check_batch_size(call)
+        if _holds(arguments, Condition):
+            return self._selected(call, meta)
+        if (condition := compared(call)) is not None:
+            return condition
         if isinstance(meta, (tuple, list)):
             return call  # several outputs: each getitem makes its own step
         return self._emit(call, meta)
@@ -255,6 +260,19 @@ class _Binder:
         self.steps.extend(handler(call) if in_standard else in_rows(handler, call))
         return Value(call.name, call.shape, call.layout, call.absent)
 
+    def _selected(self, call: Call, meta: Tensor) -> Any:
+        """What an operation makes of a comparison."""
+        conditions = [argument.value for argument in call.args if isinstance(argument, Condition)]
+        value, shape = conditions[0], tuple(self.sizes.one(size) for size in meta.shape)
+        if shape != value.traced:
+            raise call.refuse(f"it spreads a comparison of numbers of shape {value.shape} to {shape}")
+        call.shape, call.layout = value.shape, value.layout
+        made = selected(call, {step.output: step for step in self.steps})
+        if isinstance(made, Condition):
+            return made
+        self.steps.extend(made)
+        return Value(call.name, call.shape, call.layout)
+
     def _align(self, call: Call) -> list[Value]:
         """Give elementwise operations values of the result's layout: torch adds axes in front of shorter shapes."""
         values = values_in([*call.args, *call.kwargs.values()])
@@ -275,6 +293,8 @@ class _Binder:
         outputs = self._resolve(node.args[0])
         outputs = outputs[len(outputs) - len(self.graph.signature.user_outputs) :]
         chosen = outputs[self.graph.output_position(output)]
+        if isinstance(chosen, Condition):
+            raise chosen.refuse()
         if not isinstance(chosen, Value):
             raise UnsupportedOperation("The model's output does not depend on its input.")
         if chosen.absent is not None:

@@ -85,6 +85,14 @@ def _div(call: Call) -> list[Step]:
     return _scaled(call, value, 1 / as_constant(divisor))
 
 
+@register("pow")
+def _pow(call: Call) -> list[Step]:
+    value, exponent = call.args[:2]
+    if not isinstance(value, Value) or isinstance(exponent, (Value, Tensor)) or exponent != 1:
+        raise call.refuse("pow is curved for any exponent but 1")
+    return [call.affine([value], lambda points: points)]
+
+
 @register("neg")
 def _neg(call: Call) -> list[Step]:
     return _scaled(call, only_first_is_value(call), torch.tensor(-1.0, dtype=torch.float64))

@@ -11,7 +11,7 @@ __all__ = ["REFUSED"]
 _REASONS = {
     "is curved": (
         "sigmoid", "tanh", "gelu", "silu", "mish", "softplus", "elu", "celu", "selu", "exp", "log", "sqrt", "rsqrt",
-        "pow", "hardswish", "softmax", "_softmax", "log_softmax", "_log_softmax", "log_sigmoid", "sin", "cos", "erf",
+        "hardswish", "softmax", "_softmax", "log_softmax", "_log_softmax", "log_sigmoid", "sin", "cos", "erf",
         "square", "logsumexp", "reciprocal", "layer_norm", "native_layer_norm", "group_norm", "native_group_norm",
         "scaled_dot_product_attention", "var", "std", "prod", "cumprod",
         "atan", "glu",
