@@ -48,7 +48,10 @@ class Decision:
         """
         shape = tuple(output_shape)
         if len(shape) != 1 or shape[0] == 0:
-            raise ValueError(f"The model's output for one input has shape {shape}; a class needs a vector of logits.")
+            raise ValueError(
+                f"The model's output for one input has shape {shape}; a class needs a vector of logits. "
+                "If each position has a class, choose one: give a model that returns outputs[:, :, row, column]."
+            )
         every = range(max(2, shape[0]))
         chosen = list(every) if decision is None else _integers(decision)
         if len(set(chosen)) != len(chosen) or len(chosen) < 2 or not all(label in every for label in chosen):

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
+from typing import Any
 
 from torch import Tensor, nn
 from torch.export import ExportedProgram
@@ -32,7 +33,14 @@ class Network(StepGraph):
     """
 
     @classmethod
-    def from_module(cls, model: nn.Module, input_shape: Sequence[int], output: int | str | None = None) -> Network:
+    def from_module(
+        cls,
+        model: nn.Module,
+        input_shape: Sequence[int],
+        output: int | str | None = None,
+        *,
+        fixed: Mapping[str, Any] | None = None,
+    ) -> Network:
         """Read a torch module.
 
         The module is traced by torch.export. A trace is kept and used again for as long as running the module calls the
@@ -42,14 +50,18 @@ class Network(StepGraph):
         Args:
             model: in eval mode; not modified.
             input_shape: shape of one input, without the batch dimension.
-            output: which output to read, by position or key, where the model returns several.
+            output: which output to read where the model returns several: by position, or by name, which is a key, a
+                field or a position, in what is nested a path of these (``"aux.0"``). ``"logits"`` also stands for what
+                is before a softmax, log-softmax or sigmoid at the end.
+            fixed: where the model takes several inputs, all but one by name: tensors for one point, without the batch
+                dimension, or anything else as it is.
 
         Raises:
             TypeError: model is no torch module.
             ValueError: the model is in training mode, or does not accept a batch of this shape.
             UnsupportedOperation: the model is not continuous and piecewise linear, or cannot be read.
         """
-        return cls.of(read_module(model, input_shape, output).network)
+        return cls.of(read_module(model, input_shape, output, fixed=fixed).network)
 
     @classmethod
     def from_exported(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
 from relu_regions.network.reading.batches import BatchSizes, for_one
+from relu_regions.network.reading.last_operations import LOGITS, advice, logits_of
 from relu_regions.network.reading.operations import (
     OPERATIONS,
     REFUSED,
@@ -34,12 +35,20 @@ __all__ = ["Bound", "bind"]
 
 @dataclass(frozen=True)
 class Bound:
-    """The steps that a program's output depends on, its input and output, and the dtype of its input."""
+    """The steps that a program's output depends on.
+
+    Attributes:
+        steps: in order.
+        input, output: what they read and make.
+        dtype: of the input.
+        last: what the program does after them, where its logits were asked for.
+    """
 
     steps: tuple[Step, ...]
     input: Value
     output: Value
     dtype: torch.dtype
+    last: Callable[[Tensor], Tensor] | None
 
 
 def bind(
@@ -81,12 +90,13 @@ class _Binder:
             elif node.op == "call_function" and node.users:
                 self.environment[node.name] = self._attempt(node)
             elif node.op == "output":
-                chosen = self._output(node, output)
+                chosen, last = self._output(node, output)
         return Bound(
             tuple(_needed(self.steps, chosen.name)),
             self.environment[self.input.name],
             chosen,
             self.input.meta["val"].dtype,
+            last,
         )
 
     def _placeholder(self, node: Any) -> Any:
@@ -260,13 +270,12 @@ class _Binder:
         self.steps.extend(handler(call) if in_standard else in_rows(handler, call))
         return Value(call.name, call.shape, call.layout, call.absent)
 
-    def _selected(self, call: Call, meta: Tensor) -> Any:
+    def _selected(self, call: Call, meta: Any) -> Any:
         """What an operation makes of a comparison."""
-        conditions = [argument.value for argument in call.args if isinstance(argument, Condition)]
-        value, shape = conditions[0], tuple(self.sizes.one(size) for size in meta.shape)
-        if shape != value.traced:
-            raise call.refuse(f"it spreads a comparison of numbers of shape {value.shape} to {shape}")
-        call.shape, call.layout = value.shape, value.layout
+        condition = next(leaf for leaf in tree_leaves([call.args]) if isinstance(leaf, Condition))
+        if not isinstance(meta, Tensor) or tuple(map(self.sizes.one, meta.shape)) != condition.value.traced:
+            raise condition.refuse()
+        call.shape, call.layout = condition.value.shape, condition.value.layout
         made = selected(call, {step.output: step for step in self.steps})
         if isinstance(made, Condition):
             return made
@@ -289,10 +298,15 @@ class _Binder:
         )
         return list(found.values())
 
-    def _output(self, node: Any, output: int | str | None) -> Value:
-        outputs = self._resolve(node.args[0])
-        outputs = outputs[len(outputs) - len(self.graph.signature.user_outputs) :]
-        chosen = outputs[self.graph.output_position(output)]
+    def _output(self, node: Any, output: int | str | None) -> tuple[Value, Callable[[Tensor], Tensor] | None]:
+        outputs = node.args[0][len(node.args[0]) - len(self.graph.signature.user_outputs) :]
+        before, last = outputs[self.graph.output_position(output)], None
+        if output == LOGITS and LOGITS not in self.graph.names:
+            before, last = logits_of(before)
+        try:
+            chosen = self._resolve(before)
+        except UnsupportedOperation as error:
+            raise UnsupportedOperation(f"{error}{advice(before)}") from None
         if isinstance(chosen, Condition):
             raise chosen.refuse()
         if not isinstance(chosen, Value):
@@ -304,7 +318,14 @@ class _Binder:
                 f"The model's output has its batch on axis {chosen.layout.axis} of the shape {chosen.shape}, or folds "
                 "other axes into it; return it with the batch in front."
             )
-        return chosen
+        return (chosen if chosen.shape else self._as_vector(chosen)), last
+
+    def _as_vector(self, single: Value) -> Value:
+        """One number for each point as a vector of one: a single logit."""
+        vector = Value(f"{single.name}.vector", (1,))
+        origin = next((step.origin for step in self.steps if step.output == single.name), Origin("", "view"))
+        self.steps.append(AffineStep(vector.name, (single.name,), (1,), origin, lambda points: points.reshape(-1, 1)))
+        return vector
 
 
 def _with_axes_in_front(call: Call, value: Value, wanted: Value) -> AffineStep:

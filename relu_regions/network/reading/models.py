@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, cast
 
 import torch
@@ -15,6 +15,7 @@ from relu_regions.network.reading.kept_traces import traced
 from relu_regions.network.reading.traced_graph import TracedGraph
 from relu_regions.network.reading.tracing import example_of, outputs_of, tensors_of
 from relu_regions.network.reading.verify import Original
+from relu_regions.network.reading.wrappers import Fixed, is_graph, unwrapped
 from relu_regions.network.step_graph import StepGraph
 
 __all__ = ["Reading", "network_of_traced", "read_module", "read_program"]
@@ -38,23 +39,26 @@ def read_module(
     output: int | str | None = None,
     rows: Tensor | None = None,
     program: ExportedProgram | None = None,
+    fixed: Mapping[str, Any] | None = None,
 ) -> Reading:
     """A module's network, compared with the module; errors as ``relu_regions.Network.from_module``.
 
     Args:
         program: the module as torch.export has just traced it, if it has.
+        fixed: all inputs but one, by name.
     """
-    _check_module(model)
+    model = _checked(model, fixed)
     example = example_of(model, tuple(int(size) for size in input_shape))
     own = None if rows is None else rows.to(example)
     trace = traced(model, own if own is not None and torch.isfinite(own).all() else example[:2], program)
-    network = _bound(trace.graph, tensors_of(model), output)
+    network, last = _bound(trace.graph, tensors_of(model), output)
+    position = trace.graph.output_position(output)
 
     def forward(x: Tensor) -> Tensor:
-        return _chosen(outputs_of(model, x), output)
+        return _chosen(outputs_of(model, x), position)
 
-    original = Original(network, forward, example.dtype, example.device, trace.graph.narrowest)
-    original.compare(trace.rows, _chosen(trace.outputs, output))
+    original = Original(network, forward, example.dtype, example.device, trace.graph.narrowest, last)
+    original.compare(trace.rows, _chosen(trace.outputs, position))
     if trace.fresh:
         original.check(example)
     return Reading(network, original)
@@ -63,7 +67,7 @@ def read_module(
 def read_program(program: ExportedProgram, output: int | str | None = None) -> Reading:
     """A program's network, compared with the program; errors as ``relu_regions.Network.from_exported``."""
     graph = TracedGraph.of(program)
-    network = _bound(graph, program.state_dict, output)
+    network, last = _bound(graph, program.state_dict, output)
     position = graph.output_position(output)
 
     def forward(x: Tensor) -> Tensor:
@@ -72,30 +76,33 @@ def read_program(program: ExportedProgram, output: int | str | None = None) -> R
         return chosen
 
     device = next((tensor.device for tensor in program.state_dict.values()), torch.device("cpu"))
-    original = Original(network, forward, network.input_dtype, device, graph.narrowest)
+    original = Original(network, forward, network.input_dtype, device, graph.narrowest, last)
     original.check(torch.randn(3, *network.input_shape, generator=torch.Generator().manual_seed(0)), alone=True)
     return Reading(network, original)
 
 
-def _bound(graph: TracedGraph, tensors: Mapping[str, Tensor], output: int | str | None) -> StepGraph:
+def _bound(
+    graph: TracedGraph, tensors: Mapping[str, Tensor], output: int | str | None
+) -> tuple[StepGraph, Callable[[Tensor], Tensor] | None]:
+    """The network, and what the model does after it where its logits were asked for."""
     found = bind(graph, tensors, output)
-    return StepGraph(
-        found.steps, found.input.name, found.output.name, found.input.shape, found.output.shape, found.dtype
-    )
+    shapes = found.input.shape, found.output.shape
+    return StepGraph(found.steps, found.input.name, found.output.name, *shapes, found.dtype), found.last
 
 
-def _check_module(model: object) -> None:
+def _checked(model: object, fixed: Mapping[str, Any] | None) -> nn.Module:
+    """The module that is meant, in eval mode, with one input."""
     if not isinstance(model, nn.Module):
         raise TypeError(f"model must be a torch.nn.Module or a relu_regions.Network, not {type(model).__name__}.")
-    training = [name or "the model itself" for name, module in model.named_modules() if module.training]
+    model = unwrapped(model)
+    modules = () if is_graph(model) else model.named_modules()
+    training = [name or "the model itself" for name, module in modules if module.training]
     if training:
         more = f" and {len(training) - 1} more modules" if len(training) > 1 else ""
         raise ValueError(f"The model is in training mode ({training[0]}{more}); call model.eval() first.")
+    return Fixed(model, fixed) if fixed else model
 
 
-def _chosen(outputs: Any, output: int | str | None) -> Tensor:
+def _chosen(outputs: Any, position: int) -> Tensor:
     """One of a model's outputs, counted as torch.export counts them."""
-    leaves = tree_leaves(outputs)
-    if isinstance(output, str):
-        return cast(Tensor, leaves[list(map(str, outputs)).index(output)])
-    return cast(Tensor, leaves[output or 0])
+    return cast(Tensor, tree_leaves(outputs)[position])

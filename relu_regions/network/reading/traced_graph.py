@@ -13,7 +13,9 @@ from torch.export import ExportedProgram
 from torch.export.graph_signature import ExportGraphSignature
 
 from relu_regions.network.reading.decompositions import decomposed, writes_in_place
+from relu_regions.network.reading.last_operations import LOGITS
 from relu_regions.network.reading.operations import UnsupportedOperation
+from relu_regions.network.reading.outputs import output_names, output_position
 
 __all__ = ["TracedGraph"]
 
@@ -25,13 +27,13 @@ class TracedGraph:
     Attributes:
         module: the graph of ATen operations, its parameters, buffers and constants among its inputs.
         signature: which of its inputs are what.
-        keys: of the model's outputs, where it returns a dict.
+        names: of the model's outputs, where they have any.
         constants: tensors that are neither parameters nor buffers, by name.
     """
 
     module: torch.fx.GraphModule
     signature: ExportGraphSignature
-    keys: tuple[str, ...]
+    names: tuple[str, ...]
     constants: Mapping[str, Tensor]
 
     @classmethod
@@ -54,10 +56,9 @@ class TracedGraph:
     @classmethod
     def as_traced(cls, program: ExportedProgram) -> TracedGraph:
         """The graph of a program as it is."""
-        spec = program.call_spec.out_spec
-        keys = tuple(str(key) for key in (spec.context or [])) if spec is not None and spec.type is dict else ()
+        names = output_names(program.call_spec.out_spec)
         constants = {name: value for name, value in program.constants.items() if isinstance(value, Tensor)}
-        return cls(program.graph_module, program.graph_signature, keys, constants)
+        return cls(program.graph_module, program.graph_signature, names, constants)
 
     def with_own_constants(self) -> TracedGraph:
         """The same graph, whose constants stay as they are when the model's own are written to."""
@@ -117,22 +118,10 @@ class TracedGraph:
         raise UnsupportedOperation(f"The program's input {placeholder.name!r} is no tensor that the model holds.")
 
     def output_position(self, output: int | str | None) -> int:
-        """Which of the model's outputs is meant, by position or key.
-
-        Raises:
-            ValueError: there are several and none is named, or the name is not among them.
-        """
-        count, keys = len(self.signature.user_outputs), list(self.keys)
-        if output is None and count == 1:
-            return 0
-        if isinstance(output, str) and output in keys:
-            return keys.index(output)
-        if isinstance(output, int) and -count <= output < count:
-            return output
-        names = f"keys {keys}" if keys else f"positions 0 to {count - 1}"
-        raise ValueError(
-            f"The model returns {count} outputs ({names}), and output={output!r} does not name one of them."
-        )
+        """Which of the model's outputs is meant, by position or name; errors as ``outputs.output_position``."""
+        if output == LOGITS and LOGITS not in self.names:
+            output = None
+        return output_position(self.names, len(self.signature.user_outputs), output)
 
 
 class _Run(torch.fx.Interpreter):

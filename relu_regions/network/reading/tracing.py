@@ -6,6 +6,7 @@ import signal
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from inspect import Parameter, signature
 from traceback import walk_tb
 from types import FrameType
 from typing import Any
@@ -33,11 +34,18 @@ def exported(model: nn.Module, shape: tuple[int, ...]) -> ExportedProgram:
     example = example_of(model, shape)
     with LOCK, torch.no_grad(), torch.autocast(example.device.type, enabled=False), _interrupts_held_back():
         try:
-            return torch.export.export(model, (example,), dynamic_shapes=({0: Dim("N")},))
+            return torch.export.export(model, (example,), dynamic_shapes=_dynamic_shapes(model))
         except UnsupportedOperation:
             raise
         except Exception as error:
             raise _explained(error, model, shape) from error
+
+
+def _dynamic_shapes(model: nn.Module) -> tuple[Any, ...]:
+    """What torch.export is told of a forward's arguments: the first axis of the one that is given is the batch."""
+    first = next(iter(signature(model.forward).parameters.values()), None)
+    rows = ({0: Dim("N")},)
+    return (rows,) if first is not None and first.kind is Parameter.VAR_POSITIONAL else rows
 
 
 def outputs_of(model: nn.Module, x: Tensor) -> Any:

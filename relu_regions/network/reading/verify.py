@@ -71,6 +71,7 @@ class Original:
         forward: from rows in the model's dtype, on its device, to the chosen output.
         dtype, device: of the model.
         narrowest: the dtype with the fewest bits that it computes in.
+        last: what the model does after the network, if its logits were asked for: softmax and its like.
     """
 
     network: StepGraph
@@ -78,6 +79,7 @@ class Original:
     dtype: torch.dtype
     device: torch.device
     narrowest: torch.dtype
+    last: Callable[[Tensor], Tensor] | None = None
 
     @property
     def most_rows(self) -> int:
@@ -110,6 +112,11 @@ class Original:
         network = self.network.to(torch.float64, points.device)
         with torch.no_grad():
             value, allowed = _with_radius(network, points.double(), unit_of(self.narrowest, self.device))
+        if self.last is not None:
+            unit = torch.finfo(self.narrowest).eps
+            value, spread = self.last(value), allowed.flatten(1).amax(1).view(-1, *[1] * (allowed.ndim - 1))
+            allowed = 2 * spread + _MORE_ROUNDINGS * unit * (1 + value.abs())
+        theirs = theirs[:, None] if theirs.ndim == 1 else theirs  # one number for each point is one logit
         if theirs.shape != value.shape:
             raise UnsupportedOperation(
                 f"The model answers {len(points)} points of shape {tuple(points.shape[1:])} with a tensor of shape "

@@ -75,7 +75,9 @@ def selected(call: Call, steps: Mapping[str, Step]) -> list[Step] | Condition:
         UnsupportedOperation: the result jumps, or is made of other values.
     """
     operation = call.origin.operation
-    condition = next(argument for argument in call.args if isinstance(argument, Condition))
+    condition = next((argument for argument in call.args if isinstance(argument, Condition)), None)
+    if condition is None:  # among others in a list
+        raise call.refuse("it takes comparisons of values, which jump")
     if operation in ("_to_copy", "to", "type_as", "clone", "contiguous", "detach", "alias", "float", "double"):
         return condition
     if operation in ("logical_not", "bitwise_not") and condition.below != -1:

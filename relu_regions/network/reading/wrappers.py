@@ -1,0 +1,90 @@
+"""Modules that hold the model and only call it; and a model of several inputs of which all but one are fixed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from inspect import Parameter, signature
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
+
+__all__ = ["Fixed", "is_graph", "unwrapped"]
+
+
+def unwrapped(model: nn.Module) -> nn.Module:
+    """The model inside of what ``torch.compile``, data parallelism or averaging of weights makes of it.
+
+    Raises:
+        ValueError: it is a scripted or traced module, whose Python code is not there.
+    """
+    while (name := _attribute(model)) is not None and not _has_hooks(model):
+        model = getattr(model, name)
+    if isinstance(model, torch.jit.ScriptModule):
+        raise ValueError(
+            f"The model is a {type(model).__name__} of torch.jit, which torch.export does not trace. Give the module "
+            "that it was made from, with the weights of this one: original.load_state_dict(scripted.state_dict())."
+        )
+    return model
+
+
+def is_graph(model: nn.Module) -> bool:
+    """Whether a module is a graph of operations alone, as ``program.module()`` is: it has no mode to be in."""
+    if not isinstance(model, torch.fx.GraphModule):
+        return False
+    called = (str(node.target) for node in model.graph.nodes if node.op == "call_module")
+    return all(name == "_guards_fn" for name in called)
+
+
+def _attribute(model: nn.Module) -> str | None:
+    """What holds the model in a wrapper of torch's; None for other modules."""
+    if type(model) in (AveragedModel, nn.DataParallel, nn.parallel.DistributedDataParallel):
+        return "module"
+    return "_orig_mod" if isinstance(model, torch._dynamo.eval_frame.OptimizedModule) else None
+
+
+def _has_hooks(model: nn.Module) -> bool:
+    return bool(model._forward_hooks or model._forward_pre_hooks)
+
+
+class Fixed(nn.Module):
+    """A model of one input, made of one of several.
+
+    Args:
+        model: in eval mode.
+        fixed: the other inputs by name: tensors for one point, without the batch dimension, or anything else as it is.
+
+    Raises:
+        ValueError: the names are not those of all inputs but one.
+    """
+
+    def __init__(self, model: nn.Module, fixed: Mapping[str, Any]) -> None:
+        super().__init__()
+        self.model, self.plain = model, {k: v for k, v in fixed.items() if not isinstance(v, Tensor)}
+        self.tensors = [name for name, given in fixed.items() if isinstance(given, Tensor)]
+        for name in self.tensors:
+            self.register_buffer(f"fixed_{name}", fixed[name])
+        self.free = _free(model, fixed)
+        self.eval()
+        self.training = model.training
+
+    def forward(self, x: Tensor) -> Any:
+        """The model's answer for rows of the input that is free."""
+        given = {name: getattr(self, f"fixed_{name}") for name in self.tensors}
+        spread = {name: tensor.expand(x.shape[0], *tensor.shape) for name, tensor in given.items()}
+        return self.model(**{self.free: x}, **spread, **self.plain)
+
+
+def _free(model: nn.Module, fixed: Mapping[str, Any]) -> str:
+    """The name of the input that is not fixed."""
+    kinds = (Parameter.POSITIONAL_OR_KEYWORD, Parameter.KEYWORD_ONLY)
+    inputs = {name: given for name, given in signature(model.forward).parameters.items() if given.kind in kinds}
+    unknown = [name for name in fixed if name not in inputs]
+    free = [name for name, given in inputs.items() if name not in fixed and given.default is Parameter.empty]
+    if unknown or len(free) != 1:
+        raise ValueError(
+            f"fixed= must name all inputs of the model but one; its forward takes {list(inputs)}, and fixed has "
+            f"{list(fixed)}."
+        )
+    return free[0]
