@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from math import prod
+from math import inf, prod
+from numbers import Real
 
 import numpy as np
 import psutil
@@ -34,8 +35,19 @@ def free_memory(device: torch.device) -> int:
 
 
 def budget(given: int | None, device: torch.device) -> int:
-    """Bytes that work may take on a device: what was given, or a quarter of what is free."""
-    return given if given is not None else free_memory(device) // 4
+    """Bytes that work may take on a device: what was given, or a quarter of what is free.
+
+    Raises:
+        TypeError: what was given is no number.
+        ValueError: it is not positive, or not finite.
+    """
+    if given is None:
+        return free_memory(device) // 4
+    if isinstance(given, bool) or not isinstance(given, Real):
+        raise TypeError(f"memory_budget must be a number of bytes, such as 2**30 for a GiB, not {given!r}.")
+    if not 0 < given < inf:
+        raise ValueError(f"memory_budget must be a positive, finite number of bytes, not {given!r}.")
+    return max(1, int(given))
 
 
 def stack_bytes(allowed: int, fastest: Mapping[str, int], device: torch.device) -> int:

@@ -124,4 +124,6 @@ def _integers(decision: Sequence[int]) -> list[int]:
             return [index(label) for label in decision]
     except TypeError:
         pass
-    raise TypeError(f"decision must be a sequence of integers, the classes that compete, not {decision!r}.")
+    raise TypeError(
+        f"decision must be a sequence of integers, the classes that compete, such as [0, 1], not {decision!r}."
+    )

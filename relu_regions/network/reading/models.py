@@ -95,6 +95,11 @@ def _checked(model: object, fixed: Mapping[str, Any] | None) -> nn.Module:
     if not isinstance(model, nn.Module):
         raise TypeError(f"model must be a torch.nn.Module or a relu_regions.Network, not {type(model).__name__}.")
     model = unwrapped(model)
+    for name, tensor in tensors_of(model).items():
+        if tensor.is_meta or tensor.layout != torch.strided:
+            what = "is on the meta device and has no numbers" if tensor.is_meta else "is sparse"
+            instead = "load the weights" if tensor.is_meta else "make it dense with to_dense()"
+            raise ValueError(f"The model's tensor {name!r} {what}; {instead} before the model is read.")
     modules = () if is_graph(model) else model.named_modules()
     training = [name or "the model itself" for name, module in modules if module.training]
     if training:

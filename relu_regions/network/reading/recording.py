@@ -132,6 +132,11 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
             self._held.append(result)
             return result
         _refuse_chance(func, args, keywords)
+        if func._schema.name in _ATTENTION:
+            raise UnsupportedOperation(
+                "Attention is curved, so there is no finite list of breakpoints. What comes closest are attention "
+                "weights frozen as constants, or a maximum or an average in its place."
+            )
         written = list(_written(func, args, keywords))
         for tensor in written:
             self._refuse_state(func, tensor)
@@ -179,6 +184,9 @@ _SAME_TENSOR = {
     torch.ops.aten.lift_fresh.default, torch.ops.aten.lift_fresh_copy.default,
 }  # fmt: skip
 
+
+# torch's fused attention, which a trace has not.
+_ATTENTION = {"aten::_transformer_encoder_layer_fwd", "aten::_native_multi_head_attention"}
 
 _SLICE, _END = torch.ops.aten.slice.Tensor, 2**63 - 1
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import threading
 from collections.abc import Iterator, Mapping
@@ -38,7 +39,7 @@ def exported(model: nn.Module, shape: tuple[int, ...]) -> ExportedProgram:
         except UnsupportedOperation:
             raise
         except Exception as error:
-            raise _explained(error, model, shape) from error
+            raise _explained(error, model, shape) from None  # which was no error of the model's own when it ran
 
 
 def _dynamic_shapes(model: nn.Module) -> tuple[Any, ...]:
@@ -110,16 +111,39 @@ def _interrupts_held_back() -> Iterator[None]:
 
 
 def _explained(error: Exception, model: nn.Module, shape: tuple[int, ...]) -> Exception:
-    name, reason = type(error).__name__, str(error).strip().split("\n")[0]
+    """What to say of an error that a run or a trace of the model ended in."""
+    name, reason = type(error).__name__, _shortened(str(error))
+    where = _where(error, model)
     if "DataDependent" in name or "data-dependent" in reason.lower():
         return UnsupportedOperation(
-            f"The control flow of {_where(error, model)} depends on the model's data ({reason}); such a model is not "
-            "continuous and piecewise linear."
+            f"The control flow of {where} depends on the model's data; such a model is not continuous and piecewise "
+            "linear."
+        )
+    if (block := re.search(r"HigherOrderOperator (\w+)", str(error))) is not None:
+        return UnsupportedOperation(
+            f"Cannot read torch.{block[1]} in {where}: it chooses or repeats a block of the model as it runs. Write "
+            "the block that is meant, or a branch of Python on a number that is no tensor."
+        )
+    if (kind := re.search(r"Found <class '([\w.<>]+)'> in output", str(error))) is not None:
+        return UnsupportedOperation(
+            f"The model returns a {kind[1].rpartition('.')[2]}, in which torch sees no tensors. Register the class "
+            "with torch.export.register_dataclass, or return its tensors in a tuple or a dict."
+        )
+    if "per channel when training" in reason:
+        return UnsupportedOperation(
+            f"Cannot read the norm in {where}: it has no running statistics, so a point's answer depends on the others "
+            "in its batch. Use track_running_stats=True and train, so that it has some."
         )
     return ValueError(
-        f"torch.export could not trace the model on a batch of inputs of shape {shape} ({name}: {reason}). "
-        "Check that x has the shape the model takes, batch first, and that the model works for any batch size."
+        f"The model does not take a batch of inputs of shape {shape}, in {where} ({name}: {reason}). Check that x has "
+        "the shape that the model takes, batch first (x[None] for a single input), and that the model works for any "
+        "batch size."
     )
+
+
+def _shortened(text: str) -> str:
+    line = (text.strip().split("\n") or [""])[0]
+    return line if len(line) <= 200 else f"{line[:200]}…"
 
 
 def _where(error: Exception, model: nn.Module) -> str:

@@ -1,6 +1,8 @@
-"""Operations that no walk can go through, and why."""
+"""Operations that no walk can go through: why, and what comes closest to one that can."""
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 from relu_regions.network.reading.operations.registry import Call, Handler
 from relu_regions.network.steps import Step
@@ -8,29 +10,72 @@ from relu_regions.network.steps import Step
 __all__ = ["REFUSED"]
 
 
-_REASONS = {
-    "is curved": (
-        "sigmoid", "tanh", "gelu", "silu", "mish", "softplus", "elu", "celu", "selu", "exp", "log", "sqrt", "rsqrt",
-        "hardswish", "softmax", "_softmax", "log_softmax", "_log_softmax", "log_sigmoid", "sin", "cos", "erf",
-        "square", "logsumexp", "reciprocal", "layer_norm", "native_layer_norm", "group_norm", "native_group_norm",
-        "scaled_dot_product_attention", "var", "std", "prod", "cumprod",
-        "atan", "glu",
-    ),
-    "jumps, so it is not continuous": (
-        "sign", "round", "floor", "ceil", "trunc", "hardshrink", "heaviside", "fmod", "remainder",
-    ),
-    "gives an answer that jumps": (
-        "gt", "lt", "ge", "le", "eq", "ne", "argmax", "argmin", "topk",
-    ),
-    "indexes by data": ("embedding", "nonzero", "masked_select"),
-}  # fmt: skip
+class _Reason(NamedTuple):
+    why: str
+    instead: str
+    names: tuple[str, ...]
 
 
-def _refusal(reason: str) -> Handler:
+_CURVED = "is curved, so there is no finite list of breakpoints"
+_REASONS = (
+    _Reason(
+        _CURVED,
+        "What comes closest is a piecewise-linear activation in its place (ReLU, LeakyReLU, Hardtanh, Hardsigmoid, "
+        "ReLU6), trained on for a while",
+        (
+            "sigmoid", "tanh", "gelu", "silu", "mish", "softplus", "elu", "celu", "selu", "hardswish",
+            "log_sigmoid", "glu",
+        ),
+    ),
+    _Reason(
+        _CURVED,
+        "What comes closest are attention weights frozen as constants, or a maximum or an average in their place",
+        ("softmax", "_softmax", "log_softmax", "_log_softmax", "scaled_dot_product_attention"),
+    ),
+    _Reason(
+        "divides by statistics of its input, so it is curved",
+        "What comes closest are frozen statistics, which make it affine, or batch norm in its place",
+        (
+            "layer_norm", "native_layer_norm", "group_norm", "native_group_norm", "var", "std", "rms_norm",
+            "_fused_rms_norm",
+        ),
+    ),
+    _Reason(
+        _CURVED,
+        "What comes closest is its tangent, an affine map, or a piecewise-linear function in its place",
+        (
+            "exp", "log", "sqrt", "rsqrt", "sin", "cos", "erf", "square", "logsumexp", "reciprocal", "prod", "cumprod",
+            "atan", "lstm", "gru", "lstm_cell", "gru_cell", "rnn_tanh", "rnn_tanh_cell",
+        ),
+    ),
+    _Reason(
+        "jumps, so it is not continuous",
+        "Leave it out of the model that is walked, or put a clamp in its place",
+        ("sign", "round", "floor", "ceil", "trunc", "hardshrink", "heaviside", "fmod", "remainder"),
+    ),
+    _Reason(
+        "gives an answer that jumps",
+        "Comparisons are read in where(x > c, f(x), g(x)) if both sides meet at c; a clamp or a maximum is read too",
+        ("gt", "lt", "ge", "le", "eq", "ne", "argmax", "argmin"),
+    ),
+    _Reason(
+        "sorts its numbers, which is not read",
+        "The largest and the smallest are: amax, amin, torch.maximum and torch.minimum",
+        ("topk", "sort", "msort", "kthvalue", "median", "mode"),
+    ),
+    _Reason(
+        "indexes by data, so it jumps",
+        "Indices and masks that are constant are read",
+        ("embedding", "nonzero", "masked_select"),
+    ),
+)  # fmt: skip
+
+
+def _refusal(reason: _Reason) -> Handler:
     def refuse(call: Call) -> list[Step]:
-        raise call.refuse(f"{call.origin.operation} {reason}")
+        raise call.refuse(f"{call.origin.operation} {reason.why}. {reason.instead}")
 
     return refuse
 
 
-REFUSED: dict[str, Handler] = {name: _refusal(why) for why, names in _REASONS.items() for name in names}
+REFUSED: dict[str, Handler] = {name: _refusal(reason) for reason in _REASONS for name in reason.names}
