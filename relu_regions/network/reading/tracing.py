@@ -82,7 +82,8 @@ def recorded(model: nn.Module, rows: Tensor, tensors: Mapping[str, Tensor]) -> R
     except UnsupportedOperation as error:
         raise UnsupportedOperation(f"Cannot read {_where(error, model)}. {error}") from None
     except Exception as error:
-        raise _explained(error, model, tuple(rows.shape[1:])) from error
+        explained = _explained(error, model, tuple(rows.shape[1:]))
+        raise explained from None if isinstance(explained, UnsupportedOperation) else error
 
 
 @contextmanager
