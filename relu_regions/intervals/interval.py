@@ -12,8 +12,10 @@ import torch
 from torch import Tensor
 
 from relu_regions.exactness.error_bounds import Certainty
+from relu_regions.exactness.stages import counted, decided_by
 from relu_regions.intervals.enclosures import Ends, enclose
 from relu_regions.intervals.half_lines import HalfLine, half_lines
+from relu_regions.intervals.judging import confirmed
 from relu_regions.lines.decision import Decision
 from relu_regions.lines.line_batch import Array, LineBatch, Model, Range
 from relu_regions.walking.settle import Resolve, may_settle, settle_intervals, worth_settling
@@ -39,6 +41,7 @@ class Interval:
         certain: ``(N,)`` bool, whether labels, ties and what ends the interval are proven to be those of the
             real-valued network; None for sampled intervals.
         settled: ``(N,)`` bool, the lines that rational arithmetic had to settle; None for sampled intervals.
+        judged: ``(N,)`` bool, the lines that bounds left in doubt and the judge confirmed; None for sampled intervals.
         lo_below, lo_above, hi_below, hi_above: ``(N,)`` float64, proven enclosures of the true ends, a few floats wide;
             None without ``certify``.
         float_signs, rational_signs: ``(N,)`` int64, how many signs of units were decided in floating point, and in
@@ -55,6 +58,7 @@ class Interval:
     hi_error: Tensor | None = None
     certain: Tensor | None = None
     settled: Tensor | None = None
+    judged: Tensor | None = None
     lo_below: Tensor | None = None
     lo_above: Tensor | None = None
     hi_below: Tensor | None = None
@@ -66,6 +70,13 @@ class Interval:
     def length(self) -> Tensor:
         """``(N,)`` float64, ``hi - lo``."""
         return self.hi - self.lo
+
+    @property
+    def decided_by(self) -> list[str]:
+        """What proved each line: "bounds" of the walk, the "judge", "rational" arithmetic, or "nothing"."""
+        none = torch.zeros_like(self.tied)
+        parts = (self.certain, self.judged, self.settled)
+        return decided_by(*(none if part is None else part for part in parts))
 
     def __len__(self) -> int:
         return len(self.lo)
@@ -103,7 +114,8 @@ class Interval:
             )
         ends = self.length[torch.isfinite(self.length)]
         mean = f", mean length {ends.mean():.4g}" if len(ends) else ""
-        return f"Interval({len(self)} lines, {len(ends)} of finite length{mean})"
+        proven = f"; decided: {counted(self.decided_by)}" if self.lo_error is not None else ""
+        return f"Interval({len(self)} lines, {len(ends)} of finite length{mean}{proven})"
 
 
 def _beyond(label: int) -> str:
@@ -151,6 +163,8 @@ def exact_interval(
     with torch.no_grad():
         up, down = half_lines(lines, between, memory_budget, certainty)
     found, points = _joined(up, down, bounded=certainty is not None), up.points + down.points
+    with torch.no_grad():
+        found = _judged(found, lines, between, memory_budget, certify)
     found = _settled(found, lines, between, points, "always" if certify else resolve, certify)
     if lines.original is not None:
         lines.compare(*_ends_and_insides(found))
@@ -175,7 +189,32 @@ def _joined(up: HalfLine, down: HalfLine, bounded: bool) -> Interval:
         hi_error=up.error if bounded else None,
         certain=~doubt if bounded else torch.zeros_like(doubt),
         settled=torch.zeros_like(doubt),
+        judged=torch.zeros_like(doubt),
     )
+
+
+def _judged(
+    found: Interval, lines: LineBatch, decision: Decision, memory_budget: int | None, certify: bool
+) -> Interval:
+    """The intervals with those in doubt replaced that the judge confirms.
+
+    Args:
+        certify: whether an end without a bound is in doubt too.
+    """
+    if found.lo_error is None or found.hi_error is None or found.certain is None:
+        return found
+    doubt = ~found.certain
+    if certify:
+        doubt |= ~torch.isfinite(found.lo_error + found.hi_error)
+    numbers = (doubt & (found.lo < found.hi)).nonzero()[:, 0]
+    if not len(numbers):
+        return found
+    good, columns = confirmed(lines, numbers, found.lo[numbers], found.hi[numbers], decision, memory_budget)
+    rows = numbers[good].tolist()
+    if not rows:
+        return found
+    columns |= {name: torch.full_like(good[good], name != "tied") for name in ("certain", "judged", "tied")}
+    return replace(found, **{name: with_rows(getattr(found, name), rows, column) for name, column in columns.items()})
 
 
 def _settled(

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from relu_regions.backends.points import Flips
+from relu_regions.exactness.stages import counted, decided_by
 from relu_regions.lines.decision import Decision
 from relu_regions.lines.line_batch import Array
 from relu_regions.network.network import Network
@@ -42,8 +43,9 @@ class Paths:
         first_patterns: for each gate ``(N, units)``, the pieces in each segment's first region.
         t_error: ``(P,)``, a rigorous bound of how far each t is from the true one; None if not requested.
         certain: ``(N,)`` bool, whether breakpoints, order, flips and patterns are proven to be those of the real-valued
-            network: by error bounds that leave no doubt, or by rational arithmetic.
+            network.
         settled: ``(N,)`` bool, the segments that rational arithmetic had to settle.
+        judged: ``(N,)`` bool, the segments that the bounds of the walk left in doubt and the judge confirmed.
         flips: the units that change their piece, in order of point, gate and unit; ``flips.row`` is the point.
     """
 
@@ -60,6 +62,12 @@ class Paths:
     t_error: Tensor | None
     certain: Tensor
     settled: Tensor
+    judged: Tensor
+
+    @property
+    def decided_by(self) -> list[str]:
+        """What proved each segment: "bounds" of the walk, the "judge", "rational" arithmetic, or "nothing"."""
+        return decided_by(self.certain, self.judged, self.settled)
 
     @property
     def table(self) -> RegionTable:
@@ -122,7 +130,9 @@ class Paths:
 
     def __repr__(self) -> str:
         mean = float(self.breakpoint_counts.double().mean()) if len(self) else 0.0
-        return f"Paths({len(self)} segments, {int(self.breakpoint_counts.sum())} breakpoints, {mean:.1f} on average)"
+        bends = f"{int(self.breakpoint_counts.sum())} breakpoints, {mean:.1f} on average"
+        proven = f"; decided: {counted(self.decided_by)}" if self.t_error is not None else ""
+        return f"Paths({len(self)} segments, {bends}{proven})"
 
     def patterns(self, regions: Tensor | None = None) -> tuple[Tensor, ...]:
         """The activation patterns of regions, for each gate ``(R, units)`` int64: the piece of every unit.

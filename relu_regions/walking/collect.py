@@ -124,6 +124,7 @@ class Collected:
             t_error=errors if bounded else None,
             certain=~self.uncertain if bounded else torch.zeros_like(self.uncertain),
             settled=torch.zeros_like(self.uncertain),
+            judged=torch.zeros_like(self.uncertain),
         )
 
     def _arranged(self, segment: Tensor, flips: Flips) -> tuple[Tensor, Flips]:

@@ -11,13 +11,14 @@ from relu_regions.exactness.error_bounds import Certainty
 from relu_regions.lines.line_batch import Array, LineBatch, Model, Range, spread
 from relu_regions.paths.paths import Paths
 from relu_regions.walking.collect import Collected
+from relu_regions.walking.judging import with_confirmed
 from relu_regions.walking.progress import Progress
 from relu_regions.walking.segments import Segments
 from relu_regions.walking.settle import Resolve, Settled, may_settle, rounding_of, settle, worth_settling
 from relu_regions.walking.splicing import Splice, with_rows
 from relu_regions.walking.sweep import Sweep
 
-__all__ = ["walk"]
+__all__ = ["collected", "walk"]
 
 
 def walk(
@@ -39,9 +40,10 @@ def walk(
         d: directions, broadcastable to x, none of them zero.
         t_range: lower and upper end of t, numbers or ``(N,)`` each, around 0; may be infinite.
         dtype: of the computation, float64 or float32.
-        resolve: what to do about segments on which rounding may have decided something (breakpoints that coincide or
-            nearly do, units that are exactly 0). "auto" walks them again in rational arithmetic where that takes
-            seconds, "always" wherever bounds leave doubt, "never" leaves them. ``Paths.certain`` says what is proven.
+        resolve: what to do about segments on which the walk's bounds leave open whether rounding decided something.
+            "auto" evaluates the network anew at their breakpoints, with a bound for each unit, which proves most of
+            them, and walks the others again in rational arithmetic where that takes seconds. "always" does so however
+            long it takes, "never" computes no bounds. ``Paths.certain`` says what is proven, ``decided_by`` by what.
         memory_budget: bytes that the walk may take besides its result; a quarter of the free memory by default.
         progress: whether to show a progress bar; by default where a person is looking and it takes long.
 
@@ -53,22 +55,35 @@ def walk(
     """
     lines = LineBatch.of(model, x, d, t_range, dtype)
     certainty = Certainty.of(lines.network, dtype) if may_settle(resolve) else None
-    starts = torch.stack([lines.low, lines.low.clamp(0, 0), lines.high], 1).to(dtype)
-    sweep = Sweep(lines.network, Segments(lines.x, lines.d, starts), True, memory_budget, certainty=certainty)
-    collected = Collected(lines)
-    with torch.no_grad(), sweep.surroundings(), Progress(len(lines), "walk", progress) as bar:
-        for points in sweep:
-            # Segments before this one are complete.
-            bar.reach(int(points.segments[0]))
-            collected.add(points, sweep.halfway)
-        bar.reach(len(lines))
-        paths = collected.paths()
+    with torch.no_grad():
+        paths = collected(lines, certainty, memory_budget, progress)
         if lines.original is not None:
             lines.compare(*_inside_regions(paths))
         if certainty is None:
             return paths
+        paths = with_confirmed(lines, paths)
         doubtful = worth_settling(~paths.certain, paths.region_counts, resolve, lines.network)
         return with_settled(paths, doubtful, settle(lines, doubtful)) if doubtful else paths
+
+
+def collected(
+    lines: LineBatch, certainty: Certainty | None, memory_budget: int | None = None, progress: bool | None = False
+) -> Paths:
+    """The paths of a batch as a sweep finds them, with nothing settled.
+
+    Args:
+        certainty: bounds to carry along; None to do without.
+    """
+    starts = torch.stack([lines.low, lines.low.clamp(0, 0), lines.high], 1).to(lines.x.dtype)
+    sweep = Sweep(lines.network, Segments(lines.x, lines.d, starts), True, memory_budget, certainty=certainty)
+    found = Collected(lines)
+    with sweep.surroundings(), Progress(len(lines), "walk", progress) as bar:
+        for points in sweep:
+            # Segments before this one are complete.
+            bar.reach(int(points.segments[0]))
+            found.add(points, sweep.halfway)
+        bar.reach(len(lines))
+        return found.paths()
 
 
 def _inside_regions(paths: Paths) -> tuple[Tensor, Tensor]:

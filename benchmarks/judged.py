@@ -1,0 +1,188 @@
+"""The judge alone against rational arithmetic: whatever it confirms of a plain float64 walk must be true.
+
+    python benchmarks/judged.py [--quick] [--count 1000] [--start 0] [--unit 1] [--out FILE.json]
+
+Small random networks: dense ones, deep narrow ones (20 layers of 4), maxout, convolutions with max pooling before and
+after the ReLU, residual ones; ordinary and degenerate, among them units that are multiples of others, so that
+breakpoints lie closer than float64 tells apart. Each is walked without bounds, and the judge is asked about the walk
+and about the generalization interval, whether bounds would have left doubt or not. Prints how many it confirms, and
+what of it is false: a single one is a fault.
+
+With --unit 0.001 the judge counts a rounding for a thousandth of what it is; then some of what it confirms must be
+false.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from fractions import Fraction
+
+import torch
+from agreement import FLAVOURS, LINES, RANGES, degrade, random_line, random_model
+from measuring import machine, parser, write_json
+from torch import Tensor, nn
+
+import relu_regions as rr
+from relu_regions import rational
+from relu_regions.exactness.judge import balls, judge
+from relu_regions.intervals.judging import confirmed
+from relu_regions.lines.decision import Decision
+from relu_regions.lines.line_batch import LineBatch
+from relu_regions.walking.judging import claims_of
+
+KINDS = ["dense", "deep and narrow", "maxout", "convolution, max pooling", "max pooling, then ReLU", "residual"]
+MANNERS = [*FLAVOURS, "multiples"]
+
+
+class Residual(nn.Module):
+    """A branch of two layers beside the identity."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.first, self.second = nn.Linear(width, width), nn.Linear(width, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.relu(x + self.second(torch.relu(self.first(x))))
+
+
+def network_of(seed: int, kind: str, manner: str) -> tuple[nn.Module, tuple[int, ...]]:
+    """A float64 network in eval mode, and the shape of its input."""
+    if kind in ("deep and narrow", "residual"):
+        torch.manual_seed(seed)
+        layers: list[nn.Module] = [nn.Linear(3, 4)]
+        if kind == "residual":
+            layers += [Residual(4) for _ in range(3)]
+        else:
+            for _ in range(19):
+                layers += [nn.ReLU() if seed % 2 else nn.LeakyReLU(0.2), nn.Linear(4, 4)]
+        model, shape = nn.Sequential(*layers, nn.ReLU(), nn.Linear(4, 3)).double().eval(), (3,)
+        with torch.no_grad():
+            for layer in model.modules():
+                if isinstance(layer, nn.Linear):
+                    layer.weight.mul_(2.0)
+                    layer.bias.normal_(0, 0.3)
+                    degrade(layer.weight, layer.bias, manner)
+    else:
+        model, shape = random_model(seed, kind, manner)
+    if manner == "multiples":
+        with torch.no_grad():
+            for layer in model.modules():
+                if isinstance(layer, (nn.Linear, nn.Conv2d)):
+                    half, factor = len(layer.weight) // 2, 0.1 + float(torch.rand(()))
+                    layer.weight[half : 2 * half] = factor * layer.weight[:half]
+                    layer.bias[half : 2 * half] = factor * layer.bias[:half]
+    return model, shape
+
+
+def differences(seed: int) -> tuple[dict[str, str], list[str], bool, bool]:
+    """What the network of a seed is, what it confirms that is false, whether it confirms walk and interval."""
+    kind, manner = KINDS[seed % 6], MANNERS[seed // 6 % 8]
+    model, shape = network_of(seed, kind, manner)
+    line, t_range = LINES[seed // 48 % 4], RANGES[seed % 3]
+    x, d = random_line(shape, line)
+    network = rr.Network.from_module(model, shape)
+    lines = LineBatch.of(network, x, d, t_range)
+    paths, only = rr.walk(network, x, d, t_range, resolve="never"), torch.tensor([0])
+    verdict, wrong = judge(network, claims_of(lines, paths, only)), []
+    exact = ExactOnce(network, x, d, t_range)
+    if verdict.confirmed[0]:
+        wrong += exact.differs_from(paths, verdict.t_error)
+    plain = rr.exact_interval(network, x, d, t_range, resolve="never")
+    good, columns = confirmed(lines, only, plain.lo, plain.hi, Decision.of(network.output_shape), None)
+    if good[0]:
+        wrong += exact.differs_from_ends({name: column[0].item() for name, column in columns.items()})
+    about = {"kind": kind, "manner": manner, "line": line}
+    return about, wrong, bool(verdict.confirmed[0]), bool(good[0])
+
+
+class ExactOnce:
+    """The truth about one line."""
+
+    def __init__(self, network: rr.Network, x: Tensor, d: Tensor, t_range: tuple[float, float]) -> None:
+        self.question = (rational.ExactNetwork(network), x, d, t_range)
+
+    def differs_from(self, paths: rr.Paths, t_error: Tensor) -> list[str]:
+        """What is false about a walk and bounds of its breakpoints."""
+        true, path = rational.walk(*self.question)[0], paths[0]
+        flips = torch.stack([path.flips.gate, path.flips.unit, path.flips.before, path.flips.after], 1)
+        found = [flips[path.flips.row == number].tolist() for number in range(1, len(path))]
+        wrong = []
+        if found != [[list(flip) for flip in flips] for flips in true.flips]:
+            wrong.append("flips")
+        elif any(
+            abs(Fraction(t) - exact) > Fraction(error)
+            for t, error, exact in zip(path.breakpoints.tolist(), t_error.tolist(), true.breakpoints)
+        ):
+            wrong.append("a t outside of its bound")
+        if [pattern[0].tolist() for pattern in paths.first_patterns] != true.first_patterns:
+            wrong.append("first pattern")
+        return wrong
+
+    def differs_from_ends(self, found: dict[str, float]) -> list[str]:
+        """What is false about an interval."""
+        true = rational.exact_interval(*self.question)[0]
+        wrong = [name for name in ("label", "label_lo", "label_hi") if found[name] != getattr(true, name)]
+        for name in ("lo", "hi"):
+            end, exact = found[name], getattr(true, name)
+            if end != exact and (
+                math.isinf(end) or math.isinf(exact) or abs(Fraction(end) - exact) > Fraction(found[f"{name}_error"])
+            ):
+                wrong.append(name)
+        return [*wrong, "tied"] if true.tied else wrong
+
+
+@contextmanager
+def unit_of(share: float) -> Iterator[None]:
+    """The judge's balls count a rounding for a share of what it is."""
+    unit, balls.UNIT = balls.UNIT, share * balls.UNIT
+    try:
+        yield
+    finally:
+        balls.UNIT = unit
+
+
+def main(given: list[str] | None = None) -> int:
+    """Run the benchmark."""
+    options = parser(__doc__, "judged")
+    options.add_argument("--count", type=int, default=1000)
+    options.add_argument("--start", type=int, default=0)
+    options.add_argument("--unit", type=float, default=1.0, help="count each rounding for such a share of what it is")
+    arguments = options.parse_args(given)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    count = 24 if arguments.quick else arguments.count
+    networks: Counter[str] = Counter()
+    walks, intervals, failures = Counter(networks), Counter(networks), {}
+    begun = time.perf_counter()
+    with unit_of(arguments.unit):
+        for seed in range(arguments.start, arguments.start + count):
+            about, wrong, walk, interval = differences(seed)
+            for name in (about["kind"], about["manner"], "all"):
+                networks[name] += 1
+                walks[name] += walk
+                intervals[name] += interval
+            if wrong:
+                failures[seed] = {**about, "wrong": wrong}
+                print(f"seed {seed}: {failures[seed]}", flush=True)
+    print(f"{'':26}{'networks':>10}{'walks':>8}{'intervals':>11}")
+    for name in [*KINDS, *MANNERS, "all"]:
+        print(f"{name:26}{networks[name]:>10}{walks[name]:>8}{intervals[name]:>11}")
+    print(f"\n{len(failures)} of {count} false ({time.perf_counter() - begun:.0f} s)")
+    report = {
+        "machine": machine(),
+        "networks": networks,
+        "walks confirmed": walks,
+        "intervals confirmed": intervals,
+        "false": failures,
+    }
+    torch.set_num_threads(threads)
+    write_json(report, arguments.out)
+    return 1 if failures else 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,209 @@
+"""Running error bounds: a network evaluated at rows of points, with a radius for every number.
+
+A *ball* is a computed value v̂ at some rows and a radius e: the true value, of the real-valued network at the row's
+own float t, is within e of it. Rows lie in blocks, and a block has one row of radii.
+
+- An affine step makes e = |W| e + γ (|W| (|v̂| + e) + |b|), γ = γ_k = k u / (1 − k u) with twice the terms of its
+  sums (Higham, Accuracy and Stability of Numerical Algorithms, 2nd edition, sections 3.1 and 3.3); what is more than
+  γ_n covers the rounding of the bound.
+- A gate with knots passes a radius on by its steepest slope among the pieces that the ball touches: 0 where a ReLU is
+  certainly inactive. A maximum passes on the largest radius of the inputs that may attain it.
+
+Underflow: radii count |a| and |v| that are not 0 as _SMALL at least. A product of two such is a normal number, and γ
+of it is more than all that underflow, gradual or to 0, can lose. So a radius is 0 only where every product is 0
+whatever the rounding. Overflow: where a number is not finite its radius is infinite.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from relu_regions.exactness.equal_by_construction import EqualNumbers
+from relu_regions.network.gates import Knots, Maximum, flattened
+from relu_regions.network.network import Network
+from relu_regions.network.steps import AffineStep, GateStep
+
+__all__ = ["UNIT", "Ball", "Rows", "RunningBounds", "not_below", "widened"]
+
+UNIT = 2.0**-53
+_SMALL = 2.0**-400
+
+
+class Rows(NamedTuple):
+    """Rows of points on lines, in blocks of R neighbours.
+
+    Attributes:
+        line: of each block, ``(B,)`` int64.
+        position, weight: as those of :class:`~relu_regions.exactness.judge.posts.Chunk`, ``(B, R)`` and ``(B,)``.
+    """
+
+    line: Tensor
+    position: Tensor
+    weight: Tensor
+
+
+class Ball(NamedTuple):
+    """A value at rows, and how far it may be off.
+
+    Attributes:
+        value: ``(B * R, *shape)``.
+        radius: ``(B, *shape)``.
+        low, high: the smallest and the largest number of each block's rows, ``(B, *shape)``.
+    """
+
+    value: Tensor
+    radius: Tensor
+    low: Tensor
+    high: Tensor
+
+    @classmethod
+    def of(cls, value: Tensor, radius: Tensor) -> Ball:
+        """One whose extremes are not known yet."""
+        blocks = value.view(len(radius), -1, *value.shape[1:])
+        low, high = blocks.amin(1), blocks.amax(1)
+        finite = torch.isfinite(low) & torch.isfinite(high)
+        return cls(value, radius if finite.all() else torch.where(finite, radius, torch.inf), low, high)
+
+    @property
+    def size(self) -> Tensor:
+        """The largest absolute number of each block's rows, ``(B, *shape)``."""
+        return torch.maximum(self.high, -self.low)
+
+    def flat(self) -> Ball:
+        """The same with one dimension of numbers."""
+        return Ball(*(flattened(part) for part in self))
+
+
+def not_below(numbers: Tensor) -> Tensor:
+    """Numbers that are not negative, those that are not 0 made so large that their products don't underflow."""
+    return torch.where(numbers > 0, numbers.clamp_min(_SMALL), numbers)
+
+
+def widened(radius: Tensor, size: Tensor) -> Tensor:
+    """A radius with room for the rounding of a few sums with numbers of a size; 0 remains 0."""
+    return torch.where(radius > 0, radius * (1 + 16 * UNIT) + 8 * UNIT * size, radius)
+
+
+class RunningBounds:
+    """Takes balls through the steps of a network.
+
+    Args:
+        network: in float64, batch norms folded.
+        x, d: the lines, ``(N, *input_shape)``.
+    """
+
+    def __init__(self, network: Network, x: Tensor, d: Tensor) -> None:
+        self.network, self.x, self.d = network, x, d
+        self.copies = EqualNumbers.of(network).copies
+        self.first_gate = min(network.gate_numbers, default=len(network.steps))
+        self._magnitudes: dict[str, tuple[Tensor, ...]] = {}
+
+    def through(self, rows: Rows) -> Iterator[tuple[int, GateStep, Ball]]:
+        """Every gate with the ball that it reads, ``(B * R, numbers)``, in order."""
+        network, balls = self.network, self._starts(rows)
+        for index in range(self.first_gate, max(network.gate_numbers, default=-1) + 1):
+            step = network.steps[index]
+            if isinstance(step, GateStep):
+                inputs = balls[step.inputs[0]].flat()
+                yield network.gate_numbers[index], step, inputs
+                balls[step.output] = _bent(step, inputs, rows.weight)
+            else:
+                balls[step.output] = self._affine(step, [balls[name] for name in step.inputs], rows.weight)
+            for name in network.releases[index]:
+                del balls[name]
+
+    def _starts(self, rows: Rows) -> dict[str, Ball]:
+        """What is needed from the first gate on; up to there all is affine on the line, v(x) and t times v(d)."""
+        used, line = torch.unique(rows.line, return_inverse=True)
+        ends = torch.cat([self.x[used], self.d[used]])
+        weight = torch.cat([torch.ones(len(used)), torch.zeros(len(used))]).to(ends)
+        balls = {self.network.input_name: Ball.of(ends, torch.zeros_like(ends))}
+        for index in range(self.first_gate):
+            step = self.network.steps[index]
+            assert isinstance(step, AffineStep)
+            balls[step.output] = self._affine(step, [balls[name] for name in step.inputs], weight)
+            for name in self.network.releases[index]:
+                del balls[name]
+        return {name: _on_lines(ball, line, rows) for name, ball in balls.items()}
+
+    def _affine(self, step: AffineStep, inputs: list[Ball], weight: Tensor) -> Ball:
+        plain = bool(weight.all())
+        per_row = len(inputs[0].value) // len(weight)
+        value = step(*(b.value for b in inputs), weight=None if plain else weight.repeat_interleave(per_row))
+        constants = self._constants(step)
+        if step.output in self.copies and step.bias is None:
+            return Ball.of(value, step.function(*(ball.radius for ball in inputs), *constants))
+        unit = 2 * (step.terms + 2) * UNIT
+        gamma = unit / (1 - unit)
+        parts = (ball.radius + gamma * not_below(ball.size + ball.radius) for ball in inputs)
+        radius = step.function(*parts, *constants) * (1 + 2 * gamma)
+        if step.bias is not None:
+            radius = radius + 2 * gamma * not_below(step.bias.abs()) * weight.view(-1, *[1] * (radius.ndim - 1))
+        return Ball.of(value, radius)
+
+    def _constants(self, step: AffineStep) -> tuple[Tensor, ...]:
+        if step.output not in self._magnitudes:
+            self._magnitudes[step.output] = tuple(not_below(constant.abs()) for constant in step.constants)
+        return self._magnitudes[step.output]
+
+
+def _on_lines(ends: Ball, line: Tensor, rows: Rows) -> Ball:
+    """A ball at rows, from that at x and, for the second half, along d, of all lines."""
+    count, shape = len(ends.value) // 2, ends.value.shape[1:]
+    column = (-1, *[1] * len(shape))
+    here, along = ends.value[:count], ends.value[count:]
+    each = line.repeat_interleave(rows.position.shape[1])
+    weight = rows.weight.repeat_interleave(rows.position.shape[1])
+    value = here[each] * weight.view(column)
+    value.addcmul_(rows.position.reshape(column), along[each])
+    reach, weight = rows.position.abs().amax(1).view(column), rows.weight.view(column)
+    base = ends.radius[:count] + 4 * UNIT * here.abs()
+    slope = ends.radius[count:] + 4 * UNIT * not_below(along.abs())
+    base = torch.where(slope > 0, base + _SMALL, ends.radius[:count])
+    return Ball.of(value, (weight * base[line] + reach * slope[line]) * (1 + 8 * UNIT))
+
+
+def _bent(step: GateStep, inputs: Ball, weight: Tensor) -> Ball:
+    gate, shape = step.gate, step.shape
+    if isinstance(gate, Maximum):
+        ball = _maximum(gate, inputs)
+    elif gate.is_relu:
+        inactive = (inputs.high + inputs.radius < 0) | ((inputs.radius == 0) & (inputs.high <= 0))
+        radius = inputs.radius.masked_fill(inactive, 0.0)
+        ball = Ball(inputs.value.clamp_min(0), radius, inputs.low.clamp_min(0), inputs.high.clamp_min(0))
+    else:
+        ball = _knots(gate, inputs, weight)
+    return Ball(*(part.view(len(part), *shape) for part in ball))
+
+
+def _maximum(gate: Maximum, inputs: Ball) -> Ball:
+    best = gate.candidates(inputs.low - widened(inputs.radius, inputs.size)).amax(-1, keepdim=True)
+    radius = gate.candidates(widened(inputs.radius, inputs.size))
+    beaten = gate.candidates(inputs.high) + radius < best
+    return Ball.of(gate.apply(inputs.value), radius.masked_fill(beaten, 0.0).amax(-1))
+
+
+def _knots(gate: Knots, inputs: Ball, weight: Tensor) -> Ball:
+    column = weight[:, None]
+    per_row = len(inputs.value) // len(weight)
+    plain = bool(weight.all())
+    value = gate.apply(inputs.value, None if plain else column.repeat_interleave(per_row, 0))
+    margin, size = widened(inputs.radius, inputs.size), inputs.size + inputs.radius
+    steepest, made = torch.zeros_like(margin), torch.zeros_like(margin)
+    for piece in range(gate.piece_count):
+        outside = torch.zeros_like(margin, dtype=torch.bool)
+        if piece > 0:
+            knot = gate.knots[piece - 1] * column
+            outside |= (inputs.high + margin < knot) | ((margin == 0) & (inputs.high <= knot))
+        if piece + 1 < gate.piece_count:
+            outside |= inputs.low - margin > gate.knots[piece] * column
+        slope, offset = not_below(gate.slopes[piece].abs()), gate.offsets[piece].abs() * column
+        exact = (slope == 0) | ((slope == 1) & (offset == 0))
+        rounding = 8 * UNIT * not_below(slope * not_below(size) + offset)
+        steepest = torch.maximum(steepest, slope.expand_as(margin).masked_fill(outside, 0.0))
+        made = torch.maximum(made, rounding.masked_fill(outside | exact, 0.0))
+    return Ball.of(value, not_below(inputs.radius) * steepest * (1 + 8 * UNIT) + made)

@@ -1,0 +1,149 @@
+"""judge(): whether claims about the breakpoints of lines are true, by an evaluation of the network of its own.
+
+The argument, gate by gate in the network's order. Take a cell: two posts and the claimed breakpoint t between them.
+Let u be the unit that is said to flip there, in gate g, and let all gates before the one at hand have their claimed
+pieces on the whole cell: the same on all of it for gates before g, and from g on one set of pieces before some t* and
+another one after it.
+
+- Up to gate g everything is affine on the cell. A unit with the same sign at both posts keeps it, and u, with
+  opposite signs, has one
+  zero: t*. Its value at t and its slope say how far t* can be from t.
+- Behind gate g everything is affine from the post before to t*, and from t* to the post after. So a unit with one
+  sign at both posts and at t* keeps it. The value at t* follows from those at t and at the post on t's own side.
+- Two units that flip at one t* are possible only if they are tied: copies of one number, or zeros that the first flip
+  makes.
+
+Then the cell has exactly the claimed breakpoint, and as t* lies strictly between posts, breakpoints are in their
+claimed order. From the outermost posts to infinity every unit must grow to its own side, or not at all: the signs of
+the network without biases along d say so. A sign counts as known only if the computed number is farther from 0 than
+its radius (:mod:`relu_regions.exactness.judge.balls`). docs/exactness.md has the proof.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from fractions import Fraction
+
+import torch
+from torch import Tensor
+
+from relu_regions.exactness.equal_by_construction import EqualNumbers
+from relu_regions.exactness.judge.balls import Rows, RunningBounds, widened
+from relu_regions.exactness.judge.claims import Claims
+from relu_regions.exactness.judge.hearing import Hearing
+from relu_regions.exactness.judge.knots import hear_knots
+from relu_regions.exactness.judge.maxima import hear_maximum
+from relu_regions.exactness.judge.posts import BLOCK, chunks, rows_of
+from relu_regions.network.gates import Knots, Maximum
+from relu_regions.network.network import Network
+from relu_regions.network.plan import folded
+
+__all__ = ["Verdict", "judge", "leader"]
+
+# Rows of a chunk's widest value.
+_CHUNK_BYTES = 8 << 20
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the judge says.
+
+    Attributes:
+        confirmed: ``(N,)`` bool, whether all that is claimed of a line is proven. False says nothing.
+        t_error: ``(K,)`` float64, for the breakpoints of confirmed lines how far they can be from the true ones; 0
+            for others.
+    """
+
+    confirmed: Tensor
+    t_error: Tensor
+
+
+def judge(network: Network, claims: Claims) -> Verdict:
+    """Decide which claims are true of the real-valued network.
+
+    Args:
+        network: in float64, on the device of the claims.
+    """
+    network = folded(network)
+    failed = _malformed(network, claims)
+    error = torch.zeros_like(claims.t)
+    if not all(_is_continuous(step.gate) for step in network.gates if isinstance(step.gate, Knots)):
+        return Verdict(torch.zeros_like(failed), error)
+    rows, open_ = rows_of(claims)
+    failed[open_] = True
+    bounds, equal = RunningBounds(network, claims.x, claims.d), EqualNumbers.of(network)
+    # Up to the first gate only x and d go through the network.
+    shapes = [network.steps[index].shape for index in range(max(0, bounds.first_gate - 1), len(network.steps))]
+    widest = max((math.prod(shape) for shape in shapes), default=1)
+    blocks = max(1, _CHUNK_BYTES // (8 * BLOCK * max(1, widest)))
+    kept = [line for line, bad in zip(rows, failed[[line.line for line in rows]].tolist()) if not bad]
+    for chunk in chunks(kept, blocks, claims.t.device):
+        if bool(failed[chunk.line].all()):
+            continue
+        hearing = Hearing(claims, chunk, equal, failed)
+        for number, step, ball in bounds.through(Rows(chunk.line, chunk.position, chunk.weight)):
+            if isinstance(step.gate, Knots):
+                hear_knots(hearing, number, step, step.gate, ball)
+            else:
+                hear_maximum(hearing, number, step, step.gate, ball)
+            if bool(failed[chunk.line].all()):
+                break
+        error[chunk.claimed] = hearing.error
+    counts = claims.offsets.diff()
+    return Verdict(~failed, error.masked_fill(failed.repeat_interleave(counts), 0.0))
+
+
+def _malformed(network: Network, claims: Claims) -> Tensor:
+    """The lines whose claims name units, pieces or breakpoints that there are not."""
+    failed = torch.zeros(len(claims), dtype=torch.bool, device=claims.t.device)
+    gates = network.gates
+    units = torch.tensor([step.units for step in gates] or [0], device=failed.device)
+    pieces = torch.tensor([step.gate.piece_count for step in gates] or [0], device=failed.device)
+    place = claims.gate.clamp(0, max(0, len(gates) - 1))
+    bad = (claims.gate < 0) | (claims.gate >= len(gates)) | (claims.unit < 0) | (claims.unit >= units[place])
+    for piece in (claims.before, claims.after):
+        bad |= (piece < 0) | (piece >= pieces[place])
+    failed[torch.bucketize(claims.point[bad], claims.offsets[1:], right=True)] = True
+    return failed
+
+
+def _is_continuous(gate: Knots) -> bool:
+    """Whether neighbouring pieces meet exactly at their knot."""
+    parts = (gate.knots, gate.slopes[:-1], gate.slopes[1:], gate.offsets[:-1], gate.offsets[1:])
+    width = max(part.shape[1] for part in parts)
+    numbers = torch.stack([part.expand(len(gate.knots), width) for part in parts], -1).view(-1, len(parts))
+    for row in torch.unique(numbers, dim=0).tolist():
+        knot, before, after, below, above = map(Fraction, row)
+        if before * knot + below != after * knot + above:
+            return False
+    return True
+
+
+def leader(network: Network, x: Tensor) -> tuple[Tensor, Tensor]:
+    """The input that leads the one unit of the last gate at points, ``(N,)`` int64, and whether it is proven to,
+    ahead of all others.
+
+    Args:
+        network: in float64, its last gate a maximum of one unit.
+        x: ``(N, *input_shape)``.
+    """
+    network = folded(network)
+    last = len(network.gates) - 1
+    places, sure = [], []
+    rows = max(
+        1, _CHUNK_BYTES // (8 * max(math.prod(shape) for shape in [x.shape[1:], *(s.shape for s in network.steps)]))
+    )
+    for part in torch.split(x, rows):
+        ones = part.new_ones(len(part))
+        at_x = Rows(torch.arange(len(part), device=x.device), torch.zeros_like(ones)[:, None], ones)
+        for number, step, ball in RunningBounds(network, part, part).through(at_x):
+            if number == last and isinstance(step.gate, Maximum):
+                logits, radius = (
+                    step.gate.candidates(part)[:, 0] for part in (ball.value, widened(ball.radius, ball.size))
+                )
+                best = logits.argmax(1, keepdim=True)
+                rivals = (logits + radius).scatter(1, best, -torch.inf)
+                places.append(best[:, 0])
+                sure.append((logits - radius).gather(1, best)[:, 0] > rivals.amax(1))
+    return torch.cat(places), torch.cat(sure)
