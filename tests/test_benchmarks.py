@@ -21,6 +21,7 @@ EXPECTED = {
     "exact_vs_sampled": "networks",
     "floor": "networks",
     "integrated_gradients": "networks",
+    "judged": "networks",
     "norms": "methods",
     "peers": "networks",
     "scaling": "tables",

@@ -2,5 +2,6 @@
 
 It may import ``lines`` and below. It hands on ``error_bounds.Certainty``, the bounds that a walk carries along;
 ``equal_by_construction`` and ``maximum_bounds``, what they know of equal numbers and of maxima; ``double_double``,
-twice the working precision; and ``rational``, the judge.
+twice the working precision; ``judge``, which proves or leaves open what a walk claims; ``rational``, the truth; and
+``stages``, the names of what can prove a line.
 """

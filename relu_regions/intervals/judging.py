@@ -17,7 +17,7 @@ from relu_regions.paths.paths import Paths
 from relu_regions.walking.judging import claims_of
 from relu_regions.walking.walker import collected
 
-__all__ = ["confirmed", "with_decision"]
+__all__ = ["confirmed"]
 
 # How much farther than to its ends a line is walked, relative to the interval: the ends must lie inside.
 _BEYOND = 2.0**-16
@@ -39,7 +39,7 @@ def confirmed(
         Which of them are confirmed, ``(K,)`` bool; and for these their numbers among the lines and the attributes
         ``lo``, ``hi``, ``label``, ``label_lo``, ``label_hi``, ``lo_error``, ``hi_error`` of an Interval.
     """
-    network = lines.network.derived(("decision", decision), lambda: with_decision(lines.network, decision))
+    network = lines.network.derived(("decision", decision), lambda: _with_decision(lines, decision))
     low, high = _range(lines.low[numbers], lines.high[numbers], lo, hi)
     around = LineBatch(network, lines.x[numbers], lines.d[numbers], low, high)
     paths = collected(around, None, memory_budget)
@@ -61,13 +61,13 @@ def confirmed(
     return good, {name: column[good] for name, column in columns.items()}
 
 
-def with_decision(network: Network, decision: Decision) -> Network:
+def _with_decision(lines: LineBatch, decision: Decision) -> Network:
     """The network with one more gate: the largest of the logits that compete."""
+    network, windows = lines.network, torch.tensor([decision.classes], device=lines.x.device)
     logits, steps = network.output_name, list[Step](network.steps)
     if decision.outputs == 1:
         steps.append(AffineStep("competing logits", (logits,), (2,), Origin("", "decision"), _beside_zero))
         logits = "competing logits"
-    windows = torch.tensor([decision.classes])
     steps.append(GateStep("decision", (logits,), (1,), Origin("", "decision"), Maximum(windows)))
     return replace(network, steps=tuple(steps))
 
