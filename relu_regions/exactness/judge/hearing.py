@@ -148,9 +148,11 @@ class Hearing:
         row = self.chunk.row[flips.bend]
         before, here, after = (position[row + step] for step in (-1, 0, 1))
         rise = (value[2] - value[0]) * (1 - 8 * UNIT) - (radius[0] + radius[2]) * (1 + 8 * UNIT)
-        error = (value[1].abs() + radius[1]) / rise * (after - before) * (1 + 32 * UNIT)
+        # What is added is more than the products lose by underflow.
+        error = (value[1].abs() + radius[1]) / rise * (after - before) * (1 + 32 * UNIT) + 2.0**-1022
         share = error / torch.stack([here - before, after - here]) * (1 + 32 * UNIT)
-        good = opposite & (rise > 0) & torch.isfinite(error) & torch.isfinite(share).all(0)
+        # A rise that overflows would make the error 0.
+        good = opposite & (rise > 0) & torch.isfinite(rise) & torch.isfinite(error) & torch.isfinite(share).all(0)
         self.fail_bends(flips.bend[~good])
         self.error[flips.bend] = torch.where(good, error, 0.0)
         self.share[:, flips.bend] = torch.where(good, share, 0.0)

@@ -198,6 +198,14 @@ def test_a_gate_that_jumps_is_not_judged() -> None:
     assert not verdict.confirmed.any()
 
 
+def test_a_rise_beyond_all_floats_bounds_no_breakpoint() -> None:
+    """The change of the unit over its cell overflows, so that what it divides would be 0."""
+    layers = [("affine", [[1e308]], [3e307]), ("knots", [0.0], [0.0, 1.0], [0.0, 0.0])]
+    x, d = torch.zeros(1, 1, dtype=torch.float64), torch.ones(1, 1, dtype=torch.float64)
+    paths, _, verdict = heard(network_of(layers, 1), x, d, (-1.5, 1.25))
+    assert_true(paths, verdict, (-1.5, 1.25))
+
+
 # ---------------------------------------------------------------- that it confirms what it should
 
 
