@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
@@ -17,7 +18,9 @@ from relu_regions.walking.settle import Resolve, Settled, may_settle, rounding_o
 from relu_regions.walking.splicing import Splice, with_rows
 from relu_regions.walking.sweep import Sweep
 
-__all__ = ["walk"]
+__all__ = ["Breakpoints", "walk"]
+
+Breakpoints = Literal["pattern", "function"]
 
 
 def walk(
@@ -26,6 +29,7 @@ def walk(
     d: Array,
     t_range: Range = (-1.0, 2.0),
     *,
+    breakpoints: Breakpoints = "pattern",
     dtype: torch.dtype = torch.float64,
     resolve: Resolve = "auto",
     memory_budget: int | None = None,
@@ -38,6 +42,11 @@ def walk(
         x: points, ``(N, *input_shape)``, tensor or array of floats.
         d: directions, broadcastable to x, none of them zero.
         t_range: lower and upper end of t, numbers or ``(N,)`` each, around 0; may be infinite.
+        breakpoints: which ones. "pattern": wherever a unit of the model changes its piece. "function": a maximum and
+            the increasing activation before it or behind it, such as ReLU and max pooling, are one gate, and what one
+            of the two hides of the other is left out. ``Paths.network`` then has the fused gates, and flips and
+            patterns are theirs: piece 0 of a gate with a floor is the floor, which no input wins, and piece k is the
+            input k - 1 of the window.
         dtype: of the computation, float64 or float32.
         resolve: what to do about segments on which rounding may have decided something (breakpoints that coincide or
             nearly do, units that are exactly 0). "auto" walks them again in rational arithmetic where that takes
@@ -51,7 +60,11 @@ def walk(
     Raises:
         TypeError, ValueError, UnsupportedOperation: what was given cannot be walked; the text says why.
     """
+    if breakpoints not in get_args(Breakpoints):
+        raise ValueError(f"breakpoints must be one of {get_args(Breakpoints)}, not {breakpoints!r}.")
     lines = LineBatch.of(model, x, d, t_range, dtype)
+    if breakpoints == "function":
+        lines = lines.fused()
     certainty = Certainty.of(lines.network, dtype) if may_settle(resolve) else None
     starts = torch.stack([lines.low, lines.low.clamp(0, 0), lines.high], 1).to(dtype)
     sweep = Sweep(lines.network, Segments(lines.x, lines.d, starts), True, memory_budget, certainty=certainty)
