@@ -17,11 +17,12 @@ from relu_regions.backends.cpu.loop_arrays import Placed
 from relu_regions.backends.cpu.threaded_loops import (
     close_to_knots,
     crossings_of_knots,
+    followed,
     leads_that_are_open,
     overtakings,
 )
 from relu_regions.backends.cpu.unfolding import Unfolding
-from relu_regions.backends.crossings import Changes, Crossings, changes_at_points, envelope_crossings
+from relu_regions.backends.crossings import Changes, Crossings, changes_at_points
 from relu_regions.backends.placement import Placement
 from relu_regions.backends.threads import each_on_one_thread, parts_of
 from relu_regions.network.gates import Gate, Knots, Maximum, flattened
@@ -58,9 +59,11 @@ def place(
             z.numpy(), gate.windows.numpy(), _places(gate), starts_interval.numpy(), record, outputs.numpy(),
             extremes.numpy(),
         )  # fmt: skip
-        between, at_points = (_tensors(*columns) for columns in found)
-        crossings = envelope_crossings(gate, inputs, *between)
-        placement = reference.placed(crossings, Changes(*at_points), position, weight, True)
+        between, at_points = found
+        (row, unit, before, after), numbers = map(torch.from_numpy, followed(z.numpy(), gate.windows.numpy(), between))
+        left, right, rise = numbers
+        crossings = Crossings(row, unit, left, right, rise, before, after)
+        placement = reference.placed(crossings, Changes(*_tensors(*at_points)), position, weight, True)
         return replace(placement, extremes=extremes, outputs=outputs)
     w = torch.ones_like(position) if weight is None else weight
     t = position if weight is None else position / weight
