@@ -84,9 +84,14 @@ def place(
     return Placement(new[0], new[1], new[2], counted, crossings, crossing_row, within, changes, extremes)
 
 
-def workspace(gate: Gate, units: int, inputs: int) -> int:
-    """As reference.workspace: for a maximum all inputs at all points, and the outputs, which each thread makes for itself first."""
-    return inputs + 2 * units if isinstance(gate, Maximum) else reference.workspace(gate, units, inputs)
+def workspace(gate: Gate, units: int, inputs: int, multiplied: bool) -> int:
+    """As reference.workspace: for a maximum its outputs, which each thread makes for itself first.
+
+    Where no product follows, it needs all inputs at all points too.
+    """
+    if not isinstance(gate, Maximum):
+        return reference.workspace(gate, units, inputs, multiplied)
+    return 2 * units if multiplied else inputs + 2 * units
 
 
 def _places(gate: Maximum) -> np.ndarray:
