@@ -20,6 +20,7 @@ EXPECTED = {
     "changed_models": "changed",
     "exact_vs_sampled": "networks",
     "floor": "networks",
+    "fused_maxima": "networks",
     "integrated_gradients": "networks",
     "judged": "networks",
     "norms": "methods",

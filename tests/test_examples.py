@@ -20,6 +20,7 @@ REGIONS = (
 EXPECTED = {
     "between_three_digits": ("exactly 1:", set()),
     "breakpoints_of_a_curve": ("breakpoints_of_a_curve.png", {"breakpoints_of_a_curve.png"}),
+    "breakpoints_of_the_function": ("function: ", {"breakpoints_of_the_function.png"}),
     "first_interval": ("mean length", set()),
     "integrated_gradients": ("exact", set()),
     "pictures_of_regions": ("norm_ratios.png", {f"{name}.png" for name in REGIONS}),

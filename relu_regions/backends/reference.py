@@ -50,11 +50,12 @@ def place(
     return placed(crossings, changes, position, weight, isinstance(gate, Maximum))
 
 
-def workspace(gate: Gate, units: int, inputs: int) -> int:
+def workspace(gate: Gate, units: int, inputs: int, multiplied: bool) -> int:
     """Numbers for each point that finding bends and applying the gate takes at its peak, besides its input.
 
     Args:
         units, inputs: of the gate, its outputs and the numbers it reads.
+        multiplied: whether bend_and_multiply comes next.
     """
     return gate.workspace(units)
 

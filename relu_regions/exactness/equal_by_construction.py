@@ -16,6 +16,7 @@ from torch import Tensor
 from relu_regions.network.gates import Knots
 from relu_regions.network.network import Network
 from relu_regions.network.steps import AffineStep, GateStep
+from relu_regions.network.taking import taken
 
 __all__ = ["EqualNumbers"]
 
@@ -56,6 +57,10 @@ class EqualNumbers:
         start = 1 + sum(self.sizes[other] for other in names[: names.index(name)])
         return torch.arange(start, start + self.sizes[name])
 
+    def becomes_zero(self, name: str) -> bool:
+        """Whether a value has numbers whose computed zeros are true ones, and that are not 0 always."""
+        return name in self.zeros and bool((self.zeros[name] & (self.sources(name) != 0)).any())
+
     def _gate(self, step: GateStep) -> None:
         if isinstance(step.gate, Knots):
             zeros = step.gate.exact_zeros.cpu().expand(step.units)
@@ -71,10 +76,10 @@ class EqualNumbers:
         return self.zeros.get(name, torch.zeros(self.sizes[name], dtype=torch.bool))
 
     def _rearrangement(self, step: AffineStep, shapes: list[tuple[int, ...]]) -> None:
-        taken = _taken(step, shapes)
-        if taken is None:
+        found = taken(step, shapes)
+        if found is None:
             return
-        place, sign = taken
+        place, sign = found
         sources = torch.cat([self.sources(name) for name in step.inputs])
         zeros = torch.cat([self._zeros(name) for name in step.inputs])
         biased = torch.zeros(len(place), dtype=torch.bool)
@@ -84,27 +89,3 @@ class EqualNumbers:
         own = self.sources(step.output)
         self.copies[step.output] = torch.where(biased, own, torch.where(empty, 0, sign * sources[place]))
         self._note(step.output, (empty | zeros[place]) & ~biased)
-
-
-def _taken(step: AffineStep, shapes: list[tuple[int, ...]]) -> tuple[Tensor, Tensor] | None:
-    """Which input number each output copies, counted over all inputs, and with which sign; None if the step does more.
-
-    The number is -1 for an output that is always 0.
-
-    With absolute values the coefficients of an output are not negative. Where they add up to 1 and the mean position
-    has no variance, there is one coefficient, and it is 1.
-    """
-    device = step.constants[0].device if step.constants else torch.device("cpu")
-    if any(constant.abs().ne(1).any() for constant in step.constants):
-        return None
-    sizes = [math.prod(shape) for shape in shapes]
-    position = torch.arange(sum(sizes), dtype=torch.float64, device=device)
-    probes = torch.split(torch.stack([torch.ones_like(position), position, position**2]), sizes, 1)
-    inputs = [probe.reshape(3, *shape) for probe, shape in zip(probes, shapes)]
-    constants = [constant.double() for constant in step.constants]
-    total, mean, square = step.function(*inputs, *(constant.abs() for constant in constants)).reshape(3, -1).cpu()
-    sign = step.function(*(part[:1] for part in inputs), *constants).reshape(-1).cpu()
-    takes = total == 1
-    if not (takes | (total == 0)).all() or not (mean**2 == square).all():
-        return None
-    return torch.where(takes, mean, -1).long(), sign.long()

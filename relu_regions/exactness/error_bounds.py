@@ -64,7 +64,7 @@ class Certainty:
         self.unit, self.tiny = torch.finfo(dtype).eps / 2, torch.finfo(dtype).tiny
         self.equal = EqualNumbers.of(network)
         gates = (step for step in network.steps if isinstance(step, GateStep))
-        self.compares_zeros = any(step.inputs[0] in self.equal.zeros for step in gates)
+        self.compares_zeros = any(self.equal.becomes_zero(step.inputs[0]) for step in gates)
         self.norms = {s.output: StepNorms.of(network, s, dtype) for s in network.steps if isinstance(s, AffineStep)}
         self.chains = self._of_chains(chains(network))
 

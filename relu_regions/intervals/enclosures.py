@@ -35,6 +35,7 @@ from relu_regions.lines.decision import Decision
 from relu_regions.network.gates import Knots
 from relu_regions.network.network import Network
 from relu_regions.network.steps import AffineStep
+from relu_regions.network.taking import keeps_order
 from relu_regions.walking.settle import nearest
 
 __all__ = ["Ends", "enclose"]
@@ -112,7 +113,7 @@ def _layers(network: Network) -> list[_Matrix | Knots] | None:
             layers.append(Knots(*(p.expand(-1, units).contiguous() for p in _parts(step.gate))))
         elif step.is_matrix:
             layers.append(_matrix(step))
-        elif not _keeps_order(step, shape):
+        elif not keeps_order(step, shape):
             return None
         name, shape = step.output, step.shape
     return layers
@@ -130,14 +131,6 @@ def _matrix(step: AffineStep) -> _Matrix:
     double_double.split(columns.numpy(), high.numpy(), low.numpy())
     bias = columns.new_zeros(columns.shape[1]) if step.bias is None else step.bias.reshape(-1).contiguous()
     return _Matrix(columns, high, low, bias, float(columns.abs().sum(0).max()))
-
-
-def _keeps_order(step: AffineStep, shape: tuple[int, ...]) -> bool:
-    """Whether a step only changes the shape."""
-    if step.constants or step.bias is not None or step.terms > 1 or math.prod(shape) != math.prod(step.shape):
-        return False
-    numbers = torch.arange(math.prod(shape), dtype=torch.float64)
-    return bool((step.linear(numbers.view(1, *shape)).reshape(-1) == numbers).all())
 
 
 def _gamma(terms: int) -> float:

@@ -157,7 +157,7 @@ def exact_interval(
     """
     if certify and resolve == "never":
         raise ValueError('certify settles what is in doubt; resolve must not be "never".')
-    lines = LineBatch.of(model, x, d, t_range, dtype)
+    lines = LineBatch.of(model, x, d, t_range, dtype).fused()
     between = Decision.of(lines.network.output_shape, decision)
     certainty = Certainty.of(lines.network, dtype) if may_settle(resolve) else None
     with torch.no_grad():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -13,6 +13,7 @@ from torch.export import ExportedProgram
 from relu_regions.backends.threads import one_thread
 from relu_regions.network.gates import Knots
 from relu_regions.network.network import Network, read
+from relu_regions.network.plan import fused
 from relu_regions.network.reading.verify import Original
 from relu_regions.network.steps import AffineStep
 
@@ -107,6 +108,10 @@ class LineBatch:
         ends = torch.cat([points[:1], points[:1] + directions[:1]]) if len(points) else None
         network, original = read(model, points.shape[1:], ends)
         return cls(converted(network, points), points, directions, low, high, original)
+
+    def fused(self) -> LineBatch:
+        """The same lines through the same function, with maxima fused as ``network.plan.fused`` does."""
+        return replace(self, network=fused(self.network))
 
     def compare(self, lines: Tensor, t: Tensor) -> None:
         """Compare the network with the model that it was read from, at points of an answer.

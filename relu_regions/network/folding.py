@@ -1,4 +1,7 @@
-"""Batch norm folded into the matrix or convolution before it: for the walk one step where the model has two.
+"""Steps folded into the step before them: for the walk one step where the model has two.
+
+A gate acts on flat values: a change of shape behind a maximum is folded into it, so that the matrix that reads it comes
+next, and is multiplied at the points there were alone. Batch norm is folded into the matrix or convolution before it.
 
 With s and c of a channel, ``s (Σ a v + b) + c`` becomes ``Σ (s a) v + (s b + c)``. Each new coefficient is rounded
 once, so that relative to itself it is off by u, like a product of a sum; so is the new bias, which is computed exactly
@@ -14,7 +17,9 @@ from fractions import Fraction
 import torch
 from torch import Tensor
 
-from relu_regions.network.steps import AffineStep, Step
+from relu_regions.network.gates import Maximum
+from relu_regions.network.steps import AffineStep, GateStep, Step
+from relu_regions.network.taking import keeps_order
 
 __all__ = ["folded_steps"]
 
@@ -36,9 +41,18 @@ def folded_steps(steps: tuple[Step, ...], releases: list[tuple[str, ...]]) -> tu
     return tuple(result)
 
 
-def _one(first: Step, second: Step) -> AffineStep | None:
+def _one(first: Step, second: Step) -> Step | None:
+    """Both steps as one; None where they stay two."""
+    if not isinstance(first, GateStep):
+        return _scaled(first, second)
+    if not isinstance(first.gate, Maximum) or not isinstance(second, AffineStep) or second.inputs != (first.output,):
+        return None
+    return replace(first, output=second.output, shape=second.shape) if keeps_order(second, first.shape) else None
+
+
+def _scaled(first: AffineStep, second: Step) -> AffineStep | None:
     """Both steps as one; None if the second is no scaling of the first, or a coefficient leaves the range of floats."""
-    if not isinstance(first, AffineStep) or not isinstance(second, AffineStep) or first.form is None:
+    if not isinstance(second, AffineStep) or first.form is None:
         return None
     kernel, channels = first.constants[0], first.constants[0].shape[0]
     if not second.elementwise or second.inputs != (first.output,) or second.constants[0].numel() != channels:

@@ -58,6 +58,11 @@ class Knots:
         return cls(*columns)
 
     @property
+    def parts(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Knots, slopes and offsets."""
+        return self.knots, self.slopes, self.offsets
+
+    @property
     def piece_count(self) -> int:
         """The number of pieces of a unit."""
         return self.slopes.shape[0]

@@ -1,4 +1,4 @@
-"""How a walk takes a network: batch norms folded, products and chains found, gains of the steps; each made once."""
+"""How a walk takes a network: maxima fused, batch norms folded, products and chains found, gains; each made once."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ import torch
 
 from relu_regions.network.chains import Chain, chains_of, products_of
 from relu_regions.network.folding import folded_steps
+from relu_regions.network.fusing import fused_steps
 from relu_regions.network.step_graph import StepGraph
-from relu_regions.network.steps import AffineStep
+from relu_regions.network.steps import AffineStep, Step
 
-__all__ = ["chains", "folded", "gains", "products"]
+__all__ = ["chains", "folded", "fused", "gains", "products"]
 
 N = TypeVar("N", bound=StepGraph)
 
@@ -26,6 +27,20 @@ def folded(network: N) -> N:
 def _with_folded_steps(network: N) -> N | None:
     steps = folded_steps(network.steps, network.releases)
     return None if len(steps) == len(network.steps) else replace(network, steps=steps)
+
+
+def fused(network: N) -> N:
+    """The same function with activations and maxima made one gate; the network itself where none can be."""
+    return network.derived("fused", lambda: _with_fused_steps(network)) or network
+
+
+def _with_fused_steps(network: N) -> N | None:
+    steps = fused_steps(network.steps, network.releases, network.shapes)
+    return None if _the_same(steps, network.steps) else replace(network, steps=steps)
+
+
+def _the_same(steps: tuple[Step, ...], others: tuple[Step, ...]) -> bool:
+    return len(steps) == len(others) and all(one is other for one, other in zip(steps, others))
 
 
 def products(network: StepGraph) -> dict[int, AffineStep]:
@@ -44,8 +59,8 @@ def gains(network: StepGraph) -> dict[str, float]:
 
 
 def _gains(network: StepGraph) -> dict[str, float]:
-    shapes = {step.output: step.shape for step in network.steps} | {network.input_name: network.input_shape}
-    return {s.output: _gain(s, [shapes[name] for name in s.inputs]) for s in network.steps if isinstance(s, AffineStep)}
+    affine = (step for step in network.steps if isinstance(step, AffineStep))
+    return {step.output: _gain(step, [network.shapes[name] for name in step.inputs]) for step in affine}
 
 
 def _gain(step: AffineStep, shapes: list[tuple[int, ...]]) -> float:

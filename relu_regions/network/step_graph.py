@@ -49,6 +49,11 @@ class StepGraph:
         return sum(step.units for step in self.gates)
 
     @cached_property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """The shape of every value, by name."""
+        return {self.input_name: self.input_shape} | {step.output: step.shape for step in self.steps}
+
+    @cached_property
     def gate_numbers(self) -> dict[int, int]:
         """The number of each gate among the gates, by its step's index."""
         indices = (index for index, step in enumerate(self.steps) if isinstance(step, GateStep))

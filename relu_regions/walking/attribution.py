@@ -59,6 +59,7 @@ def integrated_gradients(
         start[moves],
         difference[moves],
         (0.0, 1.0),
+        breakpoints="function",
         resolve="never",
         memory_budget=memory_budget,
         progress=progress,

@@ -323,7 +323,8 @@ class Sweep:
         if isinstance(step, AffineStep):
             width = step.workspace
         else:
-            width = self._kernel.workspace(step.gate, step.units, points.values[step.inputs[0]][0].numel())
+            inputs, multiplied = points.values[step.inputs[0]][0].numel(), points.step in products(self.network)
+            width = self._kernel.workspace(step.gate, step.units, inputs, multiplied)
         return points.bytes * rows // len(points) + rows * width * points.position.element_size()
 
     @property

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
@@ -18,7 +19,9 @@ from relu_regions.walking.settle import Resolve, Settled, may_settle, rounding_o
 from relu_regions.walking.splicing import Splice, with_rows
 from relu_regions.walking.sweep import Sweep
 
-__all__ = ["collected", "walk"]
+__all__ = ["Breakpoints", "collected", "walk"]
+
+Breakpoints = Literal["pattern", "function"]
 
 
 def walk(
@@ -27,6 +30,7 @@ def walk(
     d: Array,
     t_range: Range = (-1.0, 2.0),
     *,
+    breakpoints: Breakpoints = "pattern",
     dtype: torch.dtype = torch.float64,
     resolve: Resolve = "auto",
     memory_budget: int | None = None,
@@ -39,6 +43,11 @@ def walk(
         x: points, ``(N, *input_shape)``, tensor or array of floats.
         d: directions, broadcastable to x, none of them zero.
         t_range: lower and upper end of t, numbers or ``(N,)`` each, around 0; may be infinite.
+        breakpoints: which ones. "pattern": wherever a unit of the model changes its piece. "function": a maximum and
+            the increasing activation before it or behind it, such as ReLU and max pooling, are one gate, and what one
+            of the two hides of the other is left out. ``Paths.network`` then has the fused gates, and flips and
+            patterns are theirs: piece 0 of a gate with a floor is the floor, which no input wins, and piece k is the
+            input k - 1 of the window.
         dtype: of the computation, float64 or float32.
         resolve: what to do about segments on which the walk's bounds leave open whether rounding decided something.
             "auto" evaluates the network anew at their breakpoints, with a bound for each unit, which proves most of
@@ -53,7 +62,11 @@ def walk(
     Raises:
         TypeError, ValueError, UnsupportedOperation: what was given cannot be walked; the text says why.
     """
+    if breakpoints not in get_args(Breakpoints):
+        raise ValueError(f"breakpoints must be one of {get_args(Breakpoints)}, not {breakpoints!r}.")
     lines = LineBatch.of(model, x, d, t_range, dtype)
+    if breakpoints == "function":
+        lines = lines.fused()
     certainty = Certainty.of(lines.network, dtype) if may_settle(resolve) else None
     with torch.no_grad():
         paths = collected(lines, certainty, memory_budget, progress)

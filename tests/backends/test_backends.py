@@ -16,13 +16,14 @@ from torch.nn.functional import linear
 
 import relu_regions as rr
 from relu_regions.backends import Name, kernel_for, reference, use
-from relu_regions.backends.crossings import Changes, Crossings
+from relu_regions.backends.crossings import Changes, Crossings, envelope_crossings, winners
 from relu_regions.network.gates import Gate, Knots, Maximum
 from relu_regions.network.steps import AffineStep, Matrix, Origin
 from tests.backends.backends import BACKENDS, Backend
 
 pytest.importorskip("numba")
 compiled = import_module("relu_regions.backends.cpu.compiled")
+threaded_loops = import_module("relu_regions.backends.cpu.threaded_loops")
 GATES: dict[str, Gate] = {
     "relu": Knots.of([0], [0, 1], [0, 0]),
     "leaky relu": Knots.of([0], [0.25, 1], [0, 0]),
@@ -285,6 +286,30 @@ def test_a_unit_bends_in_turn_whatever_rounding_makes_of_it() -> None:
     )
     assert undone.crossings.before.tolist() == [0, 1, 2] and undone.crossing_row.tolist() == [1, 2, 3]
     assert kept.crossings.before.tolist() == [1, 0, 2] and kept.crossing_row.tolist() == [1, 1, 2]
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=str)
+@pytest.mark.parametrize("kind", ["generic", "whole", "huge", "not finite"])
+def test_the_upper_envelope_is_followed_as_the_reference_does(kind: str, dtype: torch.dtype) -> None:
+    """Down to what comes of numbers that overflow, or have."""
+    for seed in range(20):
+        generator = torch.Generator().manual_seed(seed)
+        values = torch.randn(12, 9, generator=generator, dtype=torch.float64)
+        if kind == "whole":
+            values = values.mul(1.5).round()
+        values = (values * torch.finfo(dtype).max if kind == "huge" else values).to(dtype)
+        if kind == "not finite":
+            values[3, 2], values[4, 2], values[5, 1] = torch.inf, -torch.inf, torch.nan
+        gate = Maximum(torch.randint(0, 9, (6, 5), generator=generator))
+        first, last = winners(gate, values)
+        row, unit = (first != last).nonzero(as_tuple=True)
+        between = torch.stack([row, unit, first[row, unit], last[row, unit]])
+        truth = envelope_crossings(gate, values, *between)
+        integers, reals = threaded_loops.followed(values.numpy(), gate.windows.numpy(), between.numpy())
+        whole = (truth.row, truth.unit, truth.before, truth.after)
+        assert len(truth.row) > 5 and torch.equal(torch.from_numpy(integers), torch.stack(whole))
+        numbers = torch.stack([truth.left, truth.right, truth.rise])
+        assert torch.equal(torch.from_numpy(reals).nan_to_num(nan=7.0), numbers.nan_to_num(nan=7.0))
 
 
 def test_crossings_of_a_segment_increase_and_lie_inside() -> None:

@@ -7,11 +7,13 @@ from fractions import Fraction
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 import relu_regions as rr
 from relu_regions.exactness.step_norms import StepNorms
-from relu_regions.network.plan import folded
+from relu_regions.network.plan import folded, products
 from relu_regions.network.steps import AffineStep
+from tests.models import Wrapped
 
 
 def disturbed(*layers: nn.Module) -> nn.Sequential:
@@ -82,3 +84,23 @@ def test_what_others_read_or_floats_cannot_hold_is_not_folded() -> None:
         tiny[1].weight.fill_(1e-200)
     network = rr.Network.from_module(tiny, (3,))
     assert folded(network) is network
+
+
+def test_a_change_of_shape_behind_a_maximum_is_folded_into_it() -> None:
+    layers = (nn.Conv1d(1, 2, 3), nn.MaxPool1d(2), nn.Flatten(), nn.Linear(8, 3))
+    network = rr.Network.from_module(nn.Sequential(*layers).double().eval(), (1, 10))
+    shorter = folded(network)
+    assert len(shorter.steps) == len(network.steps) - 1 and products(shorter)
+    x = torch.randn(4, 1, 10, dtype=torch.float64)
+    assert torch.equal(shorter(x), network(x))
+
+
+def test_what_moves_numbers_behind_a_maximum_or_is_read_besides_stays() -> None:
+    moving = Wrapped(
+        lambda m, x: m.b(functional.max_pool1d(m.a(x), 2).flip(2).flatten(1)), a=nn.Conv1d(1, 2, 3), b=nn.Linear(8, 3)
+    )
+    twice = Wrapped(lambda m, x: m.b((y := functional.max_pool1d(m.a(x), 2)).flatten(1)) + y.sum((1, 2))[:, None],
+                    a=nn.Conv1d(1, 2, 3), b=nn.Linear(8, 3))  # fmt: skip
+    for model, kept in ((moving, 1), (twice, 0)):
+        network = rr.Network.from_module(model.double().eval(), (1, 10))
+        assert len(folded(network).steps) >= len(network.steps) - kept and not products(folded(network))

@@ -17,11 +17,12 @@ from relu_regions.backends.cpu.loop_arrays import Placed
 from relu_regions.backends.cpu.threaded_loops import (
     close_to_knots,
     crossings_of_knots,
+    followed,
     leads_that_are_open,
     overtakings,
 )
 from relu_regions.backends.cpu.unfolding import Unfolding
-from relu_regions.backends.crossings import Changes, Crossings, changes_at_points, envelope_crossings
+from relu_regions.backends.crossings import Changes, Crossings, changes_at_points
 from relu_regions.backends.placement import Placement
 from relu_regions.backends.threads import each_on_one_thread, parts_of
 from relu_regions.network.gates import Gate, Knots, Maximum, flattened
@@ -58,9 +59,11 @@ def place(
             z.numpy(), gate.windows.numpy(), _places(gate), starts_interval.numpy(), record, outputs.numpy(),
             extremes.numpy(),
         )  # fmt: skip
-        between, at_points = (_tensors(*columns) for columns in found)
-        crossings = envelope_crossings(gate, inputs, *between)
-        placement = reference.placed(crossings, Changes(*at_points), position, weight, True)
+        between, at_points = found
+        (row, unit, before, after), numbers = map(torch.from_numpy, followed(z.numpy(), gate.windows.numpy(), between))
+        left, right, rise = numbers
+        crossings = Crossings(row, unit, left, right, rise, before, after)
+        placement = reference.placed(crossings, Changes(*_tensors(*at_points)), position, weight, True)
         return replace(placement, extremes=extremes, outputs=outputs)
     w = torch.ones_like(position) if weight is None else weight
     t = position if weight is None else position / weight
@@ -81,9 +84,14 @@ def place(
     return Placement(new[0], new[1], new[2], counted, crossings, crossing_row, within, changes, extremes)
 
 
-def workspace(gate: Gate, units: int, inputs: int) -> int:
-    """As reference.workspace: for a maximum all inputs at all points, and the outputs, which each thread makes for itself first."""
-    return inputs + 2 * units if isinstance(gate, Maximum) else reference.workspace(gate, units, inputs)
+def workspace(gate: Gate, units: int, inputs: int, multiplied: bool) -> int:
+    """As reference.workspace: for a maximum its outputs, which each thread makes for itself first.
+
+    Where no product follows, it needs all inputs at all points too.
+    """
+    if not isinstance(gate, Maximum):
+        return reference.workspace(gate, units, inputs, multiplied)
+    return 2 * units if multiplied else inputs + 2 * units
 
 
 def _places(gate: Maximum) -> np.ndarray:

@@ -5,7 +5,7 @@ from numba import njit
 
 from relu_regions.backends.cpu.loops import note_extremes
 
-__all__ = ["leads_in_doubt", "maxima", "maxima_between", "winners"]
+__all__ = ["follow", "leads_in_doubt", "maxima", "maxima_between", "winners"]
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -122,6 +122,88 @@ def winners(values, bits, windows, places, starts_interval, record, outputs, ext
                     changes, changed = appended(changes, changed, i, u, earlier, first), changed + 1
                 before[u] = last
     return crossings[:, :count], changes[:, :changed]
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def differences(v, row, a, b, scale):
+    """How far input b is behind input a at a row, and ahead of it at the next one, both times a scale."""
+    behind = v[row, a] * scale - v[row, b] * scale
+    return v.dtype.type(0) if behind < 0 else behind, v[row + 1, b] * scale - v[row + 1, a] * scale
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def overtaking(v, row, a, b):
+    """How far input b is behind input a at a row and ahead of it at the next one, and the sum of both.
+
+    The sum may overflow; where to b overtakes is known nevertheless, of quarters of the differences.
+    """
+    behind, ahead = differences(v, row, a, b, v.dtype.type(1))
+    rise = behind + ahead
+    if not abs(rise) < np.inf:
+        behind, ahead = differences(v, row, a, b, v.dtype.type(0.25))
+    return behind, ahead, rise
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def next_winner(v, row, window, winner):
+    """The place in its window of the input that overtakes the winner first (of several, the steepest)."""
+    following, soonest, highest, a = 0, np.inf, -np.inf, window[winner]
+    for j in range(len(window)):
+        there = v[row + 1, window[j]]
+        if there > v[row + 1, a]:
+            behind, ahead, _ = overtaking(v, row, a, window[j])
+            # This grows with the place of the crossing, and does not round to 1 for all who come late.
+            late = behind / ahead
+            late = late if late == late else np.inf
+            if late < soonest or (late == soonest and there > highest):
+                following, soonest, highest = j, late, there
+    return following
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def follow(v, windows, between, integers, reals):
+    """Every crossing of the upper envelopes of units whose winners at an interval's ends differ; as envelope_crossings.
+
+    Args:
+        between: row, unit, first and last winner, ``(4, K)``; changed in place.
+        integers: row, unit, winner before and after, ``(4, room)``, filled in: first the first crossings of all units, then
+            the second ones, and so on.
+        reals: the weights of both ends, and the rise, ``(3, room)``, filled in.
+
+    Returns:
+        How many crossings there are, -1 where there is not enough room for them.
+    """
+    count, stop = between.shape[1], 0
+    weights = np.empty((2, count), v.dtype)
+    weights[0], weights[1] = 1, 0
+    while count > 0:
+        going = 0
+        if stop + count > integers.shape[1]:
+            return -1
+        for m in range(count):
+            row, unit, winner = between[0, m], between[1, m], between[2, m]
+            window = windows[unit]
+            following = next_winner(v, row, window, winner)
+            behind, ahead, rise = overtaking(v, row, window[winner], window[following])
+            left, right = ahead / (behind + ahead), behind / (behind + ahead)
+            # Rounding may put a later bend of the envelope before an earlier one.
+            left = weights[0, m] if weights[0, m] < left or weights[0, m] != weights[0, m] else left
+            right = weights[1, m] if weights[1, m] > right or weights[1, m] != weights[1, m] else right
+            reached, largest = v[row + 1, window[following]], v[row + 1, window[0]]
+            for j in range(1, len(window)):
+                number = v[row + 1, window[j]]
+                largest = number if number > largest or number != number else largest
+            goes_on = v[row + 1, window[winner]] < reached and reached < largest
+            after = following if goes_on else between[3, m]
+            integers[0, stop], integers[1, stop], integers[2, stop], integers[3, stop] = row, unit, winner, after
+            reals[0, stop], reals[1, stop], reals[2, stop] = left, right, rise
+            stop += 1
+            if goes_on:
+                between[0, going], between[1, going], between[2, going] = row, unit, after
+                between[3, going], weights[0, going], weights[1, going] = between[3, m], left, right
+                going += 1
+        count = going
+    return stop
 
 
 @njit(cache=True, nogil=True, error_model="numpy")

@@ -16,7 +16,7 @@ from relu_regions.backends.cpu.loop_arrays import Room, bits_of
 from relu_regions.backends.threads import each_on_one_thread, parts_of
 from relu_regions.network.arrays import Numbers
 
-__all__ = ["Located", "close_to_knots", "crossings_of_knots", "leads_that_are_open", "overtakings"]
+__all__ = ["Located", "close_to_knots", "crossings_of_knots", "followed", "leads_that_are_open", "overtakings"]
 
 # A part has so many numbers at least: to share out fewer costs more than it saves.
 _NUMBERS = 1 << 17
@@ -100,6 +100,16 @@ def overtakings(
 
     crossings, changes = zip(*each_on_one_thread(of_part, _parts(values), torch.get_num_threads()))
     return np.concatenate(crossings, 1), np.concatenate(changes, 1)
+
+
+def followed(values: Numbers, windows: Numbers, between: Numbers) -> tuple[Numbers, Numbers]:
+    """The crossings of units whose winners differ, as maximum_loops.follow fills them in."""
+    found, places = -1, 2 * between.shape[1]
+    while found < 0:
+        integers, reals = np.empty((4, places), np.int64), np.empty((3, places), values.dtype)
+        found = maximum_loops.follow(values, windows, between.copy(), integers, reals)
+        places *= 2
+    return integers[:, :found], reals[:, :found]
 
 
 def close_to_knots(distance: Numbers, bound: Numbers, before: Numbers, after: Numbers, asked: Numbers) -> Numbers:
