@@ -91,6 +91,10 @@ def test_two_lines_that_cross() -> None:
     assert {(flip.gate, flip.unit) for (flip,) in flips} == {(0, 0), (0, 1)}
     # The logits are max(2 s - 1, 0) and max(t, 0): class 1 leads above the broken line, and of equals the first.
     assert plane.class_areas() == [Fraction(9, 4), Fraction(7, 4)]
+    half = Fraction(1, 2)
+    # Each segment with the class to its left first, whichever way it goes.
+    directed = {b.ends if b.labels == (1, 0) else b.ends[::-1] for b in plane.boundaries}
+    assert directed == {((-1, 0), (half, 0)), ((half, 0), (1, 1))}
 
 
 def test_three_lines_through_one_point_and_lines_through_corners() -> None:
