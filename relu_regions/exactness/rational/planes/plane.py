@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
 
+import networkx as nx
 from torch import Tensor
 
+from relu_regions.exactness.rational.arithmetic import Point
 from relu_regions.exactness.rational.planes.polygons import Corner, Form, Polygon, Position, total_area
 from relu_regions.exactness.rational.planes.sheet import Pattern
 from relu_regions.exactness.rational.planes.tiling import Tiling
@@ -75,7 +77,7 @@ class RationalFace:
         return tuple(Fraction(form[place], 1 << self.exponent) for form in self.logits)
 
     def __repr__(self) -> str:
-        return f"RationalFace({self.number}, {len(self.corners)} corners, area {float(self.area):.6g})"
+        return f"RationalFace({self.number}, {len(self.corners)} corners, area {_short(self.area)})"
 
 
 @dataclass(frozen=True)
@@ -123,7 +125,7 @@ class RationalCell:
         return _position(self.polygon.inside)
 
     def __repr__(self) -> str:
-        return f"RationalCell(face {self.face}, class {self.label}, area {float(self.area):.6g})"
+        return f"RationalCell(face {self.face}, class {self.label}, area {_short(self.area)})"
 
 
 @dataclass(frozen=True)
@@ -199,9 +201,7 @@ class RationalPlane:
             ValueError: the network's output is no vector of logits.
         """
         decision = Decision.of(self.output_shape)
-        cells = [cell for face in self.faces for cell in _cells(face, decision)]
-        Tiling([cell.polygon for cell in cells], self.polygon).check()
-        return cells
+        return [cell for face in self.faces for cell in _cells(face, decision)]
 
     @cached_property
     def boundaries(self) -> list[RationalBoundary]:
@@ -210,13 +210,12 @@ class RationalPlane:
         Raises:
             ValueError: the network's output is no vector of logits.
         """
-        tiling = Tiling([cell.polygon for cell in self.cells], self.polygon)
-        positions = [_position(corner) for corner in tiling.vertices]
-        labels = {ends: tuple(self.cells[cell].label for cell in beside) for ends, beside in tiling.sides.items()}
+        positions = [_position(corner) for corner in self._cell_tiling.vertices]
+        labels = [cell.label for cell in self.cells]
         return [
-            RationalBoundary((positions[start], positions[end]), (pair[0], pair[1]))
-            for (start, end), pair in labels.items()
-            if len(set(pair)) == 2
+            RationalBoundary((positions[start], positions[end]), (labels[beside[0]], labels[beside[1]]))
+            for (start, end), beside in self._cell_tiling.sides.items()
+            if len(beside) == 2 and labels[beside[0]] != labels[beside[1]]
         ]
 
     def class_areas(self) -> list[Fraction]:
@@ -230,9 +229,32 @@ class RationalPlane:
             parts[cell.label].append(cell.polygon)
         return [total_area(polygons) for polygons in parts]
 
+    def components(self) -> list[list[Fraction]]:
+        """For each class the areas of the connected pieces on which it wins, in units of s t, the largest first.
+
+        Cells that share an edge are connected; those that only meet at a point are not.
+
+        Raises:
+            ValueError: the network's output is no vector of logits.
+        """
+        graph = nx.empty_graph(len(self.cells))
+        labels = [cell.label for cell in self.cells]
+        pairs = (beside for beside in self._cell_tiling.sides.values() if len(beside) == 2)
+        graph.add_edges_from((one, other) for one, other in pairs if labels[one] == labels[other])
+        pieces: list[list[Fraction]] = [[] for _ in range(Decision.of(self.output_shape).count)]
+        for piece in nx.connected_components(graph):
+            pieces[labels[min(piece)]].append(total_area(self.cells[cell].polygon for cell in piece))
+        return [sorted(areas, reverse=True) for areas in pieces]
+
     @cached_property
     def _tiling(self) -> Tiling:
         return Tiling([face.polygon for face in self.faces], self.polygon)
+
+    @cached_property
+    def _cell_tiling(self) -> Tiling:
+        tiling = Tiling([cell.polygon for cell in self.cells], self.polygon)
+        tiling.check()
+        return tiling
 
     def _edge(self, ends: tuple[int, int], sides: Sequence[int]) -> RationalEdge:
         if len(sides) == 1:
@@ -245,7 +267,11 @@ class RationalPlane:
         return len(self.faces)
 
     def __repr__(self) -> str:
-        return f"RationalPlane({len(self)} faces, area {float(self.polygon.area):.6g})"
+        return f"RationalPlane({len(self)} faces, area {_short(self.polygon.area)})"
+
+
+def _short(area: Fraction) -> str:
+    return f"{Point.of(area).near:.6g}"
 
 
 def _position(corner: Corner) -> Position:
