@@ -18,7 +18,7 @@ REGIONS = (
 )
 # What each prints, and the pictures that it draws.
 EXPECTED = {
-    "between_three_digits": ("exactly 1:", set()),
+    "between_three_digits": ("exactly 1:", {"between_three_digits.png"}),
     "breakpoints_of_a_curve": ("breakpoints_of_a_curve.png", {"breakpoints_of_a_curve.png"}),
     "breakpoints_of_the_function": ("function: ", {"breakpoints_of_the_function.png"}),
     "first_interval": ("mean length", set()),

@@ -3,7 +3,13 @@
 from relu_regions.exactness.rational.coefficients import ExactNetwork
 from relu_regions.exactness.rational.interval import RationalInterval, exact_interval
 from relu_regions.exactness.rational.paths import RationalPath, RationalRegion
-from relu_regions.exactness.rational.planes.plane import RationalCell, RationalEdge, RationalFace, RationalPlane
+from relu_regions.exactness.rational.planes.plane import (
+    RationalBoundary,
+    RationalCell,
+    RationalEdge,
+    RationalFace,
+    RationalPlane,
+)
 from relu_regions.exactness.rational.planes.walk_plane import walk_plane
 from relu_regions.exactness.rational.stretch import Flip
 from relu_regions.exactness.rational.walk import walk
@@ -18,6 +24,7 @@ __all__ = [
     "Endpoint",
     "ExactNetwork",
     "Flip",
+    "RationalBoundary",
     "RationalCell",
     "RationalEdge",
     "RationalFace",

@@ -13,14 +13,17 @@ from torch import Tensor
 
 from relu_regions.lines.line_batch import Array
 from relu_regions.lines.ranked_tuples import arrangements, members_of, products
+from relu_regions.lines.triangles import Triangles, planes_through
 from relu_regions.network.arrays import Integers
 
 __all__ = [
     "Lines",
+    "Triangles",
     "between_classes",
     "midlines",
     "normal_direction",
     "pairs",
+    "planes_through",
     "principal_components",
     "random_directions",
 ]

@@ -75,14 +75,14 @@ def _polygons(given: PolygonLike, count: int) -> list[list[Position]]:
     plain = _plain(given)
     if not isinstance(plain, list):
         raise TypeError(f"polygon must list corners (s, t), not {given!r}.")
-    each = [_corners(part) for part in plain] if _depth(plain) == 3 else [_corners(plain)] * count
+    rows = plain if _depth(plain) == 3 else [plain] * count
+    each = [_corners(row) for row in rows]
     if len(each) != count:
         raise ValueError(f"polygon lists {len(each)} polygons for {count} planes; give one for all, or one for each.")
     for row, corners in enumerate(each):
         if not _is_convex(corners):
-            shown = ", ".join(f"({float(s):g}, {float(t):g})" for s, t in corners)
             raise ValueError(
-                f"polygon is not convex in row {row}: {shown}; give three or more different corners in order round it."
+                f"polygon is not convex in row {row}: {rows[row]}; give three or more different corners, in order."
             )
     return each
 

@@ -55,8 +55,9 @@ def _behind_knots(tables: Sequence[Piecewise], units: Sequence[Form], polygon: P
         height = a * w + b * p + c * q
         piece = sum([height > knot * w for knot in table.knots])
         pieces.append(piece)
-        slope = table.slopes[piece]
-        _put(output, unit, (slope * a + table.offsets[piece], slope * b, slope * c))
+        slope, offset = table.slopes[piece], table.offsets[piece]
+        if slope or offset:
+            _put(output, unit, (slope * a + offset, slope * b, slope * c))
     return BentFace(polygon, tuple(pieces), output)
 
 

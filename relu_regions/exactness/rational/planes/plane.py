@@ -7,14 +7,17 @@ from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
 
+import networkx as nx
 from torch import Tensor
 
-from relu_regions.exactness.rational.planes.polygons import Form, Polygon, Position, total_area
+from relu_regions.exactness.rational.arithmetic import Point
+from relu_regions.exactness.rational.planes.polygons import Corner, Form, Polygon, Position, total_area
 from relu_regions.exactness.rational.planes.sheet import Pattern
+from relu_regions.exactness.rational.planes.tiling import Tiling
 from relu_regions.exactness.rational.stretch import Flip
 from relu_regions.lines.decision import Decision
 
-__all__ = ["RationalCell", "RationalEdge", "RationalFace", "RationalPlane"]
+__all__ = ["RationalBoundary", "RationalCell", "RationalEdge", "RationalFace", "RationalPlane"]
 
 
 @dataclass(frozen=True, repr=False)
@@ -48,8 +51,7 @@ class RationalFace:
     @property
     def inside(self) -> Position:
         """A point strictly inside."""
-        w, p, q = self.polygon.inside
-        return Fraction(p, w), Fraction(q, w)
+        return _position(self.polygon.inside)
 
     @property
     def intercept(self) -> tuple[Fraction, ...]:
@@ -75,7 +77,7 @@ class RationalFace:
         return tuple(Fraction(form[place], 1 << self.exponent) for form in self.logits)
 
     def __repr__(self) -> str:
-        return f"RationalFace({self.number}, {len(self.corners)} corners, area {float(self.area):.6g})"
+        return f"RationalFace({self.number}, {len(self.corners)} corners, area {_short(self.area)})"
 
 
 @dataclass(frozen=True)
@@ -117,8 +119,26 @@ class RationalCell:
         """In units of s t."""
         return self.polygon.area
 
+    @property
+    def inside(self) -> Position:
+        """A point strictly inside."""
+        return _position(self.polygon.inside)
+
     def __repr__(self) -> str:
-        return f"RationalCell(face {self.face}, class {self.label}, area {float(self.area):.6g})"
+        return f"RationalCell(face {self.face}, class {self.label}, area {_short(self.area)})"
+
+
+@dataclass(frozen=True)
+class RationalBoundary:
+    """A segment between two cells of different classes.
+
+    Attributes:
+        ends: its two ends (s, t).
+        labels: the class to the left from one end to the other, and that to the right.
+    """
+
+    ends: tuple[Position, Position]
+    labels: tuple[int, int]
 
 
 @dataclass(frozen=True, repr=False)
@@ -145,20 +165,17 @@ class RationalPlane:
         Raises:
             ArithmeticError: they do not, which would be an error of this library.
         """
-        found = len(self.vertices) - len(self._sides) + len(self.faces)
-        if found != 1 or any(len(sides) > 2 for sides in self._sides.values()):
-            raise ArithmeticError(f"The faces do not meet edge to edge: vertices - edges + faces is {found}, not 1.")
-        _check_area("faces", self.faces, self.polygon)
+        self._tiling.check()
 
     @cached_property
     def vertices(self) -> list[Position]:
         """Every corner of a face (s, t), once."""
-        return [(Fraction(p, w), Fraction(q, w)) for w, p, q in self._vertex_numbers]
+        return [_position(corner) for corner in self._tiling.vertices]
 
     @cached_property
     def face_vertices(self) -> list[tuple[int, ...]]:
         """For each face the numbers of its corners, counter-clockwise."""
-        return [tuple(self._vertex_numbers[corner] for corner in face.polygon.corners) for face in self.faces]
+        return self._tiling.corners
 
     @cached_property
     def areas(self) -> list[Fraction]:
@@ -174,7 +191,7 @@ class RationalPlane:
     @cached_property
     def edges(self) -> list[RationalEdge]:
         """The sides of the faces, each once."""
-        return [self._edge(ends, sides) for ends, sides in self._sides.items()]
+        return [self._edge(ends, sides) for ends, sides in self._tiling.sides.items()]
 
     @cached_property
     def cells(self) -> list[RationalCell]:
@@ -184,9 +201,22 @@ class RationalPlane:
             ValueError: the network's output is no vector of logits.
         """
         decision = Decision.of(self.output_shape)
-        cells = [cell for face in self.faces for cell in _cells(face, decision)]
-        _check_area("cells", cells, self.polygon)
-        return cells
+        return [cell for face in self.faces for cell in _cells(face, decision)]
+
+    @cached_property
+    def boundaries(self) -> list[RationalBoundary]:
+        """The segments between cells of two classes.
+
+        Raises:
+            ValueError: the network's output is no vector of logits.
+        """
+        positions = [_position(corner) for corner in self._cell_tiling.vertices]
+        labels = [cell.label for cell in self.cells]
+        return [
+            RationalBoundary((positions[start], positions[end]), (labels[beside[0]], labels[beside[1]]))
+            for (start, end), beside in self._cell_tiling.sides.items()
+            if len(beside) == 2 and labels[beside[0]] != labels[beside[1]]
+        ]
 
     def class_areas(self) -> list[Fraction]:
         """For each class the area on which it wins, in units of s t.
@@ -199,21 +229,32 @@ class RationalPlane:
             parts[cell.label].append(cell.polygon)
         return [total_area(polygons) for polygons in parts]
 
-    @cached_property
-    def _vertex_numbers(self) -> dict[tuple[int, int, int], int]:
-        corners = dict.fromkeys(corner for face in self.faces for corner in face.polygon.corners)
-        return {corner: number for number, corner in enumerate(corners)}
+    def components(self) -> list[list[Fraction]]:
+        """For each class the areas of the connected pieces on which it wins, in units of s t, the largest first.
+
+        Cells that share an edge are connected; those that only meet at a point are not.
+
+        Raises:
+            ValueError: the network's output is no vector of logits.
+        """
+        graph = nx.empty_graph(len(self.cells))
+        labels = [cell.label for cell in self.cells]
+        pairs = (beside for beside in self._cell_tiling.sides.values() if len(beside) == 2)
+        graph.add_edges_from((one, other) for one, other in pairs if labels[one] == labels[other])
+        pieces: list[list[Fraction]] = [[] for _ in range(Decision.of(self.output_shape).count)]
+        for piece in nx.connected_components(graph):
+            pieces[labels[min(piece)]].append(total_area(self.cells[cell].polygon for cell in piece))
+        return [sorted(areas, reverse=True) for areas in pieces]
 
     @cached_property
-    def _sides(self) -> dict[tuple[int, int], list[int]]:
-        """The faces on each edge, by its ends in the order in which the first face has them."""
-        sides: dict[tuple[int, int], list[int]] = {}
-        for face, corners in enumerate(self.face_vertices):
-            for start, end in zip(corners, corners[1:] + corners[:1]):
-                # The neighbour goes along the edge the other way.
-                key = (end, start) if (end, start) in sides else (start, end)
-                sides.setdefault(key, []).append(face)
-        return sides
+    def _tiling(self) -> Tiling:
+        return Tiling([face.polygon for face in self.faces], self.polygon)
+
+    @cached_property
+    def _cell_tiling(self) -> Tiling:
+        tiling = Tiling([cell.polygon for cell in self.cells], self.polygon)
+        tiling.check()
+        return tiling
 
     def _edge(self, ends: tuple[int, int], sides: Sequence[int]) -> RationalEdge:
         if len(sides) == 1:
@@ -226,7 +267,16 @@ class RationalPlane:
         return len(self.faces)
 
     def __repr__(self) -> str:
-        return f"RationalPlane({len(self)} faces, area {float(self.polygon.area):.6g})"
+        return f"RationalPlane({len(self)} faces, area {_short(self.polygon.area)})"
+
+
+def _short(area: Fraction) -> str:
+    return f"{Point.of(area).near:.6g}"
+
+
+def _position(corner: Corner) -> Position:
+    w, p, q = corner
+    return Fraction(p, w), Fraction(q, w)
 
 
 def _cells(face: RationalFace, decision: Decision) -> Iterator[RationalCell]:
@@ -240,9 +290,3 @@ def _flips(before: Pattern, after: Pattern) -> Iterator[Flip]:
     for gate, (old, new) in enumerate(zip(before, after)):
         if old != new:
             yield from (Flip(gate, unit, *pair) for unit, pair in enumerate(zip(old, new)) if pair[0] != pair[1])
-
-
-def _check_area(name: str, parts: Sequence[RationalFace] | Sequence[RationalCell], polygon: Polygon) -> None:
-    total = total_area(part.polygon for part in parts)
-    if total != polygon.area:
-        raise ArithmeticError(f"The areas of the {name} add up to {total}, not to {polygon.area}, the polygon's.")

@@ -81,7 +81,7 @@ class Sheet:
         """The exponent of a gate's output, and the parts of each face."""
         inputs, numbers = self.values[step.input], range(len(self.polygons))
         if isinstance(step, ExactMaximum):
-            size = 1 + max(place for window in step.windows for _, place in window)
+            size = 1 + max((place for window in step.windows for _, place in window), default=-1)
             forms = [forms_on(inputs, face, size) for face in numbers]
             return inputs.exponent, [bend_maximum(step, *face) for face in zip(forms, self.polygons)]
         inputs = inputs.lifted(step.input_exponent(inputs.exponent))

@@ -91,6 +91,10 @@ def test_two_lines_that_cross() -> None:
     assert {(flip.gate, flip.unit) for (flip,) in flips} == {(0, 0), (0, 1)}
     # The logits are max(2 s - 1, 0) and max(t, 0): class 1 leads above the broken line, and of equals the first.
     assert plane.class_areas() == [Fraction(9, 4), Fraction(7, 4)]
+    half = Fraction(1, 2)
+    # Each segment with the class to its left first, whichever way it goes.
+    directed = {b.ends if b.labels == (1, 0) else b.ends[::-1] for b in plane.boundaries}
+    assert directed == {((-1, 0), (half, 0)), ((half, 0), (1, 1))}
 
 
 def test_three_lines_through_one_point_and_lines_through_corners() -> None:
@@ -154,6 +158,23 @@ def test_a_bias_free_network_with_the_origin_inside_is_a_fan() -> None:
     assert len(plane) > 14
 
 
+def test_pieces_of_a_class_that_meet_at_a_point_are_two() -> None:
+    # The logits are 0 and |s| - |t|.
+    absolute = ("knots", [0.0], [-1.0, 1.0], [0.0, 0.0])
+    plane = in_two_inputs([("affine", [[1.0, 0.0], [0.0, 1.0]], None), absolute, ("affine", [[1.0, -1.0]], None)])
+    assert plane.class_areas() == [2, 2]
+    assert plane.components() == [[1, 1], [1, 1]]
+    assert len(plane.boundaries) == 4
+    one_class = in_two_inputs([("affine", [[1.0, 0.0], [0.0, 1.0]], None), absolute, ("affine", [[1.0, 1.0]], None)])
+    assert one_class.components() == [[], [4]]
+
+
+def test_an_empty_batch() -> None:
+    network = network_of([("affine", [[1.0, 0.0]], None)], 2)
+    nothing = torch.zeros(0, 2, dtype=torch.float64)
+    assert rational.walk_plane(network, nothing, row(1, 0), row(0, 1)) == []
+
+
 def test_weights_are_the_floats_they_are() -> None:
     plane = in_two_inputs([("affine", [[0.1, 0.0]], [-0.03]), RELU])
     assert {s for s, _ in plane.vertices} == {-1, 1, Fraction(0.03) / Fraction(0.1)}
@@ -213,6 +234,8 @@ def test_reprs_are_short() -> None:
     assert repr(plane) == "RationalPlane(2 faces, area 4)"
     assert repr(plane.faces[0]) == "RationalFace(0, 4 corners, area 2)"
     assert repr(plane.cells[0]).startswith("RationalCell(face 0, class ")
+    beyond_floats = in_two_inputs([("affine", [[1.0, 0.0]], None)], [(0, 0), (1e200, 0), (0, 1e200)])
+    assert repr(beyond_floats) == "RationalPlane(1 faces, area inf)"
 
 
 def test_faces_that_do_not_fit_together_are_an_error() -> None:
@@ -256,6 +279,7 @@ def assert_true(case: tuple[Layers, list[float], list[float], list[float]], poly
         for corner, logits in expected[face.pattern].logits.items():
             assert face.outputs_at(*corner) == logits
     assert plane.class_areas() == truth.areas_of_classes(layers, x, u, v, polygon)
+    assert [sum(areas) for areas in plane.components()] == plane.class_areas()
 
 
 @pytest.mark.parametrize("start", range(0, 120, 20))
