@@ -38,7 +38,7 @@ class Rows(NamedTuple):
 
     Attributes:
         line: of each block, ``(B,)`` int64.
-        position, weight: as those of :class:`~relu_regions.exactness.judge.posts.Chunk`, ``(B, R)`` and ``(B,)``.
+        position, weight: as those of `relu_regions.exactness.judge.posts.Chunk`, ``(B, R)`` and ``(B,)``.
     """
 
     line: Tensor

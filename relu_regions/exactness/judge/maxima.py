@@ -75,7 +75,7 @@ class _Leads:
         """The input that leads each window at each row, and whether that is open; ``(rows, units)`` each.
 
         Args:
-            shares: as :meth:`Hearing.shares`.
+            shares: as `Hearing.shares`.
         """
         value, radius = self.value[:, self.windows], self.radius[:, self.windows]
         winner = value.argmax(-1)  # of equals the first

@@ -16,7 +16,7 @@ another one after it.
 Then the cell has exactly the claimed breakpoint, and as t* lies strictly between posts, breakpoints are in their
 claimed order. From the outermost posts to infinity every unit must grow to its own side, or not at all: the signs of
 the network without biases along d say so. A sign counts as known only if the computed number is farther from 0 than
-its radius (:mod:`relu_regions.exactness.judge.balls`). docs/exactness.md has the proof.
+its radius (`relu_regions.exactness.judge.balls`). docs/exactness.md has the proof.
 """
 
 from __future__ import annotations
