@@ -1,8 +1,8 @@
 """The inner loops of the walk, and what they pass on; the rest of the library does not know which backend runs.
 
-It may import ``network``. It hands on ``use``, with which a person chooses ``reference`` (torch), ``compiled`` (numba, for a
-CPU) or ``cuda`` (Triton); ``kernel_for``, which follows that choice or takes the fastest; stacks of points (``points``),
-crossings and their placement, and how much memory and how many threads there are.
+It may import ``network``. It hands on ``use``, with which a person chooses ``reference`` (torch), ``compiled`` (numba,
+for a CPU) or ``cuda`` (Triton); ``kernel_for``, which follows that choice or takes the fastest; stacks of points
+(``points``), crossings and their placement, and how much memory and how many threads there are.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ class Kernel(Protocol):
     """What a backend answers; ``relu_regions.backends.reference`` says what each function does.
 
     Attributes:
-        through: takes a stack through a chain in one go, as ``relu_regions.backends.cpu.chained.through``; None where gates are
-            taken one by one.
+        through: takes a stack through a chain in one go, as ``relu_regions.backends.cpu.chained.through``; None where
+            gates are taken one by one.
     """
 
     through: Callable[[Chain, Points, bool, bool, int, float | None, int], Passed | None] | None
@@ -104,18 +104,18 @@ _chosen: Name | None = None
 class use:
     """Choose the backend of all walks: as a call from now on, as a context manager until the end of the block.
 
-    The choice holds for the whole process, in every thread, so that the threads that a walk starts keep to it. All backends
-    give the same breakpoints; blocks that overlap in several threads see each other's choice, and the one that ends last
-    restores what it found.
+    The choice holds for the whole process, in every thread, so that the threads that a walk starts keep to it. All
+    backends give the same breakpoints; blocks that overlap in several threads see each other's choice, and the one that
+    ends last restores what it found.
 
     Args:
         name: ``"reference"`` (torch, on every device), ``"compiled"`` (numba, on a CPU), ``"cuda"`` (Triton, on a CUDA
-            device; on a CPU, slowly, if the environment variable TRITON_INTERPRET was set to 1 before Triton was loaded), or
-            None for the fastest that is installed for the device at hand.
+            device; on a CPU, slowly, if the environment variable TRITON_INTERPRET was set to 1 before Triton was
+            loaded), or None for the fastest that is installed for the device at hand.
 
     Raises:
-        ValueError: there is no backend of that name. A walk raises it too, where its input lies on a device on which the
-            chosen backend does not run.
+        ValueError: there is no backend of that name. A walk raises it too, where its input lies on a device on which
+            the chosen backend does not run.
         ImportError: the package that the backend needs is not installed.
     """
 
@@ -141,13 +141,14 @@ class use:
 
 
 def kernel_for(device: torch.device) -> Kernel:
-    """The backend that was chosen, or else the fastest installed one for a device; it is loaded when first asked for."""
+    """The backend that was chosen, or else the fastest installed one for a device; loaded when first asked for."""
     if _chosen is None:
         return _loaded(_fastest(device.type))
     needed = _BACKENDS[_chosen].device
     if needed not in (None, device.type) and not (_chosen == "cuda" and os.environ.get("TRITON_INTERPRET") == "1"):
         raise ValueError(
-            f"the backend {_chosen!r} runs on {needed}, but the input lies on {device}: move it, or choose another backend"
+            f"the backend {_chosen!r} runs on {needed}, but the input lies on {device}: "
+            "move it, or choose another backend"
         )
     return _loaded(_chosen)
 

@@ -33,8 +33,8 @@ class Crossings:
     Attributes:
         row, unit: which interval and which unit, ``(K,)`` int64.
         left, right: weights of the interval's two ends, ``(K,)``, both positive, adding up to one.
-        rise: by how much what is 0 at the crossing grows over the whole interval, ``(K,)``: the unit's distance from its
-            knot, or the lead of the input that overtakes; infinite where that is beyond all floats.
+        rise: by how much what is 0 at the crossing grows over the whole interval, ``(K,)``: the unit's distance from
+            its knot, or the lead of the input that overtakes; infinite where that is beyond all floats.
         before, after: the unit's piece on either side, ``(K,)`` int64.
     """
 
@@ -176,7 +176,7 @@ def _knot_changes(gate: Knots, knot: int, values: Tensor, weight: Tensor | None,
 
 
 def first_best(values: Tensor, then: Tensor) -> Tensor:
-    """The first of the inputs that are largest in values and, among these, largest in then; along the last dimension."""
+    """The first of the inputs largest in values and, among these, largest in then; along the last dimension."""
     largest = values == values.amax(-1, keepdim=True)
     return then.masked_fill(~largest, -torch.inf).argmax(-1)
 
@@ -209,8 +209,8 @@ def envelope_crossings(
 ) -> Crossings:
     """Follows the upper envelope of units whose winner differs between the two ends of an interval.
 
-    Every turn of the loop goes on to an input that is strictly larger at the right end, as comparison of floats has it, so
-    that a window of k inputs takes k - 1 turns at most. Where NaN lets nothing overtake, the goal ends the walk.
+    Every turn of the loop goes on to an input that is strictly larger at the right end, as comparison of floats has it,
+    so that a window of k inputs takes k - 1 turns at most. Where NaN lets nothing overtake, the goal ends the walk.
 
     Args:
         row, unit: the intervals and units, ``(K,)`` int64.
@@ -234,7 +234,7 @@ def envelope_crossings(
 
 
 def _overtaking(here: Tensor, there: Tensor, winner: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """The input that overtakes the winner first (of several, the steepest), the weights of the two ends there, and the rise."""
+    """The input that overtakes the winner first (of several the steepest), both ends' weights there, and the rise."""
     chosen = winner[:, None]
     overtakes = there > there.gather(1, chosen)
     behind, ahead = _differences(here, there, chosen)
@@ -243,8 +243,8 @@ def _overtaking(here: Tensor, there: Tensor, winner: Tensor) -> tuple[Tensor, Te
         # Where to, is still to be known of differences that overflow: their quarters do not.
         quarters = _differences(here / 4, there / 4, chosen)
         behind, ahead = (torch.where(rise.isfinite(), *pair) for pair in zip((behind, ahead), quarters))
-    # behind / ahead grows with the place of the crossing, and does not round to 1 for all who come late. Of infinite inputs it
-    # may be NaN; these come last.
+    # behind / ahead grows with the place of the crossing, and does not round to 1 for all who come late. Of infinite
+    # inputs it may be NaN; these come last.
     lateness = torch.where(overtakes, behind / ahead, torch.inf).nan_to_num(torch.inf, torch.inf)
     soonest = (lateness == lateness.amin(1, keepdim=True)) & overtakes
     following = there.masked_fill(~soonest, -torch.inf).argmax(1)

@@ -63,8 +63,8 @@ def stack_bytes(allowed: int, fastest: Mapping[str, int], device: torch.device) 
 def room(shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
     """Memory for a result, not filled yet.
 
-    For much memory on a processor numpy asks the system for large pages; small ones can cost more to get than what fills them
-    costs to compute.
+    For much memory on a processor numpy asks the system for large pages; small ones can cost more to get than what
+    fills them costs to compute.
     """
     if device.type != "cpu" or prod(shape) * dtype.itemsize < _LARGE:
         return torch.empty(shape, dtype=dtype, device=device)

@@ -28,9 +28,10 @@ class Placement:
         crossing_row: the row of each crossing's point once the new ones are inserted, ``(K,)`` int64.
         inside: whether a crossing has a new point, ``(K,)`` bool; else it belongs to an end of its interval.
         changes: units that change their piece exactly at a point there was; empty where nobody asked.
-        extremes: of the gate's input at each point the largest absolute number, the smallest, and the smallest but 0 (NaN
-            where there is none), ``(3, P)``; None where the backend did not look.
-        outputs: of the gate at the points there were, ``(P, units)``; None where they were not needed to find the bends.
+        extremes: of the gate's input at each point the largest absolute number, the smallest, and the smallest but 0
+            (NaN where there is none), ``(3, P)``; None where the backend did not look.
+        outputs: of the gate at the points there were, ``(P, units)``; None where they were not needed to find the
+            bends.
     """
 
     row: Tensor

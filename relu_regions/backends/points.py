@@ -92,7 +92,8 @@ class Points:
         uncertain: whether rounding may have decided something on the segment, ``(S,)`` bool.
         errors: bounds of the rounding error at each point, ``(P,)`` for each value, position and weight; empty where
             nobody asked.
-        at_x: where points at which nothing bends have been left out, which of the segments pass x, and the network's output
+        at_x: where points at which nothing bends have been left out, which of the segments pass x, and the network's
+            output
             there: ``(A,)`` int64 and ``(A, *shape)``; None before.
         cut_before: the gate that each segment's first point was made before, by a cut, ``(S,)`` int64; 0 for an end
             of the range.

@@ -148,8 +148,8 @@ def bend_and_multiply(
 ) -> Tensor:
     """The output at all points of a step with a form that alone reads the gate's output; arguments as bend.
 
-    A backend need not multiply at the new points: there the output goes on from the point before, and at each bend its slope
-    changes by the bend's kink times a column of the step.
+    A backend need not multiply at the new points: there the output goes on from the point before, and at each bend its
+    slope changes by the bend's kink times a column of the step.
     """
     return multiplied(bend(gate, inputs, weight, placement), weight, step)
 
@@ -174,8 +174,10 @@ def rows_in_doubt(
     Args:
         distance: of every unit from its knot, ``(P, units)``.
         bound: of the distance's error at each row, ``(P,)``.
-        before, after: shares of the change of distance over the interval before and after the row that add to it, ``(P,)``.
-        zeros: the units whose distance is known to be 0 where it is computed to be, ``(units,)`` bool; None for no unit.
+        before, after: shares of the change of distance over the interval before and after the row that add to it,
+            ``(P,)``.
+        zeros: the units whose distance is known to be 0 where it is computed to be, ``(units,)`` bool; None for no
+            unit.
         asked: the rows that are asked about, ``(P,)`` bool; None for all.
     """
     size = distance.abs()
@@ -239,7 +241,7 @@ class _Leads(NamedTuple):
     after: Tensor
 
     def open_beside(self, here: Tensor, there: Tensor) -> tuple[Tensor, Tensor]:
-        """Whether the winner just inside of intervals is open, beside the rows ``here``; decided there, and at the other ends."""
+        """Whether the winner just inside of intervals is open, beside the rows ``here``; decided there, too."""
         gate, values = self.gate, self.values
         winner = first_best(gate.candidates(values[here]), gate.candidates(values[there])).unsqueeze(-1)
         known = self.zeros[gate.windows]
@@ -291,8 +293,8 @@ def exits(logits: Tensor, offsets: Tensor, label: Tensor, error: Tensor) -> tupl
         error: bound of the error of a difference of two logits at each point, ``(P,)``.
 
     Returns:
-        The first row where another logit is larger, P for none, ``(S,)`` int64; and whether up to there one is within the
-        bound of the class's, ``(S,)`` bool.
+        The first row where another logit is larger, P for none, ``(S,)`` int64; and whether up to there one is within
+        the bound of the class's, ``(S,)`` bool.
     """
     counts = offsets.diff()
     segment = torch.arange(len(counts), device=counts.device).repeat_interleave(counts)

@@ -1,4 +1,4 @@
-"""torch on one thread where what it is asked for is too small to be worth sharing out, and threads for what can be shared."""
+"""torch on one thread where its work is too small to be worth sharing out, and threads for what can be shared."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def each_on_one_thread(function: Callable[[T], R], items: Sequence[T], threads: 
 
 
 def parts_of(count: int, least: int) -> list[tuple[int, int]]:
-    """So many rows in parts of like size, first and last row of each: one for each of torch's threads, of ``least`` rows at least."""
+    """So many rows in parts of like size, first and last row of each: one per torch thread, ``least`` rows at least."""
     parts = max(1, min(torch.get_num_threads(), count // least))
     return list(pairwise(count * number // parts for number in range(parts + 1)))
 

@@ -22,8 +22,8 @@ __all__ = ["WORTH_SHARING", "Block", "Done", "Start"]
 
 # What the values at one stage of a block may take: more falls out of the cache, less costs more calls.
 _BLOCK_BYTES = 4 << 20
-# What takes more than so much is shared out, in a multiple of so many blocks, however many threads there are: products of
-# other blocks could round in another way.
+# What takes more than so much is shared out, in a multiple of so many blocks, however many threads there are: products
+# of other blocks could round in another way.
 WORTH_SHARING = 1 << 20
 _SHARES = 2
 # Of more segments than go in one block, the first by this go before the others.
@@ -193,7 +193,8 @@ class Block:
         passing = np.searchsorted(points.offsets, asked, side="right") - 1
         at_x = np.empty((len(asked), products.values.shape[1]), self.dtype)
         return Done(
-            self.segments, self.most, products, points, room, offsets, flips, kept, place, ordered, asked, passing, at_x,
+            self.segments, self.most, products, points, room, offsets, flips, kept, place, ordered, asked, passing,
+            at_x,
             self.errors, self.ends, self.uncertain,
         )  # fmt: skip
 
@@ -216,7 +217,8 @@ class Block:
             chain_points.nearness(self.errors, self.points, sizes.knot, near, self.uncertain)
         first, last = np.empty((2, self.segments if start.record else 0, units), np.int64)
         self.ends.append((first, last))
-        # Rows are compared through their distances from the knots; where all knots are 0, these are the values themselves.
+        # Rows are compared through their distances from the knots; where all knots are 0, these are the values
+        # themselves.
         kinds = 1 if len(numbers.knots) == 1 and sizes.knot == 0 else len(numbers.knots) + 1
         level = (8 * self.unit if sizes.knot > 0 else 0.0, sizes.knot)
         narrow = numbers.matrix if len(numbers.matrix) <= _NARROW else numbers.matrix[:0]
@@ -259,8 +261,8 @@ class Block:
         row, unit, knot, crossing_row = room.integers
         kink, numbers = _kinks(link, unit[:count], knot[:count], room.reals[3, :count]), link.numbers
         return Products(
-            values, numbers.bias, numbers.columns, before.offsets, added, row, unit, room.reals[1], crossing_row, kink, count,
-            room.shares[1], np.empty(values.shape[1], self.dtype),
+            values, numbers.bias, numbers.columns, before.offsets, added, row, unit, room.reals[1], crossing_row, kink,
+            count, room.shares[1], np.empty(values.shape[1], self.dtype),
         )  # fmt: skip
 
 

@@ -1,8 +1,8 @@
-"""The values along a chain, in loops that numba compiles: through a matrix, from the bends of one gate to the next one's.
+"""The values along a chain, in loops that numba compiles: through a matrix, from one gate's bends to the next one's.
 
 Rows of values are made one after another, and only those around the present place are kept: the row before and the
-row at hand lie in the nearest cache while signs are compared, and what is written is the next gate's output alone, or its
-product with a narrow matrix.
+row at hand lie in the nearest cache while signs are compared, and what is written is the next gate's output alone, or
+its product with a narrow matrix.
 """
 
 from numba import njit
@@ -22,7 +22,7 @@ def row_there(products, i, w, lines, own, b):
 
 @njit(cache=True, nogil=True, error_model="numpy", _nrt=False, inline="always")
 def slope_before(products, i, growth, begin, stop):
-    """The slope at the start of an interval: the whole change less what its bends add later; the last bend's part stays in.
+    """The slope at the start of an interval: the whole change less what bends add later; the last one's part stays in.
 
     Args:
         growth: of the weight over the interval.
@@ -91,10 +91,11 @@ def apply_relu(lines, b, out, r):
 # With reassociation a compiler may add several parts of a sum at once.
 @njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract", "reassoc"}, _nrt=False)
 def product(applied, matrix, to_product, first, count):
-    """Four rows of the gate's output times a matrix, ``(outputs, units)``, two outputs at a time for each look at the rows.
+    """Four rows of the gate's output times a matrix, ``(outputs, units)``, two outputs for each look at the rows.
 
     Args:
-        to_product: its rows from ``first`` on are filled in, as many as ``count`` says; what the others hold does not matter.
+        to_product: its rows from ``first`` on are filled in, as many as ``count`` says; what the others hold does not
+            matter.
     """
     zero = applied.dtype.type(0)
     for o in range(0, len(matrix), 2):
@@ -128,7 +129,7 @@ def note_pieces(lines, b, knots, w, out, s):
 
 @njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
 def close(distance, k, a, b, here, there, after, before):
-    """Whether some unit is closer to its knot at one end of an interval than ``here`` or ``there`` and its change allow for."""
+    """Whether some unit is closer to its knot at an end of an interval than ``here``, ``there`` and its change let it."""
     count = 0
     for u in range(distance.shape[2]):
         one, other = distance[k, a, u], distance[k, b, u]
@@ -221,7 +222,7 @@ def take_row(r, s, stop, fresh, points, gate, bounds, pieces, lines, made, room)
 
 @njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
 def through_gate(products, points, gate, bounds, pieces, lines, made, room):
-    """The values at all points, the next gate's output there, and where it bends; loop_arrays.py says what the groups hold.
+    """The values at all points, the next gate's output there, and where it bends; loop_arrays.py describes the groups.
 
     Args:
         products: what the values follow from.
@@ -284,7 +285,8 @@ def outputs(products, points, place, asked, out, answers):
     """The values where no gate follows, at the points that are kept; products and points as through_gate.
 
     Args:
-        place: how many points are kept before each row, ``(P + G + 1,)``. What is not kept is overwritten by what follows it.
+        place: how many points are kept before each row, ``(P + G + 1,)``. What is not kept is overwritten by what
+            follows it.
         asked: rows whose values are wanted besides, in order.
         out, answers: the values at the points that are kept, and at those asked for; filled in.
     """

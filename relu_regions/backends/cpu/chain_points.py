@@ -13,7 +13,7 @@ __all__ = ["bent", "bounds", "insert", "nearness", "record"]
 
 @njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
 def insert(points, added, shares, to, moved):
-    """All points once the new ones are there: ``to``, and the rows that the points there were come to lie in, are filled in."""
+    """All points once the new ones are there: fills in ``to``, and the rows at which the old points come to lie."""
     g, offsets, position, weight, weighted = 0, points.offsets, points.position, points.weight, points.weighted
     to_offsets, to_position, to_weight = to.offsets, to.position, to.weight
     for s in range(len(offsets) - 1):
@@ -145,7 +145,8 @@ def bounds(points, added, count, room, size, near, errors, norms, uncertain, to_
     Args:
         points, added: the points there were, and how many new ones each interval gets.
         count, room: the gate's crossings.
-        norms: of the matrix: gain, bias, rounding, floor; the gate's sizes; and half the distance of 1 from the next float.
+        norms: of the matrix: gain, bias, rounding, floor; the gate's sizes; and half the distance of 1 from the next
+            float.
         to_errors: ``(4, P + G)``, filled in.
     """
     gain, bias, rounding, floor, slope, turn, knot, offset, unit = norms

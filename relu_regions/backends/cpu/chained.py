@@ -33,8 +33,8 @@ def through(
         threads: how many may work at once.
 
     Returns:
-        None where the points would take more memory than allowed, or where a unit lies exactly on its knot at a point and
-        patterns are asked for.
+        None where the points would take more memory than allowed, or where a unit lies exactly on its knot at a point
+        and patterns are asked for.
     """
     segments, start = len(points.segments), Start(chain, points, record, bounded)
     done: list[Done] = []
@@ -51,7 +51,7 @@ def through(
 
 
 def _walked(blocks: list[Block], allowance: int, threads: int) -> list[Done]:
-    """The blocks, walked one after another or on several threads; from the first that can't be on, they are left out."""
+    """The blocks, walked one after another or on several threads; they end before the first that cannot go on."""
     done: list[Done] = []
     if threads < 2 or len(blocks) < 2:
         for block in blocks:

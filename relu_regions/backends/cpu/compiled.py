@@ -154,7 +154,8 @@ def bend_and_multiply(
     old = None if weight is None else weight[placement.old_rows]
     crossings, result = placement.crossings, inputs.new_empty(len(placement), prod(step.shape))
     parts = (
-        placement.added, placement.old_rows, placement.first_new, placement.right, crossings.row, crossings.unit, crossings.left,
+        placement.added, placement.old_rows, placement.first_new, placement.right, crossings.row, crossings.unit,
+        crossings.left,
         placement.crossing_row, _kinks(gate, crossings),
     )  # fmt: skip
     placed, made = Placed(*(part.numpy() for part in parts)), result.numpy()

@@ -1,7 +1,7 @@
 """Where units cross their knots between two neighbouring points: loops that numba compiles, for one interval at a time.
 
-They become part of the loops that call them, in whose compiled form numba does not notice a change made here: after one,
-remove ``__pycache__``.
+They become part of the loops that call them, in whose compiled form numba does not notice a change made here: after
+one, remove ``__pycache__``.
 """
 
 import numpy as np
@@ -23,7 +23,8 @@ def extent(bits, k, a, b, extremes, own):
 
     Args:
         bits: of floats, ``(kinds, 2, numbers)``.
-        extremes: ``(2, 1 + kinds)``, bits of floats: the largest number of kind ``own`` and the smallest of each, filled in at b.
+        extremes: ``(2, 1 + kinds)``, bits of floats: the largest number of kind ``own`` and the smallest of each,
+            filled in at b.
 
     Returns:
         Negative if some number of ``bits[k, a]`` has another sign.
@@ -62,7 +63,8 @@ def gather(distance, bits, k, a, b, knot, ends, weighted, stop, integers, reals)
     p, w, t, q, v, s = ends
     units, integer, half = distance.shape[2], bits.dtype.type, distance.dtype.type(0.5)
     for first in range(0, units, SPAN):
-        # A span of units is looked at one by one only if one of them changes its sign; that is found out several at once.
+        # A span of units is looked at one by one only if one of them changes its sign; that is found out several at
+        # once.
         changed, beyond = integer(0), min(first + SPAN, units)
         if beyond == first + SPAN:
             for n in range(SPAN):
@@ -94,8 +96,8 @@ def gather(distance, bits, k, a, b, knot, ends, weighted, stop, integers, reals)
 def in_order(start, stop, integers, reals):
     """Put the crossings of an interval in order of t, of knots and of units, in place.
 
-    Shell's sort, of which one last pass is left where there were so many that it paid to share them out first. There must be
-    room for as many crossings again behind them.
+    Shell's sort, of which one last pass is left where there were so many that it paid to share them out first. There
+    must be room for as many crossings again behind them.
     """
     gap, shared_out = 1, stop - start > FEW and share_out(start, stop, integers, reals)
     while not shared_out and 3 * gap + 1 < stop - start:
@@ -118,7 +120,7 @@ def in_order(start, stop, integers, reals):
 
 @njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
 def share_out(start, stop, integers, reals):
-    """Put crossings in order of equal parts of their interval, as many as there are crossings; within a part they stay as they are.
+    """Put crossings in order of equal parts of their interval, one part for each; within a part they stay as they are.
 
     Returns:
         Whether that was done; not so where many are in one part.

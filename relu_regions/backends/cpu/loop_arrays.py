@@ -51,7 +51,8 @@ class Placed(NamedTuple):
         added, old_rows, first_new: of the points there were.
         right: of the new points.
         row, unit, left, crossing_row: of the crossings.
-        kink: by how much the slope of the gate's output changes at each crossing, with the interval as the unit of length.
+        kink: by how much the slope of the gate's output changes at each crossing, with the interval as the unit of
+            length.
     """
 
     added: Numbers
@@ -80,7 +81,7 @@ class Stack(NamedTuple):
 
 
 class Products(NamedTuple):
-    """A product at the points there were before the gate that it is of, and the bends from which it goes on at new points.
+    """A product at the points before the gate that it is of, and the bends from which it goes on at new points.
 
     Attributes:
         values: at the points there were, but for the bias, ``(P, units)``.
@@ -111,8 +112,8 @@ class Gate(NamedTuple):
 
     Attributes:
         knots, slopes, offsets: of each unit, as LinkNumbers.
-        level: what taking the distance from a knot adds to the error: so many times the sum of the row's largest number and
-            the largest knot; 0 where all knots are 0.
+        level: what taking the distance from a knot adds to the error: so many times the sum of the row's largest number
+            and the largest knot; 0 where all knots are 0.
     """
 
     knots: Numbers
@@ -142,7 +143,8 @@ class Lines(NamedTuple):
     """Room for two neighbouring rows.
 
     Attributes:
-        values: distances from each knot, and last the row itself, ``(kinds, 2, units)``; one kind where these are the same.
+        values: distances from each knot, and last the row itself, ``(kinds, 2, units)``; one kind where these are the
+            same.
         extremes: these rows' largest and smallest numbers, ``(2, 1 + kinds)``.
         bits, extreme_bits: the same numbers as integers.
     """
@@ -163,8 +165,8 @@ class Outputs(NamedTuple):
     """What a gate's output goes into, and what the gate's loop says of all points.
 
     Attributes:
-        matrix, product: the one that reads the output, if it is narrow, and their product at all points, filled in and kept in
-            place of that output; else nothing, ``(0, units)``.
+        matrix, product: the one that reads the output, if it is narrow, and their product at all points, filled in and
+            kept in place of that output; else nothing, ``(0, units)``.
         applied: the gate's output, ``(P, units)``; room for four rows of it if the matrix is narrow.
         size, added: the largest number of the gate's input, and how many new points each interval gets, ``(P,)``.
     """

@@ -1,6 +1,7 @@
 """The loops that numba compiles: plain arrays in and out, no torch.
 
-Each runs on the thread that calls it: with numba's own threads beside torch's, walks on busy cores took ten times as long.
+Each runs on the thread that calls it: with numba's own threads beside torch's, walks on busy cores took ten times as
+    long.
 """
 
 import numpy as np
@@ -24,7 +25,7 @@ __all__ = [
 
 @njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
 def note_extremes(bits, i, extremes):
-    """Notes the largest, the smallest and the smallest absolute number but 0 of row i in ``extremes[:, i]``, all as bits.
+    """Notes the largest, the smallest and the smallest absolute number but 0 of row i in ``extremes[:, i]``, as bits.
 
     Absolute floats are in the order of their bits as integers, whose maxima a compiler takes several at once.
     """
@@ -160,7 +161,8 @@ def multiply(products, before, first, stop, columns, geometry, placed, result):
     Args:
         products: at the points of the block, of which the first has the number ``first``.
         before: the product at the point before the block.
-        stop: the first bend of the interval before the block; that of the block's first interval to leave out the one before it.
+        stop: the first bend of the interval before the block; that of the block's first interval to leave out the one
+            before it.
 
     Returns:
         The first bend of the interval after the block.

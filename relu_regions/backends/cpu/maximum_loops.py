@@ -32,7 +32,7 @@ def maxima(values, places, result):
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def maxima_between(values, places, interval, left, right, rows, result):
-    """The maxima of interpolated inputs: of each new point, with its interval, the weights of both ends, and its row."""
+    """The maxima of interpolated inputs: of each new point, with its interval, both ends' weights, and its row."""
     mixed, candidates = np.empty((1, values.shape[1]), values.dtype), np.empty(places.shape, values.dtype)
     for g in range(len(interval)):
         i, here = interval[g], result[rows[g]]
@@ -166,8 +166,8 @@ def follow(v, windows, between, integers, reals):
 
     Args:
         between: row, unit, first and last winner, ``(4, K)``; changed in place.
-        integers: row, unit, winner before and after, ``(4, room)``, filled in: first the first crossings of all units, then
-            the second ones, and so on.
+        integers: row, unit, winner before and after, ``(4, room)``, filled in: first the first crossings of all units,
+            then the second ones, and so on.
         reals: the weights of both ends, and the rise, ``(3, room)``, filled in.
 
     Returns:
@@ -220,7 +220,7 @@ def first_best(v, at, other, window):
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def leads(v, at, after, before, a, b, bound, share_after, share_before):
-    """Whether input a is certainly above input b at a row, with shares of what their difference changes by on either side."""
+    """Whether input a is certainly above input b at a row, given shares of their difference's change on each side."""
     lead = v[at, a] - v[at, b]
     change_after = abs(v[after, a] - v[after, b] - lead)
     change_before = abs(v[before, a] - v[before, b] - lead)
@@ -250,7 +250,7 @@ def find_two(candidates, known, most, second, idle):
 
 @njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
 def mark_close(most, second, idle_before, idle, idle_after, bound, unsure):
-    """Marks the units whose winner does not lead by more than the bound, but for those that are idle at the row and beside it."""
+    """Marks the units whose winner does not lead by more than the bound, unless idle at the row and beside it."""
     for u in range(len(most)):
         unsure[u] = (not (most[u] - second[u] > bound)) & ((idle_before[u] & idle[u] & idle_after[u]) == 0)
 
@@ -278,8 +278,8 @@ def mark_open_lead(v, at, other, window, alike, zeros, bound, before, after, dou
 def leads_in_doubt(v, bits, windows, places, alike, zeros, bound, before, after, starts_interval, doubt):
     """Marks the rows in doubt.
 
-    Two inputs differ by no more than twice the largest number of a row. Where a winner leads by more than the bound with
-    that in place of what their difference is on either side, it is certain; only where not is each lead looked at.
+    Two inputs differ by no more than twice the largest number of a row. Where a winner leads by more than the bound
+    with that in place of what their difference is on either side, it is certain; only where not is each lead looked at.
     """
     last, units = v.shape[0] - 1, len(windows)
     candidates, known = np.empty(places.shape, v.dtype), np.empty(units, np.uint8)

@@ -1,4 +1,4 @@
-"""Where gates bend, and where rounding leaves that in doubt, on a CPU: loops.py and maximum_loops.py on several threads.
+"""Where gates bend, and where rounding leaves that in doubt, on a CPU: the loops gate by gate on several threads.
 
 What a loop says of a point depends on the points beside it, so each part is looked at with a few more on either side.
 """
@@ -23,7 +23,7 @@ _NUMBERS = 1 << 17
 
 
 class Located(NamedTuple):
-    """Crossings in order of interval and t, and their new points, as crossing_loops.py fills them in; how many each interval gets."""
+    """Crossings in order of interval and t, their new points as crossing_loops.py makes them, and each one's count."""
 
     integers: Numbers
     reals: Numbers

@@ -1,6 +1,7 @@
-"""Convolutions on a CPU as products of unfolded inputs: what torch's own makes of float64 takes two to four times as long.
+"""Convolutions on a CPU as products of unfolded inputs: torch's own float64 ones take two to four times as long.
 
-A point's channels are laid into planes with their padding, and each number of the kernel takes one contiguous stretch of a
+A point's channels are laid into planes with their padding, and each number of the kernel takes one contiguous stretch
+of a
 plane, over all rows of it: the few sums that reach across the end of a row are made and thrown away.
 """
 

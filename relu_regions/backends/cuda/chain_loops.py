@@ -1,7 +1,8 @@
 """What Triton compiles for the values of a chain on a CUDA device: tiles of rows and units.
 
 A crossing belongs to the interval that starts at its row; the crossings of row r are those from ``starts[r]`` to
-``starts[r + 1]``. Numbers of rows that differ from stack to stack are not specialized, so that nothing is compiled again.
+``starts[r + 1]``. Numbers of rows that differ from stack to stack are not specialized, so that nothing is compiled
+again.
 """
 
 import triton
@@ -55,7 +56,8 @@ def look(
     Args:
         near: what nearness gives, if ``BOUNDED``.
         sizes: as in chain_points.
-        counts, size, uncertain, on_knot: filled in: crossings and the largest number of each row, ``(rows,)``; segments; one.
+        counts, size, uncertain, on_knot: filled in: crossings and the largest number of each row, ``(rows,)``;
+            segments; one.
     """
     row = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)
     there = row < rows
@@ -63,7 +65,8 @@ def look(
     inner = there & (tl.load(segment + row + 1, mask=row + 1 < rows, other=-1) == own)
     most = _largest(values, row, there, units, BLOCK)
     if BOUNDED:
-        # Not masked by inner: of a mask that is read itself, Triton 3.6 makes code that does not compile for some tiles.
+        # Not masked by inner: of a mask that is read itself, Triton 3.6 makes code that does not compile for some
+        # tiles.
         following = row + 1 < rows
         limit = tl.load(near + row, mask=there, other=0.0)
         limit_ahead = tl.load(near + row + 1, mask=following, other=0.0)
@@ -100,7 +103,7 @@ def locate(
     values, weight, knots, starts, row_found, unit_found, knot_found, before, behind,
     rows, units, knot_count, WEIGHTED: tl.constexpr, ROWS: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """Every crossing with its unit's distances from the knot at both ends of the interval; in order of row, knot and unit."""
+    """Every crossing with its unit's distances from the knot at both ends of the interval; by row, knot and unit."""
     row = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)
     free = tl.load(starts + row, mask=row < rows, other=0)
     inner = (row < rows) & (tl.load(starts + row + 1, mask=row < rows, other=0) > free)

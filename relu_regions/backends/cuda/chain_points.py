@@ -1,8 +1,8 @@
 """What Triton compiles for the points of a chain on a CUDA device: a point or a crossing for each lane; as chain_loops.
 
-``sizes`` are those of a chain's Link: gain, bias, rounding and floor of the matrix; slope, turn, knot and offset of the gate;
-and half the distance of 1 from the next float, in this order from 0 to 8. ``near`` holds for each row the bound of its values,
-and by which share of their change over the interval before it, and after it, a shift moves them.
+``sizes`` are those of a chain's Link: gain, bias, rounding and floor of the matrix; slope, turn, knot and offset of the
+gate; and half the distance of 1 from the next float, in this order from 0 to 8. ``near`` holds for each row the bound
+of its values, and by which share of their change over the interval before it, and after it, a shift moves them.
 """
 
 import triton
@@ -25,7 +25,7 @@ def quotient(dividend, divisor):
 
 @triton.jit
 def shares(here, ahead):
-    """The weights of an interval's ends where a distance from a knot is 0 that has these values, of two signs, at the ends."""
+    """The weights of an interval's ends where a distance from a knot is 0 that has these values, of two signs."""
     # A rise may overflow; that of halves does not, and parts the interval alike.
     half = tl.where(tl.abs(ahead - here) == float("inf"), 0.5, 1.0).to(here.dtype)
     here, ahead = here * half, ahead * half
@@ -36,7 +36,7 @@ def shares(here, ahead):
 def weigh(
     row, before, behind, position, weight, t, at, left, right, rise, count, WEIGHTED: tl.constexpr, BLOCK: tl.constexpr
 ):
-    """The t of each crossing, the weights of its interval's ends, and its rise, from the distances that locate gives."""
+    """The t of each crossing, the weights of its interval's ends, and its rise, from the distances of locate."""
     m = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     known = m < count
     r, here = tl.load(row + m, mask=known, other=0), tl.load(before + m, mask=known, other=-1.0)
@@ -61,7 +61,7 @@ def order(
     row, unit, knot, at, left, right, rise, starts, to_unit, to_knot, to_at, to_left, to_right, to_rise,
     count, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """The crossings of each interval in order of t; equal ones stay as they are. Each is compared with all of its interval."""
+    """The crossings of each interval in order of t; equal ones keep their order. Each is compared with all others."""
     m = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     known = m < count
     r = tl.load(row + m, mask=known, other=0)
@@ -133,7 +133,8 @@ def place(
     """The row of each crossing's point, and the new points; as move.
 
     Args:
-        crossing_row: filled in; -1 - row where the crossing is not inside of its interval and belongs to a point there was.
+        crossing_row: filled in; -1 - row where the crossing is not inside of its interval and belongs to a point there
+            was.
     """
     m = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     known = m < count
@@ -163,8 +164,8 @@ def record(
 ):
     """The flips of a gate at all crossings, ``(5, count)``.
 
-    A crossing that rounds to the end of a segment changes the pattern there, with no region before it: in its place stands
-    a flip from a piece to itself, which is left out at the chain's end.
+    A crossing that rounds to the end of a segment changes the pattern there, with no region before it: in its place
+    stands a flip from a piece to itself, which is left out at the chain's end.
 
     Args:
         segment, offsets: of all points.
@@ -240,7 +241,8 @@ def _store_four(to_errors, total, n, value, shift, stored, heavy, mask):
 
 @triton.jit(do_not_specialize=["rows", "total"])
 def bounds(
-    starts, segment, position, weight, right, rise, crossing_row, moved, size, near, errors, sizes, uncertain, to_errors,
+    starts, segment, position, weight, right, rise, crossing_row, moved, size, near, errors, sizes, uncertain,
+    to_errors,
     rows, total, WEIGHTED: tl.constexpr, LEVEL: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     """As chain_points.bounds: ``to_errors`` is filled in, ``(4, total)``."""

@@ -257,7 +257,7 @@ class _Crossings:
 
 
 def _several(like: Tensor, number: int, count: int) -> list[Tensor]:
-    """Room for several lists of numbers, each of its own: rows of one tensor would start at other alignments for other counts."""
+    """Room for several lists of numbers, each a tensor: rows of one would be aligned differently for other counts."""
     return [like.new_empty(count) for _ in range(number)]
 
 
