@@ -241,7 +241,7 @@ class _Leads(NamedTuple):
     after: Tensor
 
     def open_beside(self, here: Tensor, there: Tensor) -> tuple[Tensor, Tensor]:
-        """Whether the winner just inside of intervals is open, beside the rows ``here``; decided there, too."""
+        """Whether the winner just inside of intervals is open, decided at the rows ``here`` and at the other ends."""
         gate, values = self.gate, self.values
         winner = first_best(gate.candidates(values[here]), gate.candidates(values[there])).unsqueeze(-1)
         known = self.zeros[gate.windows]
