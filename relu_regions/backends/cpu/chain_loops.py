@@ -129,7 +129,7 @@ def note_pieces(lines, b, knots, w, out, s):
 
 @njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
 def close(distance, k, a, b, here, there, after, before):
-    """Whether some unit is closer to its knot at an end of an interval than ``here``, ``there`` and its change allow."""
+    """Whether some unit is closer to its knot at an end of an interval than ``here``, ``there`` and its change let."""
     count = 0
     for u in range(distance.shape[2]):
         one, other = distance[k, a, u], distance[k, b, u]
