@@ -7,8 +7,14 @@ from collections.abc import Iterator
 
 import pytest
 import torch
+from jaxtyping import install_import_hook
 
-from relu_regions import backends
+from tests.type_checks import CHECKED, CHECKER
+
+# Before anything of the library is imported: annotations are checked in modules that are imported from here on.
+install_import_hook(CHECKED, CHECKER)
+
+from relu_regions import backends  # noqa: E402
 
 # The tensors here are small: on several threads, which then wait for each other, the tests take several times as long.
 # What several threads may change has tests of its own, which ask for two_threads.

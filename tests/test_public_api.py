@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import inspect
 
 import pytest
 
@@ -28,6 +29,6 @@ def test_the_snapshot_holds_no_address_of_memory_and_every_public_name() -> None
 
 def test_a_changed_default_shows_as_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     before = public_api().splitlines()
-    monkeypatch.setitem(rr.walk.__kwdefaults__, "resolve", "otherwise")
+    monkeypatch.setitem(inspect.unwrap(rr.walk).__kwdefaults__, "resolve", "otherwise")
     changed = [line for line in difflib.ndiff(before, public_api().splitlines()) if line[0] in "+-"]
     assert len(changed) == 2 and "otherwise" in changed[1]

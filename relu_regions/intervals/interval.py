@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import Bool, Float, Float64, Int64
 from torch import Tensor
 
 from relu_regions.exactness.error_bounds import Certainty
@@ -48,26 +49,26 @@ class Interval:
             rational arithmetic; None without ``certify``.
     """
 
-    lo: Tensor
-    hi: Tensor
-    label: Tensor
-    label_lo: Tensor
-    label_hi: Tensor
-    tied: Tensor
-    lo_error: Tensor | None = None
-    hi_error: Tensor | None = None
-    certain: Tensor | None = None
-    settled: Tensor | None = None
-    judged: Tensor | None = None
-    lo_below: Tensor | None = None
-    lo_above: Tensor | None = None
-    hi_below: Tensor | None = None
-    hi_above: Tensor | None = None
-    float_signs: Tensor | None = None
-    rational_signs: Tensor | None = None
+    lo: Float64[Tensor, " N"]
+    hi: Float64[Tensor, " N"]
+    label: Int64[Tensor, " N"]
+    label_lo: Int64[Tensor, " N"]
+    label_hi: Int64[Tensor, " N"]
+    tied: Bool[Tensor, " N"]
+    lo_error: Float64[Tensor, " N"] | None = None
+    hi_error: Float64[Tensor, " N"] | None = None
+    certain: Bool[Tensor, " N"] | None = None
+    settled: Bool[Tensor, " N"] | None = None
+    judged: Bool[Tensor, " N"] | None = None
+    lo_below: Float64[Tensor, " N"] | None = None
+    lo_above: Float64[Tensor, " N"] | None = None
+    hi_below: Float64[Tensor, " N"] | None = None
+    hi_above: Float64[Tensor, " N"] | None = None
+    float_signs: Int64[Tensor, " N"] | None = None
+    rational_signs: Int64[Tensor, " N"] | None = None
 
     @property
-    def length(self) -> Tensor:
+    def length(self) -> Float64[Tensor, " N"]:
         """``(N,)`` float64, ``hi - lo``."""
         return self.hi - self.lo
 
@@ -124,8 +125,8 @@ def _beyond(label: int) -> str:
 
 def exact_interval(
     model: Model,
-    x: Array,
-    d: Array,
+    x: Float[Array, " N *shape"],
+    d: Float[Array, " ..."],
     t_range: Range = (-math.inf, math.inf),
     *,
     decision: Sequence[int] | None = None,

@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from relu_regions.backends.memory import budget, stack_bytes
@@ -24,8 +25,8 @@ _BLOCK_BYTES = {"cpu": 16 << 20}
 
 def sampled_interval(
     model: Model,
-    x: Array,
-    d: Array,
+    x: Float[Array, " N *shape"],
+    d: Float[Array, " ..."],
     t_range: Range,
     *,
     num: int = 101,

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
+from jaxtyping import Float, Float64, Int64, Integer
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -48,20 +49,20 @@ class Lines:
         t_range: the range of t to walk that suits the family; ``dataclasses.replace`` sets another.
     """
 
-    points: Tensor
-    members: Tensor
+    points: Float64[Tensor, " M *shape"]
+    members: Int64[Tensor, " N k"]
     x_weights: tuple[float, ...]
     d_weights: tuple[float, ...]
-    index: Tensor
+    index: Int64[Tensor, " N m"]
     t_range: tuple[float, float]
 
     @property
-    def x(self) -> Tensor:
+    def x(self) -> Float64[Tensor, " N *shape"]:
         """(N, *shape) float64: the point of each line at t = 0."""
         return self._sum(self.x_weights)
 
     @property
-    def d(self) -> Tensor:
+    def d(self) -> Float64[Tensor, " N *shape"]:
         """(N, *shape) float64: the direction of each line."""
         return self._sum(self.d_weights)
 
@@ -93,8 +94,8 @@ class Lines:
 
 
 def pairs(
-    samples: Array,
-    labels: Array,
+    samples: Float[Array, " M *shape"],
+    labels: Integer[Array, " M"],
     *,
     classes: Sequence[int] | None = None,
     number: int | None = None,
@@ -128,8 +129,8 @@ def pairs(
 
 
 def midlines(
-    samples: Array,
-    labels: Array,
+    samples: Float[Array, " M *shape"],
+    labels: Integer[Array, " M"],
     *,
     classes: Sequence[int] | None = None,
     number: int | None = None,
@@ -155,8 +156,8 @@ def midlines(
 
 
 def between_classes(
-    samples: Array,
-    labels: Array,
+    samples: Float[Array, " M *shape"],
+    labels: Integer[Array, " M"],
     *,
     classes: Sequence[int] | None = None,
     number: int | None = None,
@@ -183,8 +184,8 @@ def between_classes(
 
 
 def principal_components(
-    samples: Array,
-    labels: Array,
+    samples: Float[Array, " M *shape"],
+    labels: Integer[Array, " M"],
     *,
     components: Sequence[int] = (0,),
     classes: Sequence[int] | None = None,
@@ -234,7 +235,14 @@ def principal_components(
     return _lines(torch.stack(rows), np.array(members), (1, 0), (0, 1), (-2, 2), np.array(index))
 
 
-def normal_direction(samples: Array, labels: Array, start: int, end: int, *, length: float | None = None) -> Lines:
+def normal_direction(
+    samples: Float[Array, " M *shape"],
+    labels: Integer[Array, " M"],
+    start: int,
+    end: int,
+    *,
+    length: float | None = None,
+) -> Lines:
     """The line from one class mean towards another, perpendicular to the tangent (paper, figure 2).
 
     d is the difference of the two means less its part along the first principal component of class ``start``.
@@ -273,7 +281,7 @@ def normal_direction(samples: Array, labels: Array, start: int, end: int, *, len
 
 
 def random_directions(
-    samples: Array,
+    samples: Float[Array, " M *shape"],
     *,
     directions: int = 1,
     number: int | None = None,

@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from relu_regions.network.gates import flattened
@@ -31,20 +32,20 @@ class SegmentChange:
         variation: ``(N,)``, Σ_k λ_k ‖W_k (x - x_i)‖_∞: how far the outputs travel, there and back.
     """
 
-    change: Tensor
-    sum: Tensor
-    distance: Tensor
-    mean_norm: Tensor
-    largest_norm: Tensor
-    variation: Tensor
+    change: Float[Tensor, " N *output_shape"]
+    sum: Float[Tensor, " N *output_shape"]
+    distance: Float[Tensor, " N"]
+    mean_norm: Float[Tensor, " N"]
+    largest_norm: Float[Tensor, " N"]
+    variation: Float[Tensor, " N"]
 
     @property
-    def bound(self) -> Tensor:
+    def bound(self) -> Float[Tensor, " N"]:
         """``(N,)``: (Σ_k λ_k ‖W_k‖) ‖x - x_i‖, which no number of ``change`` exceeds."""
         return self.mean_norm * self.distance
 
     @property
-    def size(self) -> Tensor:
+    def size(self) -> Float[Tensor, " N"]:
         """``(N,)``: ‖f(x) - f(x_i)‖_∞."""
         return flattened(self.change).abs().amax(1)
 
@@ -98,9 +99,9 @@ class WeightChange:
         direction: ``(P, *output_shape)``, W_{x_0} (x - x_0): what the change would be without.
     """
 
-    t: Tensor
-    weights: Tensor
-    direction: Tensor
+    t: Float[Tensor, " P"]
+    weights: Float[Tensor, " P *output_shape"]
+    direction: Float[Tensor, " P *output_shape"]
 
 
 def weight_change(path: Path, *, memory_budget: int | None = None) -> WeightChange:

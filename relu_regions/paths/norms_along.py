@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from math import prod
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from relu_regions.backends.points import Flips
@@ -19,7 +20,9 @@ from relu_regions.regions.norms import Norm, check_norm, flat, norms_of, operato
 __all__ = ["norms_along"]
 
 
-def norms_along(network: Network, table: RegionTable, p: Norm, *, memory_budget: int | None = None) -> Tensor:
+def norms_along(
+    network: Network, table: RegionTable, p: Norm, *, memory_budget: int | None = None
+) -> Float[Tensor, " R"]:
     """The norm of W on every region that segments cross.
 
     Neighbouring regions differ in few units, so W changes by a matrix of low rank from one to the next. Where that

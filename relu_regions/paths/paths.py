@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from relu_regions.backends.points import Flips
@@ -50,19 +51,19 @@ class Paths:
     """
 
     network: Network
-    x: Tensor
-    d: Tensor
-    offsets: Tensor
-    position: Tensor
-    weight: Tensor | None
-    values: Tensor
-    outputs_at_x: Tensor
-    first_patterns: tuple[Tensor, ...]
+    x: Float[Tensor, " N *input_shape"]
+    d: Float[Tensor, " N *input_shape"]
+    offsets: Int64[Tensor, " N+1"]
+    position: Float[Tensor, " P"]
+    weight: Float[Tensor, " P"] | None
+    values: Float[Tensor, " P *output_shape"]
+    outputs_at_x: Float[Tensor, " N *output_shape"]
+    first_patterns: tuple[Int64[Tensor, " N _"], ...]
     flips: Flips
-    t_error: Tensor | None
-    certain: Tensor
-    settled: Tensor
-    judged: Tensor
+    t_error: Float[Tensor, " P"] | None
+    certain: Bool[Tensor, " N"]
+    settled: Bool[Tensor, " N"]
+    judged: Bool[Tensor, " N"]
 
     @property
     def decided_by(self) -> list[str]:
@@ -75,12 +76,12 @@ class Paths:
         return RegionTable(self.offsets, self.first_patterns, self.flips)
 
     @property
-    def t(self) -> Tensor:
+    def t(self) -> Float[Tensor, " P"]:
         """``(P,)``: both ends of each range and every breakpoint, in order."""
         return self.position if self.weight is None else self.position / self.weight
 
     @property
-    def outputs(self) -> Tensor:
+    def outputs(self) -> Float[Tensor, " P *output_shape"]:
         """``(P, *output_shape)``: the logits at the points; at infinite t their limits, infinite where they grow."""
         if self.weight is None:
             return self.values
@@ -96,22 +97,22 @@ class Paths:
         return torch.where(at_infinity, limits, finite)
 
     @property
-    def region_counts(self) -> Tensor:
+    def region_counts(self) -> Int64[Tensor, " N"]:
         """``(N,)`` int64: how many regions each segment crosses."""
         return self.table.counts
 
     @property
-    def breakpoint_counts(self) -> Tensor:
+    def breakpoint_counts(self) -> Int64[Tensor, " N"]:
         """``(N,)`` int64: how many breakpoints each segment has inside its range."""
         return self.offsets.diff() - 2
 
     @property
-    def region_offsets(self) -> Tensor:
+    def region_offsets(self) -> Int64[Tensor, " {len(self)+1}"]:
         """``(N + 1,)`` int64: the regions of segment i are ``region_offsets[i]`` to ``region_offsets[i + 1]``."""
         return self.table.region_offsets
 
     @property
-    def region_rows(self) -> Tensor:
+    def region_rows(self) -> Int64[Tensor, " R"]:
         """``(R,)`` int64: the row of the point that opens each region."""
         return self.table.opening_points(self.table.numbers())
 
@@ -134,7 +135,7 @@ class Paths:
         proven = f"; decided: {counted(self.decided_by)}" if self.t_error is not None else ""
         return f"Paths({len(self)} segments, {bends}{proven})"
 
-    def patterns(self, regions: Tensor | None = None) -> tuple[Tensor, ...]:
+    def patterns(self, regions: Int64[Tensor, " R"] | None = None) -> tuple[Int64[Tensor, " R _"], ...]:
         """The activation patterns of regions, for each gate ``(R, units)`` int64: the piece of every unit.
 
         Args:
@@ -142,7 +143,9 @@ class Paths:
         """
         return self.table.patterns(self.table.numbers() if regions is None else regions)
 
-    def affine_maps(self, *, memory_budget: int | None = None) -> tuple[Tensor, Tensor]:
+    def affine_maps(
+        self, *, memory_budget: int | None = None
+    ) -> tuple[Float[Tensor, " R ..."], Float[Tensor, " R *output_shape"]]:
         """W_x and b_x of every region (paper, equations 7 and 8), from its activation pattern.
 
         Args:
@@ -153,7 +156,7 @@ class Paths:
         """
         return affine_maps_of(self.network, self.patterns(), len(self.region_rows), memory_budget=memory_budget)
 
-    def norms(self, p: Norm, *, memory_budget: int | None = None) -> Tensor:
+    def norms(self, p: Norm, *, memory_budget: int | None = None) -> Float[Tensor, " R"]:
         """The operator norm ‖W_x‖ of every region, ``(R,)``, without keeping the maps.
 
         Args:
@@ -192,17 +195,17 @@ class Path:
         return slice(int(self.paths.offsets[self.index]), int(self.paths.offsets[self.index + 1]))
 
     @property
-    def t(self) -> Tensor:
+    def t(self) -> Float[Tensor, " P"]:
         """``(P,)``: both ends of the range and every breakpoint, in order."""
         return self.paths.t[self.rows]
 
     @property
-    def breakpoints(self) -> Tensor:
+    def breakpoints(self) -> Float[Tensor, " breakpoints"]:
         """``(P - 2,)``: the breakpoints alone."""
         return self.t[1:-1]
 
     @property
-    def outputs(self) -> Tensor:
+    def outputs(self) -> Float[Tensor, " P *output_shape"]:
         """``(P, *output_shape)``: the logits at the points."""
         return self.paths.outputs[self.rows]
 
@@ -222,13 +225,13 @@ class Path:
     def __len__(self) -> int:
         return int(self.paths.region_counts[self.index])
 
-    def norms(self, p: Norm) -> Tensor:
+    def norms(self, p: Norm) -> Float[Tensor, " R"]:
         """The operator norm ‖W_x‖ of its regions, ``(R,)``, as ``Paths.norms``."""
         start, stop = (int(self.paths.region_offsets[self.index + k]) for k in (0, 1))
         table = self.paths.table
         return norms_of(self.paths.network, table.patterns(table.numbers(start, stop)), p, stop - start)
 
-    def outputs_at(self, t: Array) -> Tensor:
+    def outputs_at(self, t: Float[Array, " K"]) -> Float[Tensor, " K *output_shape"]:
         """The logits at any t of the range, by linear interpolation between breakpoints.
 
         Args:
@@ -281,12 +284,12 @@ class Region:
         return int(self.path.paths.region_offsets[self.path.index]) + self.number
 
     @property
-    def pattern(self) -> tuple[Tensor, ...]:
+    def pattern(self) -> tuple[Int64[Tensor, " _"], ...]:
         """The piece of every unit, for each gate ``(units,)`` int64."""
         own = torch.tensor([self.row], device=self.path.paths.offsets.device)
         return tuple(pieces[0] for pieces in self.path.paths.patterns(own))
 
-    def affine_map(self) -> tuple[Tensor, Tensor]:
+    def affine_map(self) -> tuple[Float[Tensor, " ..."], Float[Tensor, " *output_shape"]]:
         """W_x ``(*output_shape, *input_shape)`` and b_x ``(*output_shape)``, from the activation pattern."""
         pattern = tuple(pieces[None] for pieces in self.pattern)
         weight, bias = affine_maps_of(self.path.paths.network, pattern, 1)

@@ -8,6 +8,7 @@ from functools import cached_property
 from math import prod
 
 import torch
+from jaxtyping import Float, Int64
 from torch import Tensor
 
 from relu_regions.backends.memory import budget, stack_bytes
@@ -212,8 +213,12 @@ def _winners(gate: Maximum, pieces: Tensor) -> Tensor:
 
 
 def affine_maps_of(
-    network: Network, patterns: tuple[Tensor, ...], count: int = -1, *, memory_budget: int | None = None
-) -> tuple[Tensor, Tensor]:
+    network: Network,
+    patterns: tuple[Int64[Tensor, " R _"], ...],
+    count: int = -1,
+    *,
+    memory_budget: int | None = None,
+) -> tuple[Float[Tensor, " R ..."], Float[Tensor, " R *output_shape"]]:
     """The affine map of the network on the regions of activation patterns (paper, equation 7).
 
     Args:
@@ -239,7 +244,9 @@ def affine_maps_of(
     return matrices, constants
 
 
-def affine_map(model: Model, x: Array, *, dtype: torch.dtype = torch.float64) -> tuple[Tensor, Tensor]:
+def affine_map(
+    model: Model, x: Float[Array, " N *shape"], *, dtype: torch.dtype = torch.float64
+) -> tuple[Float[Tensor, " N ..."], Float[Tensor, " N *output_shape"]]:
     """The affine map of the network on the region of each point.
 
     A unit that is exactly on a knot at x counts as being on the piece below it (an undecided ReLU is inactive), and

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
+from jaxtyping import Float64
 from torch import Tensor
 
 from relu_regions.network.arrays import Floats
@@ -39,7 +40,7 @@ class ClassChange:
     """
 
     distance: float
-    point: Tensor
+    point: Float64[Tensor, " *input_shape"]
     label: int
     at_least: float
     excess: float

@@ -6,6 +6,7 @@ from dataclasses import dataclass, fields
 from math import prod
 
 import torch
+from jaxtyping import Float, Int64
 from torch import Tensor
 
 from relu_regions.network.gates import Gate, Knots, Maximum
@@ -26,11 +27,11 @@ class Inequalities:
         piece: that the unit has beyond, ``(m,)`` int64; for a side of a box 0 where it bounds from below, else 1.
     """
 
-    matrix: Tensor
-    bounds: Tensor
-    gate: Tensor
-    unit: Tensor
-    piece: Tensor
+    matrix: Float[Tensor, " m n"]
+    bounds: Float[Tensor, " m"]
+    gate: Int64[Tensor, " m"]
+    unit: Int64[Tensor, " m"]
+    piece: Int64[Tensor, " m"]
 
     @classmethod
     def of_pattern(cls, network: Network, pattern: tuple[Tensor, ...]) -> Inequalities:

@@ -12,6 +12,7 @@ from dataclasses import replace
 
 import numpy as np
 import torch
+from jaxtyping import Float, Float64, Integer
 from torch import Tensor
 
 from relu_regions.lines.decision import Decision
@@ -35,13 +36,13 @@ __all__ = [
     "training_range",
 ]
 
-Labels = int | Sequence[int] | Array
+Labels = int | Sequence[int] | Integer[Array, " ..."]
 
 
 # ---------------------------------------------------------------- the network alone
 
 
-def layer_norms(network: Network) -> Tensor:
+def layer_norms(network: Network) -> Float[Tensor, " L"]:
     """‖W_l‖_∞ of every affine step, in order: the largest absolute row sum of its matrix.
 
     A convolution is the matrix that it stands for, a step of several inputs acts on all of them together, and one
@@ -68,7 +69,7 @@ def product_bound(network: Network) -> float:
     return float(_propagated(network, uniform=True).flatten()[0])
 
 
-def logit_bounds(network: Network) -> Tensor:
+def logit_bounds(network: Network) -> Float[Tensor, " *output_shape"]:
     """The row sums of |W_L| ⋯ |W_1|: how much each output can change for each unit of ‖Δx‖_∞.
 
     Like ``product_bound``, with a bound for each number instead of the largest of each layer: never larger, and
@@ -98,7 +99,7 @@ def linear_network_norm(network: Network) -> float:
     return float(norms_of(linear_network(network), (), math.inf, 1))
 
 
-def factor_needed(ratios: Array, share: float = 0.99, weights: Array | None = None) -> float:
+def factor_needed(ratios: Float[Array, " N"], share: float = 0.99, weights: Float[Array, " N"] | None = None) -> float:
     """The smallest K such that at least this share of regions has ‖W_x‖ ≤ K ‖W‖ (paper, appendix A).
 
     Args:
@@ -162,7 +163,7 @@ def _ones(network: Network, shape: tuple[int, ...]) -> Tensor:
 # ---------------------------------------------------------------- samples
 
 
-def margins(model: Model, x: Array, labels: Labels) -> Tensor:
+def margins(model: Model, x: Float[Array, " N *shape"], labels: Labels) -> Float64[Tensor, " N"]:
     """How far the logit of each sample's label is ahead of the largest other; negative where it is behind.
 
     Args:
@@ -181,7 +182,7 @@ def margins(model: Model, x: Array, labels: Labels) -> Tensor:
     return decision.margins(outputs, own)
 
 
-def training_range(model: Model, x: Array, labels: Labels) -> float:
+def training_range(model: Model, x: Float[Array, " N *shape"], labels: Labels) -> float:
     """The largest r by which every sample's labelled logit exceeds all others (paper, appendix A).
 
     Takes and raises what ``margins`` does; inf where there are no samples.
@@ -191,8 +192,12 @@ def training_range(model: Model, x: Array, labels: Labels) -> float:
 
 
 def guaranteed_radius(
-    model: Model, x: Array, labels: Labels | None = None, *, lipschitz: float | Tensor | None = None
-) -> Tensor:
+    model: Model,
+    x: Float[Array, " N *shape"],
+    labels: Labels | None = None,
+    *,
+    lipschitz: float | Float[Tensor, " ..."] | None = None,
+) -> Float64[Tensor, " N"]:
     """How far each sample can be moved in the ∞-norm, in any direction, and provably keep its label.
 
     Two logits come closer by at most the sum of their Lipschitz constants for each unit of ‖Δx‖_∞. With one constant

@@ -7,6 +7,7 @@ from math import prod
 from typing import Literal
 
 import torch
+from jaxtyping import Float, Float64, Int64
 from torch import Tensor
 
 from relu_regions.lines.line_batch import Array, Model, PointBatch
@@ -19,7 +20,7 @@ __all__ = ["Norm", "check_norm", "flat", "norms_at", "norms_of", "operator_norm"
 Norm = Literal[1, 2, "fro"] | float
 
 
-def operator_norm(matrices: Tensor, p: Norm) -> Tensor:
+def operator_norm(matrices: Float[Tensor, " *batch rows columns"], p: Norm) -> Float[Tensor, " *batch"]:
     """The norm of each matrix.
 
     Args:
@@ -57,8 +58,13 @@ def check_norm(p: object) -> None:
 
 
 def norms_of(
-    network: Network, patterns: tuple[Tensor, ...], p: Norm, count: int = -1, *, memory_budget: int | None = None
-) -> Tensor:
+    network: Network,
+    patterns: tuple[Int64[Tensor, " R _"], ...],
+    p: Norm,
+    count: int = -1,
+    *,
+    memory_budget: int | None = None,
+) -> Float[Tensor, " R"]:
     """The norm of W on the regions of activation patterns.
 
     Args:
@@ -79,7 +85,9 @@ def norms_of(
     return torch.cat(parts) if parts else torch.zeros(0, dtype=dtype_of(network), device=replay.device)
 
 
-def norms_at(model: Model, x: Array, p: Norm, *, memory_budget: int | None = None) -> Tensor:
+def norms_at(
+    model: Model, x: Float[Array, " N *shape"], p: Norm, *, memory_budget: int | None = None
+) -> Float64[Tensor, " N"]:
     """The norm of W_x at points, without keeping the maps.
 
     Args:

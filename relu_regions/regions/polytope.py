@@ -8,6 +8,7 @@ from functools import cached_property
 
 import numpy as np
 import torch
+from jaxtyping import Bool, Float, Float64, Int64
 from torch import Tensor
 
 from relu_regions.lines.decision import Decision
@@ -41,11 +42,11 @@ class Polytope:
     """
 
     network: Network
-    pattern: tuple[Tensor, ...]
+    pattern: tuple[Int64[Tensor, " _"], ...]
     inequalities: Inequalities
 
     @classmethod
-    def of_pattern(cls, network: Network, pattern: tuple[Tensor, ...]) -> Polytope:
+    def of_pattern(cls, network: Network, pattern: tuple[Int64[Tensor, " _"], ...]) -> Polytope:
         """The region of an activation pattern; it may be empty.
 
         Args:
@@ -60,7 +61,7 @@ class Polytope:
             return cls(network, pattern, Inequalities.of_pattern(network, pattern))
 
     @classmethod
-    def at(cls, model: Model, x: Array) -> Polytope:
+    def at(cls, model: Model, x: Float[Array, " *input_shape"]) -> Polytope:
         """The region of a point; a unit exactly on a knot counts as on the piece below it.
 
         Args:
@@ -76,12 +77,12 @@ class Polytope:
         return cls.of_pattern(point.network, pattern)
 
     @property
-    def matrix(self) -> Tensor:
+    def matrix(self) -> Float64[Tensor, " m n"]:
         """``(m, n)`` float64."""
         return self.inequalities.matrix
 
     @property
-    def bounds(self) -> Tensor:
+    def bounds(self) -> Float64[Tensor, " m"]:
         """``(m,)`` float64."""
         return self.inequalities.bounds
 
@@ -93,11 +94,11 @@ class Polytope:
 
     # ------------------------------------------------------------ points
 
-    def contains(self, x: Array) -> Tensor:
+    def contains(self, x: Float[Array, " N *input_shape"]) -> Bool[Tensor, " N"]:
         """Whether points satisfy every inequality, in float64: ``(N, *input_shape)`` to ``(N,)`` bool."""
         return (self.slack(x) >= 0).all(1)
 
-    def slack(self, x: Array) -> Tensor:
+    def slack(self, x: Float[Array, " N *input_shape"]) -> Float64[Tensor, " N m"]:
         """``bounds - matrix @ x``, what each inequality has left: ``(N, *input_shape)`` to ``(N, m)``.
 
         Raises:
@@ -110,7 +111,7 @@ class Polytope:
             )
         return self.bounds - points.flatten(1) @ self.matrix.T
 
-    def distance(self, x: Array, p: float = 2) -> Tensor:
+    def distance(self, x: Float[Array, " N *input_shape"], p: float = 2) -> Float64[Tensor, " N"]:
         """How far points inside are from the boundary, in the p-norm.
 
         Args:
@@ -144,7 +145,7 @@ class Polytope:
 
     # ------------------------------------------------------------ shape
 
-    def chebyshev(self, p: float = 2) -> tuple[Tensor, float]:
+    def chebyshev(self, p: float = 2) -> tuple[Float64[Tensor, " *input_shape"], float]:
         """The centre and radius of the largest ball inside, in the p-norm.
 
         Args:
@@ -186,7 +187,7 @@ class Polytope:
         return polar
 
     @cached_property
-    def facets(self) -> Tensor:
+    def facets(self) -> Int64[Tensor, " F"]:
         """The inequalities that cannot be left out, ``(F,)`` int64 in increasing order; of equal ones the last.
 
         Raises:
@@ -211,7 +212,7 @@ class Polytope:
             program.bound(row, 1.0 if kept[row] else math.inf)
         return torch.from_numpy(np.flatnonzero(kept)).to(self.bounds.device)
 
-    def neighbour(self, row: int) -> tuple[Tensor, ...]:
+    def neighbour(self, row: int) -> tuple[Int64[Tensor, " _"], ...]:
         """The pattern across a facet.
 
         Where several units bend on the same hyperplane, each gets the piece that it has beyond.
@@ -252,7 +253,7 @@ class Polytope:
             else:
                 pieces[unit] = rivals[-1] if slopes[unit] > 0 else rivals[0]
 
-    def within(self, low: float | Array, high: float | Array) -> Polytope:
+    def within(self, low: float | Float[Array, " ..."], high: float | Float[Array, " ..."]) -> Polytope:
         """The part of the region inside an input box, such as the range of pixels.
 
         Args:
@@ -272,7 +273,7 @@ class Polytope:
 
     # ------------------------------------------------------------ the class
 
-    def smallest_change(self, x: Array, p: float = math.inf) -> ClassChange | None:
+    def smallest_change(self, x: Float[Array, " *input_shape"], p: float = math.inf) -> ClassChange | None:
         """The smallest change of a point after which another class is as likely, inside the region.
 
         Outside of the region there may be a smaller one. Each class that could be nearer than the best so far is a

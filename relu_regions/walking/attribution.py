@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
+from jaxtyping import Float, Float64, Integer
 from torch import Tensor
 
 from relu_regions.lines.line_batch import Array, Model, PointBatch
@@ -18,13 +19,13 @@ __all__ = ["integrated_gradients"]
 
 def integrated_gradients(
     model: Model,
-    x: Array,
-    baseline: Array,
-    target: int | Sequence[int] | Tensor,
+    x: Float[Array, " N *shape"],
+    baseline: Float[Array, " ..."],
+    target: int | Sequence[int] | Integer[Tensor, " ..."],
     *,
     memory_budget: int | None = None,
     progress: bool | None = None,
-) -> Tensor:
+) -> Float64[Tensor, " N *shape"]:
     """How much each input number adds to a logit on the way from a baseline to x.
 
     The integral of the gradient along the straight path is ``Σ_k (t_{k+1} - t_k) W_k[target] * (x - baseline)`` over

@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Literal, get_args
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from relu_regions.exactness.error_bounds import Certainty
@@ -26,8 +27,8 @@ Breakpoints = Literal["pattern", "function"]
 
 def walk(
     model: Model,
-    x: Array,
-    d: Array,
+    x: Float[Array, " N *shape"],
+    d: Float[Array, " ..."],
     t_range: Range = (-1.0, 2.0),
     *,
     breakpoints: Breakpoints = "pattern",

@@ -177,7 +177,7 @@ def test_the_factor_is_the_smallest_that_the_share_needs(pairs: list[tuple[float
         return sum(w for r, w in zip(ratios, weights) if r <= factor) / sum(weights)
 
     expected = min(ratio for ratio in ratios if reached(ratio) >= share)
-    assert factor_needed(np.array(ratios), share, weights) == expected
+    assert factor_needed(np.array(ratios), share, np.array(weights, dtype=float)) == expected
     whole = [ratio for ratio, weight in zip(ratios, weights) for _ in range(weight)]
     assert factor_needed(torch.tensor(whole, dtype=torch.float64), share) == expected
 

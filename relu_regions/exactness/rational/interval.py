@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
+from jaxtyping import Float
 from torch import Tensor
 
 from relu_regions.exactness.rational.arithmetic import Point
@@ -50,8 +51,8 @@ class RationalInterval:
 
 def exact_interval(
     model: ExactModel,
-    x: Array,
-    d: Array,
+    x: Float[Array, " N *shape"],
+    d: Float[Array, " ..."],
     t_range: ExactRange = (-math.inf, math.inf),
     decision: Sequence[int] | None = None,
 ) -> list[RationalInterval]:

@@ -9,6 +9,7 @@ from fractions import Fraction
 from typing import TypeAlias
 
 import numpy as np
+from jaxtyping import Float
 from torch import Tensor
 
 from relu_regions.exactness.rational.arithmetic import Point
@@ -24,7 +25,9 @@ End: TypeAlias = Fraction | float | int
 ExactRange: TypeAlias = tuple[End | Sequence[End] | Array, End | Sequence[End] | Array]
 
 
-def walk(model: ExactModel, x: Array, d: Array, t_range: ExactRange = (-1, 2)) -> list[RationalPath]:
+def walk(
+    model: ExactModel, x: Float[Array, " N *shape"], d: Float[Array, " ..."], t_range: ExactRange = (-1, 2)
+) -> list[RationalPath]:
     """Every breakpoint of the network along ``x + t d``, in exact rational arithmetic.
 
     The same question as ``relu_regions.walk``, answered without rounding for the real-valued network that the

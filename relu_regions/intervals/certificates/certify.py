@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from fractions import Fraction
 
+from jaxtyping import Float
 from torch import Tensor
 
 from relu_regions.exactness.rational.arithmetic import Point
@@ -31,8 +32,8 @@ __all__ = ["certify"]
 
 def certify(
     model: ExactModel,
-    x: Array,
-    d: Array,
+    x: Float[Array, " 1 *shape"],
+    d: Float[Array, " ..."],
     interval: Interval | RationalInterval,
     decision: Sequence[int] | None = None,
     rounding: float = 1e-9,
