@@ -142,6 +142,8 @@ def _laid_out(node: Any, elements: int) -> int:
         return int(prod(weight[2:]) * prod(read[1:2]) * elements // max(1, weight[0]))
     if "pool" in name and len(node.args) > 1 and isinstance(node.args[1], (list, tuple)):
         return int(prod(node.args[1]) * elements)
+    if "cdist" in name and isinstance(node.args[0], torch.fx.Node):
+        return int(node.args[0].meta["val"].shape[-1] * elements)  # every difference
     return elements
 
 

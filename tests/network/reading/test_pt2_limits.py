@@ -110,6 +110,12 @@ def test_windows_that_would_be_huge_are_refused_before_they_are_laid_out(layer: 
         rr.Network.from_exported(saved(layer, (1, 512, 512), tmp_path / "model.pt2"))
 
 
+def test_distances_whose_differences_would_be_huge_are_refused(tmp_path: Path) -> None:
+    model = Wrapped(lambda m, x: torch.cdist(x, m.others, p=1.0), others=nn.Parameter(torch.zeros(1024, 1024)))
+    with pytest.raises(ValueError, match=r"model\.pt2: all values together.*values_elements"):
+        rr.Network.from_exported(saved(model, (1024, 1024), tmp_path / "model.pt2"))
+
+
 class Involved(nn.Module):
     """A size that depends on the batch in an ever more involved way; torch takes the longer to compare it."""
 
