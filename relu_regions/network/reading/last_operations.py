@@ -14,7 +14,8 @@ __all__ = ["LOGITS", "advice", "logits_of"]
 
 LOGITS = "logits"
 # In the norm of the largest number none of these changes by more than twice what its input does.
-_KEEPING_CLASS = {"softmax", "_softmax", "log_softmax", "_log_softmax", "sigmoid", "log_sigmoid", "logsigmoid"}
+_ALONG_AXIS = {"softmax", "_softmax", "log_softmax", "_log_softmax"}
+_KEEPING_CLASS = {*_ALONG_AXIS, "sigmoid", "log_sigmoid", "logsigmoid"}
 
 
 def logits_of(node: torch.fx.Node) -> tuple[torch.fx.Node, Callable[[Tensor], Tensor] | None]:
@@ -35,9 +36,17 @@ def logits_of(node: torch.fx.Node) -> tuple[torch.fx.Node, Callable[[Tensor], Te
 
 
 def _keeps_class(node: Any) -> bool:
-    return (
-        isinstance(node, torch.fx.Node) and node.op == "call_function" and operation_name(node.target) in _KEEPING_CLASS
-    )
+    if not isinstance(node, torch.fx.Node) or node.op != "call_function":
+        return False
+    name = operation_name(node.target)
+    return name in _KEEPING_CLASS and (name not in _ALONG_AXIS or _is_over_classes(node))
+
+
+def _is_over_classes(node: torch.fx.Node) -> bool:
+    """Whether a softmax compares several numbers of one point: over the batch it does not keep which is the largest."""
+    made, dimension = node.meta["val"], node.args[1] if len(node.args) > 1 else node.kwargs["dim"]
+    axis = dimension % made.ndim
+    return bool(axis != 0 and made.shape[axis] > 1)
 
 
 def advice(node: Any) -> str:

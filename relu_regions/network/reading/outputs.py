@@ -50,11 +50,16 @@ def output_position(names: Sequence[str], count: int, output: int | str | None) 
     """Which of a model's outputs is meant, by position or path.
 
     Raises:
-        ValueError: there are several and none is named, or the name is not among them.
+        ValueError: there are several and none is named, or the name is not among them, or several have it.
     """
     if output is None and count == 1:
         return 0
-    if isinstance(output, str) and output in names:
+    if isinstance(output, str) and (found := list(names).count(output)):
+        if found > 1:
+            raise ValueError(
+                f"The model returns {found} outputs named {output!r} (of {list(names)}); give output= a position, 0 to "
+                f"{count - 1}."
+            )
         return list(names).index(output)
     if isinstance(output, int) and -count <= output < count:
         return output % count

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from inspect import Parameter, signature
+from itertools import takewhile
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules import module as module_hooks
 from torch.optim.swa_utils import AveragedModel
 
 __all__ = ["Fixed", "is_graph", "unwrapped"]
@@ -19,7 +21,7 @@ def unwrapped(model: nn.Module) -> nn.Module:
     Raises:
         ValueError: it is a scripted or traced module, whose Python code is not there.
     """
-    while (name := _attribute(model)) is not None and not _has_hooks(model):
+    while (name := _attribute(model)) is not None and not _has_hooks(model) and not _has_own_forward(model):
         model = getattr(model, name)
     if isinstance(model, torch.jit.ScriptModule):
         raise ValueError(
@@ -45,7 +47,16 @@ def _attribute(model: nn.Module) -> str | None:
 
 
 def _has_hooks(model: nn.Module) -> bool:
-    return bool(model._forward_hooks or model._forward_pre_hooks)
+    """Whether hooks, its own or those on all modules, may change what it is given or makes."""
+    every = (module_hooks._global_forward_hooks, module_hooks._global_forward_pre_hooks)
+    return bool(model._forward_hooks or model._forward_pre_hooks or any(every))
+
+
+def _has_own_forward(model: nn.Module) -> bool:
+    """Whether somebody has put another forward in place of the class's; ``torch.compile`` does so itself."""
+    forward = vars(model).get("forward")
+    compiled = isinstance(model, torch._dynamo.eval_frame.OptimizedModule)
+    return forward is not None and not (compiled and str(getattr(forward, "__module__", "")).startswith("torch."))
 
 
 class Fixed(nn.Module):
@@ -66,14 +77,17 @@ class Fixed(nn.Module):
         for name in self.tensors:
             self.register_buffer(f"fixed_{name}", fixed[name])
         self.free = _free(model, fixed)
-        self.eval()
-        self.training = model.training
+        given = signature(model.forward).parameters.values()
+        self.positional = [one.name for one in given if one.kind is Parameter.POSITIONAL_OR_KEYWORD]
+        self.training = False  # and the model is left as it is: a program's module has no mode to be set
 
     def forward(self, x: Tensor) -> Any:
         """The model's answer for rows of the input that is free."""
         given = {name: getattr(self, f"fixed_{name}") for name in self.tensors}
         spread = {name: tensor.expand(x.shape[0], *tensor.shape) for name, tensor in given.items()}
-        return self.model(**{self.free: x}, **spread, **self.plain)
+        inputs = {self.free: x, **spread, **self.plain}
+        ordered = [inputs.pop(name) for name in takewhile(inputs.__contains__, self.positional)]
+        return self.model(*ordered, **inputs)
 
 
 def _free(model: nn.Module, fixed: Mapping[str, Any]) -> str:

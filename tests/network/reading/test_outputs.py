@@ -86,6 +86,32 @@ def test_logits_are_what_is_before_a_last_softmax(name: str, dtype: torch.dtype)
         rr.Network.from_module(model.to(dtype), (6,))
 
 
+@pytest.mark.parametrize(
+    "last",
+    [
+        lambda y: torch.softmax(y, 0),
+        lambda y: torch.log_softmax(y, dim=-2),
+        lambda y: torch.softmax(y[:, 0], 0),
+        lambda y: torch.softmax(y[:, :1], 1),
+    ],
+)
+def test_a_softmax_that_does_not_compare_classes_is_not_left_out(last: Callable[[Tensor], Tensor]) -> None:
+    model = Wrapped(lambda m, x: last(m.net(x)), net=mlp(6, 5, 3)).eval()
+    with pytest.raises(rr.UnsupportedOperation, match="softmax is curved"):
+        rr.Network.from_module(model, (6,), output="logits")
+
+
+@pytest.mark.parametrize(
+    ("pack", "name"),
+    [(lambda y: {"a.b": y, "a": {"b": -y}}, "a.b"), (lambda y: {0: y, "0": -y}, "0")],
+)
+def test_a_name_of_several_outputs_is_refused(pack: Callable[[Tensor], Any], name: str) -> None:
+    model = Wrapped(lambda m, x: pack(x + 0)).eval()
+    with pytest.raises(ValueError, match="2 outputs named"):
+        rr.Network.from_module(model, (6,), name)
+    assert torch.equal(rr.Network.from_module(model, (6,), 1)(X), -X)
+
+
 def test_what_follows_the_logits_is_compared_with_the_model() -> None:
     model = Wrapped(lambda m, x: torch.softmax(x, 1)).eval()
     network = rr.Network.from_module(model, (6,), output="logits")
@@ -156,6 +182,35 @@ def test_a_hook_on_a_wrapper_is_part_of_the_model() -> None:
     wrapper = AveragedModel(model).eval()
     wrapper.register_forward_hook(lambda module, given, made: 2 * made)
     assert torch.allclose(rr.walk(wrapper, X, X.flip(0)).outputs, 2 * rr.walk(model, X, X.flip(0)).outputs)
+
+
+@pytest.mark.parametrize("name", ["averaged", "data parallel", "compiled"])
+def test_a_forward_put_in_place_of_a_wrapper_s_is_part_of_the_model(name: str) -> None:
+    model = mlp(6, 5, 3).double().eval()
+    wrapper = WRAPPERS[name](model).eval()
+    wrapper.forward = lambda x: 2 * model(x)
+    assert torch.allclose(rr.Network.from_module(wrapper, (6,))(X), 2 * model(X))
+
+
+def test_hooks_on_all_modules_are_part_of_the_model() -> None:
+    model = mlp(6, 5, 3).double().eval()
+
+    def doubled(module: nn.Module, given: Any, made: Any) -> Any:
+        return 2 * made if isinstance(module, nn.DataParallel) else None
+
+    hook = nn.modules.module.register_module_forward_hook(doubled)
+    try:
+        network = rr.Network.from_module(nn.DataParallel(model).eval(), (6,))
+    finally:
+        hook.remove()
+    assert torch.allclose(network(X), 2 * model(X))
+
+
+def test_inputs_of_a_program_s_module_are_fixed() -> None:
+    model, context, size = TwoInputs().double().eval(), torch.tensor([0.3, -2.0]).double(), {0: torch.export.Dim("N")}
+    program = torch.export.export(model, (X.clone(), context.expand(3, 2)), dynamic_shapes=(size, size))
+    network = rr.Network.from_module(program.module(), (6,), fixed={"context": context})
+    assert torch.allclose(network(X), model(X, context.expand(3, 2)))
 
 
 def test_a_scripted_module_is_refused_by_name() -> None:
