@@ -165,6 +165,11 @@ class _Binder:
         """A node that does not depend on the input is computed once, in float64 and for a batch of one."""
         call = self._describe(node, arguments, keywords)
         _check_batch_size(call)
+        if call.origin.operation in _SIZED and _holds([arguments, list(keywords.values())], (Batch, FromBatch)):
+            raise call.refuse(
+                "it takes as many rows of a constant as there are points, so that an answer depends on a point's place "
+                "in the batch"
+            )
         keywords = {name: for_one(argument) for name, argument in keywords.items()}
         try:
             result = fold(node.target, for_one(arguments), keywords)
@@ -365,6 +370,7 @@ _SHAPE_ONLY = {
 
 # What takes the size of the batch as the size of a dimension: a number of its own, or in a list of sizes.
 _SIZED = {"slice", "narrow"}
+_LISTS_OF_SIZES = {"size", "sizes", "shape", "repeats", "dims", "split_sizes"}
 _RESHAPES = {"view", "reshape", "_unsafe_view", "unflatten", "expand", "broadcast_to"}
 # What acts on each number of a constant alone, and so on each row of one that has a row for each member of the batch.
 _ROW_BY_ROW = ELEMENTWISE | {
@@ -380,7 +386,11 @@ def _check_batch_size(call: Call) -> None:
     plain = [*call.args, *call.kwargs.values()]
     alone = any(isinstance(argument, (Batch, FromBatch)) for argument in plain) and operation not in _SIZED | _RESHAPES
     unknown = [leaf for leaf in tree_leaves(plain) if isinstance(leaf, FromBatch) and leaf.factor is None]
-    if alone or (unknown and operation not in _RESHAPES):
+    listed = [given for given in plain if isinstance(given, list) and _holds(given, (Batch, FromBatch))]
+    other = listed and any(
+        name not in _LISTS_OF_SIZES for name, _, given in call.named() if any(given is one for one in listed)
+    )
+    if alone or other or (unknown and operation not in _RESHAPES):
         raise call.refuse("it computes with the size of the batch, so that a point's answer depends on the others")
 
 

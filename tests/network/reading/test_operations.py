@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import pytest
@@ -50,6 +51,13 @@ def _padded(x: torch.Tensor, places: int) -> torch.Tensor:
     return functional.pad(x, (0, places), value=-torch.inf)
 
 
+def _told_apart(x: torch.Tensor) -> torch.Tensor:
+    """A product that is no identity, although equal numbers and the roots of 1, 2, 3, … stay as they are."""
+    y, matrix = torch.cat([x, x[:, :3]], 1), torch.eye(9)
+    matrix[[0, 3, 8], 0] = torch.tensor([0.0, 2.0, -1.0])
+    return torch.where(y > 100, y @ matrix, y)
+
+
 # What operations that are read elsewhere do here mixes the batch or goes by data.
 MIXING = {
     "cumsum": lambda m, x: x.cumsum(0),
@@ -70,6 +78,7 @@ MIXING = {
     "arange in a where": lambda m, x: torch.where(torch.arange(x.shape[0])[:, None] > 0, x, 0.0),
     "full_like of the size": lambda m, x: x + torch.full_like(x, x.shape[0]),
     "clamp by the size": lambda m, x: x.clamp(max=1.0 * x.shape[0]),
+    "roll by the size": lambda m, x: x.view(-1, 3, 2).roll(x.shape[0], 2),
     "vector_norm over the batch": lambda m, x: x - torch.linalg.vector_norm(x, torch.inf, dim=0),
     "vector_norm of order 2": lambda m, x: torch.linalg.vector_norm(x, 2, dim=1, keepdim=True),
     "relu of minus infinity": lambda m, x: x.masked_fill(torch.arange(6) > 3, -torch.inf).relu(),
@@ -81,6 +90,7 @@ MIXING = {
     "gt, nearly continuous": lambda m, x: torch.where(x > 0.1, 0.1 * x, 0.01),
     "gt, with a bend elsewhere": lambda m, x: torch.where(x > 0, (x - 1).relu(), 0.0),
     "gt, alone": lambda m, x: (x > 0).to(x.dtype),
+    "gt, with a product that looks like an identity": lambda m, x: _told_apart(x),
     "sign, of something else": lambda m, x: x.sign() * x.flip(1),
     "eq, of a number": lambda m, x: torch.where(x == 0, 0.0, x),
     "bmm of values": lambda m, x: torch.bmm(x.view(-1, 2, 3), x.view(-1, 3, 2)),
@@ -106,3 +116,36 @@ def test_refused_where_it_mixes_the_batch_or_goes_by_data(name: str) -> None:
 def test_an_output_holds_numbers_with_the_batch_in_front(run: Callable[..., torch.Tensor], words: str) -> None:
     with pytest.raises(rr.UnsupportedOperation, match=words):
         rr.Network.from_module(Wrapped(run).eval(), (6,))
+
+
+# Shapes of one point, and a forward pass in which an operation meets sizes or places that others do not.
+UNUSUAL: dict[str, tuple[tuple[int, ...], Callable[..., torch.Tensor]]] = {
+    "a stack of matrices from the right": ((4,), lambda m, x: (x @ _numbers(2, 4, 3)).relu().sum(0)),
+    "a stack of matrices from the left": ((4, 3), lambda m, x: (_numbers(2, 1, 5, 4) @ x).relu().sum(0)),
+    "a vector": ((3, 4), lambda m, x: functional.linear(x, _numbers(4)).relu()),
+    "no numbers in a running sum": ((4,), lambda m, x: torch.cat([x[:, :0].cumsum(1), x.relu()], 1)),
+}
+
+
+def _numbers(*shape: int) -> torch.Tensor:
+    return torch.arange(math.prod(shape), dtype=torch.float64).sin().view(shape)
+
+
+@pytest.mark.parametrize("name", UNUSUAL)
+def test_the_network_is_the_model_where_shapes_are_unusual(name: str) -> None:
+    shape, run = UNUSUAL[name]
+    model = Wrapped(run, like=nn.Parameter(torch.ones((), dtype=torch.float64))).eval()
+    network = rr.Network.from_module(model, shape)
+    for count in (1, 2, 3, 5):
+        points = torch.randn(count, *shape, dtype=torch.float64)
+        assert torch.allclose(network(points), model(points), rtol=1e-13, atol=1e-13)
+
+
+@pytest.mark.parametrize("start", [0, 1])
+def test_rows_of_a_constant_are_not_shared_out_among_the_points(start: int) -> None:
+    rows = torch.cat([torch.zeros(5, 4), torch.ones(95, 4)])
+    model = Wrapped(lambda m, x: (x + m.rows[start : x.shape[0] + start]).relu(), rows=nn.Parameter(rows)).eval()
+    size = {0: torch.export.Dim("N", max=50)}
+    program = torch.export.export(model, (torch.rand(3, 4),), dynamic_shapes=(size,))
+    with pytest.raises(rr.UnsupportedOperation, match=r"in the batch|size of the batch"):
+        rr.Network.from_exported(program)

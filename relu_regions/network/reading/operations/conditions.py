@@ -137,12 +137,18 @@ def _piece(call: Call, condition: Condition, operand: Any, steps: Mapping[str, S
 
 
 def _scaled(step: AffineStep, piece: _Piece) -> _Piece | None:
-    """A piece after a step that multiplies each number of its own by a constant; None after another step."""
-    ones = torch.ones(1, *step.shape, dtype=torch.float64)
-    numbers = torch.arange(1, ones.numel() + 1, dtype=torch.float64).sqrt().view(ones.shape)
-    factor = step.linear(ones)
-    if not torch.equal(step.linear(numbers), factor * numbers):
+    """A piece after a step that multiplies each number of its own by a constant; None after another step.
+
+    With ones for constants the coefficients of an output are not negative. So if the mean of the places that it reads
+    is its own, and their variance 0, it reads no other.
+    """
+    places = torch.arange(prod(step.shape), dtype=torch.float64).view(step.shape)
+    given = torch.stack([torch.ones_like(places), places, places**2])
+    total, mean, square = step.function(given, *(torch.ones_like(constant) for constant in step.constants))
+    if not torch.equal(mean, total * places) or not torch.equal(square, total * places**2):
         return None
+    ones = torch.ones(1, *step.shape, dtype=torch.float64)
+    factor = step.linear(ones)
     bias = torch.zeros_like(ones) if step.bias is None else step.bias.expand_as(ones)
     factor, bias = factor.reshape(-1), bias.reshape(-1)
     return _Piece(factor * piece.slope, factor * piece.offset + bias)

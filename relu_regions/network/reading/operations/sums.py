@@ -55,5 +55,5 @@ def _sums(call: Call) -> list[Step]:
         refuse_along_batch(call)
     summed = replay(call, [value])
     check_members(call, [value], summed)
-    most = summed(torch.ones(1, *value.shape, dtype=torch.float64)).max()
-    return [call.affine([value], summed, terms=int(most))]
+    counts = summed(torch.ones(1, *value.shape, dtype=torch.float64))
+    return [call.affine([value], summed, terms=int(counts.max()) if counts.numel() else 1)]

@@ -9,8 +9,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from relu_regions.network.reading.operations.registry import Call, only_first_is_value, per_dimension, register
-from relu_regions.network.reading.operations.values import Value, values_in
+from relu_regions.network.reading.operations.registry import (
+    Call,
+    only_first_is_value,
+    per_dimension,
+    register,
+    replay,
+)
+from relu_regions.network.reading.operations.values import STANDARD, Value, values_in
 from relu_regions.network.steps import Convolution, Matrix, Step
 
 __all__: list[str] = []
@@ -23,8 +29,8 @@ _COLUMN_BYTES = 4 << 20
 def _linear(call: Call) -> list[Step]:
     value, weight = only_first_is_value(call), call.args[1]
     bias = call.argument(2, "bias")
-    form = Matrix((weight.shape[1],)) if len(value.shape) == 1 else None
-    details = {"constants": (weight,), "bias": bias, "terms": weight.shape[1], "form": form}
+    form = Matrix((weight.shape[1],)) if len(value.shape) == 1 and weight.ndim == 2 else None
+    details = {"constants": (weight,), "bias": bias, "terms": weight.shape[-1], "form": form}
     return [call.affine([value], functional.linear, **details, fused=functional.linear)]
 
 
@@ -38,10 +44,12 @@ def _matmul(call: Call) -> list[Step]:
     if isinstance(left, Value):
         if left.layout.axis == len(left.traced) - 1:
             raise call.refuse("it would sum over the batch")
-        return [call.affine([left], torch.matmul, constants=(right,), terms=left.shape[-1])]
+        multiply = torch.matmul if call.layout == STANDARD else replay(call, [left], [right])
+        return [call.affine([left], multiply, constants=(right,), terms=left.shape[-1])]
     if right.layout.axis >= len(right.traced) - 2:
         raise call.refuse("it would sum over the batch")
-    return [call.affine([right], lambda value, matrix: matrix @ value, constants=(left,), terms=right.shape[-2])]
+    from_left = replay(call, [right], [left])
+    return [call.affine([right], from_left, constants=(left,), terms=right.shape[-2])]
 
 
 @register("addmm")
