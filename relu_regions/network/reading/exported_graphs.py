@@ -197,13 +197,14 @@ def _output(graph: dict[str, Any], document: dict[str, Any], output: int | str |
 
 
 def _keys(calls: list[dict[str, Any]], count: int) -> list[str]:
-    """The keys of the outputs where the model returns a dictionary."""
+    """The keys of the outputs where the model returns a dictionary of tensors, and nothing nested."""
     spec = (calls[0].get("signature") or {}).get("out_spec") if calls else None
     if not isinstance(spec, str) or len(spec) > 100_000:
         return []
     try:
         kind = json.loads(spec)[1]
-        keys = json.loads(kind["context"]) if kind["type"] == "builtins.dict" else []
+        flat = kind["type"] == "builtins.dict" and all(child["type"] is None for child in kind["children_spec"])
+        keys = json.loads(kind["context"]) if flat else []
     except (ValueError, KeyError, TypeError, IndexError, RecursionError):
         return []
     return keys if len(keys) == count and all(isinstance(key, str) for key in keys) else []

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 import relu_regions as rr
 from relu_regions.network.reading.pt2 import module_from_pt2
-from tests.models import mlp
+from tests.models import Wrapped, mlp
 from tests.pt2_files import altered, exported, node, pickled, saved, with_graph
 
 
@@ -263,3 +263,9 @@ def test_a_truncated_file(path: Path) -> None:
         path.write_bytes(content[:length])
         with pytest.raises(ValueError, match=r"model\.pt2"):
             rr.Network.from_exported(path)
+
+
+def test_a_key_of_nested_outputs_names_no_other_output(tmp_path: Path) -> None:
+    model = Wrapped(lambda m, x: {"a": {"x": x + 1, "y": x + 2}, "b": ()})
+    with pytest.raises(ValueError, match="output='b' does not name one"):
+        rr.Network.from_exported(saved(model, (4,), tmp_path / "model.pt2"), "b")
