@@ -155,7 +155,7 @@ def _identity(main: Sequence[Record]) -> Record:
     error = max(r["segment_changes"]["identity_error"] for r in main)
     return _claim(
         "f(x) − f(x_i) = Σ λ_k W_k (x − x_i)",
-        f"largest relative difference {error:.1e} on {sum(r['chain']['segments'] for r in main):,} segments",
+        f"largest relative difference {error:.1e} on {sum(r['segment_changes']['segments'] for r in main):,} segments",
         _holds(error <= 1e-11),
     )
 

@@ -231,14 +231,14 @@ class Path:
         table = self.paths.table
         return norms_of(self.paths.network, table.patterns(table.numbers(start, stop)), p, stop - start)
 
-    def outputs_at(self, t: Float[Array, " K"]) -> Float[Tensor, " K *output_shape"]:
+    def outputs_at(self, t: Float[Array, " K"] | Sequence[float] | float) -> Float[Tensor, " K *output_shape"]:
         """The logits at any t of the range, by linear interpolation between breakpoints.
 
         Args:
-            t: ``(K,)``, finite and within the range.
+            t: ``(K,)``, or one number; finite and within the range.
 
         Returns:
-            ``(K, *output_shape)``.
+            ``(K, *output_shape)``, K being 1 for one number.
 
         Raises:
             ValueError: some t lies outside of the range or is not finite.

@@ -36,7 +36,7 @@ def test_parts_become_one_and_stay_as_they_were(sizes: list[int], done: str) -> 
 def test_a_budget_is_what_was_given_or_a_quarter_of_what_is_free(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("relu_regions.backends.memory.free_memory", lambda device: 1000)
     processor, device = torch.device("cpu"), torch.device("meta")
-    assert [budget(given, processor) for given in (None, 0, 700)] == [250, 0, 700]
+    assert [budget(given, processor) for given in (None, 1, 700)] == [250, 1, 700]
     fastest = {"cpu": 64}
     assert [stack_bytes(allowed, fastest, processor) for allowed in (10, 64, 1000)] == [10, 64, 64]
     assert stack_bytes(1000, fastest, device) == 1000

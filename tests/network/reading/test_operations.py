@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional
 
 import relu_regions as rr
@@ -149,3 +149,30 @@ def test_rows_of_a_constant_are_not_shared_out_among_the_points(start: int) -> N
     program = torch.export.export(model, (torch.rand(3, 4),), dynamic_shapes=(size,))
     with pytest.raises(rr.UnsupportedOperation, match=r"in the batch|size of the batch"):
         rr.Network.from_exported(program)
+
+
+class Assigned(nn.Module):
+    """Fills parts of a tensor one after another, which torch's batched Jacobians cannot follow."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.hidden, self.head = nn.Linear(4, 5), nn.Linear(7, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x -= 0.1
+        x[:, 1] = 0.5
+        h, y = self.hidden(x), torch.zeros(x.shape[0], 7).to(x)
+        y[:, 1:4] = torch.relu(h[:, :3])
+        y[:, 0] = 1.0
+        y[:, 4:6] = h[:, 3:5]
+        y[:, torch.tensor([3, 6])] = 0.7
+        y[:, 6] *= 2
+        return self.head(torch.relu(y))
+
+
+def test_parts_of_a_tensor_are_assigned() -> None:
+    torch.manual_seed(0)
+    model, x = Assigned().double().eval(), torch.randn(50, 4, dtype=torch.float64)
+    found = rr.Network.from_module(model, (4,))(x)
+    with torch.no_grad():
+        assert torch.allclose(found, model(x.clone()), rtol=1e-12, atol=1e-12)

@@ -60,7 +60,7 @@ _PRODUCTS = """
 _RANDOM = {
     name
     for name in {*OPERATIONS, *REFUSED}
-    if any(word in name for word in ("dropout", "rrelu", "dot_product_attention"))
+    if any(word in name for word in ("dropout", "rrelu", "dot_product_attention", "lstm", "gru", "rnn"))
 }
 PURE: frozenset[str] = frozenset(
     {*" ".join((_EACH_NUMBER, _MADE, _MOVED, _REDUCED, _PRODUCTS)).split(), *OPERATIONS, *REFUSED} - _RANDOM
