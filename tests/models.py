@@ -9,7 +9,7 @@ from torch.nn import functional
 from tests.architecture import Architecture, Wrapped, mlp, wrapped
 from tests.spelled_models import SPELLED_MODELS
 
-__all__ = ["ARCHITECTURES", "Architecture", "Wrapped", "mlp"]
+__all__ = ["ARCHITECTURES", "STEPS", "Architecture", "Wrapped", "mlp"]
 
 
 def _defined_in_another_order() -> nn.Module:
@@ -297,3 +297,6 @@ ARCHITECTURES = [
     ),
     *SPELLED_MODELS,
 ]
+
+# Other spellings become the same steps, so that what is asked of steps and regions is asked of these alone.
+STEPS = [architecture for architecture in ARCHITECTURES if architecture not in SPELLED_MODELS]

@@ -18,7 +18,7 @@ import relu_regions as rr
 from relu_regions import rational
 from relu_regions.exactness.rational import arithmetic
 from relu_regions.exactness.rational.planes import sheet
-from tests.models import ARCHITECTURES, Architecture, mlp
+from tests.models import STEPS, Architecture, mlp
 from tests.networks import network_of
 from tests.oracles import fractions_plane as truth
 from tests.oracles.fractions_walk import Layers
@@ -282,7 +282,7 @@ def assert_true(case: tuple[Layers, list[float], list[float], list[float]], poly
     assert [sum(areas) for areas in plane.components()] == plane.class_areas()
 
 
-@pytest.mark.parametrize("start", range(0, 120, 20))
+@pytest.mark.parametrize("start", range(0, 60, 20))
 def test_random_networks_fall_into_their_true_faces(start: int) -> None:
     for seed in range(start, start + 20):
         assert_true(plane_case(seed), POLYGONS[seed % len(POLYGONS)])
@@ -306,7 +306,7 @@ def test_every_gate(gate: str) -> None:
 # ---------------------------------------------------------------- against the exact walk of lines
 
 
-@pytest.mark.parametrize("architecture", ARCHITECTURES, ids=lambda a: a.name)
+@pytest.mark.parametrize("architecture", STEPS, ids=lambda a: a.name)
 def test_a_segment_in_the_plane_crosses_the_faces_that_a_walk_finds(architecture: Architecture) -> None:
     network = rational.ExactNetwork(rr.Network.from_module(architecture.model(), architecture.shape))
     # Multiples of 1/64, so that points of the plane are floats.
@@ -327,7 +327,7 @@ def test_a_segment_in_the_plane_crosses_the_faces_that_a_walk_finds(architecture
             assert face.outputs_at(s, t_plane) == region.outputs_at(t)
 
 
-@pytest.mark.parametrize("architecture", ARCHITECTURES, ids=lambda a: a.name)
+@pytest.mark.parametrize("architecture", STEPS, ids=lambda a: a.name)
 def test_the_model_agrees_inside_every_face(architecture: Architecture) -> None:
     model = architecture.model()
     generator = torch.Generator().manual_seed(2)
