@@ -36,7 +36,9 @@ def planes_through(a: Array, b: Array, c: Array, margin: float = 0.0) -> Triangl
     ``u = b - a`` and ``v = c - a`` are computed in float64, so that the plane meets b and c to rounding.
 
     Args:
-        a, b, c: ``(N, *shape)`` floats, broadcastable to one shape.
+        a: ``(N, *shape)`` floats; a, b and c are broadcastable to one shape.
+        b: likewise.
+        c: likewise.
         margin: by how much to enlarge the triangle about its centre: 0.5 makes its sides half as long again.
 
     Raises:

@@ -29,7 +29,8 @@ def walk_plane(
         model: a torch.nn.Module in eval mode, an exported program, a Network, or an ExactNetwork, which keeps its exact
             coefficients for the next call; not modified.
         x: points, ``(N, *input_shape)``, tensor or array of floats.
-        u, v: directions, broadcastable to x; those of one plane are not parallel.
+        u: directions, broadcastable to x; those of one plane are not parallel.
+        v: likewise.
         polygon: the corners (s, t) of a convex polygon in order, either way round, ``(K, 2)``, or one for each plane,
             ``(N, K, 2)``; numbers, Fractions too. By default the triangle with the corners x, x + u and x + v.
 
