@@ -77,7 +77,11 @@ class BatchSizes:
 
 
 def _is_laid_out(call: Call, layout: Layout) -> bool:
-    """Whether an operation's result has the members of a batch where the layout says: tried on numbers, to rounding."""
+    """Whether an operation's result has the members of a batch where the layout says, each made of itself alone.
+
+    Numbers tell where the members are, to rounding. That a member takes nothing of another one, however little, is
+    decided without a tolerance: with NaN for the others it has the NaN that it has alone, and no more.
+    """
     values = list(dict.fromkeys(values_in([*call.args, *call.kwargs.values()])))
     function = replay(replace(call, layout=layout), values)
     stacks = [numbered(value.shape, 3, 1 + place).sin() for place, value in enumerate(values)]
@@ -86,7 +90,14 @@ def _is_laid_out(call: Call, layout: Layout) -> bool:
         alone = torch.cat([function(*(stack[row : row + 1] for stack in stacks)) for row in range(3)])
     except (RuntimeError, IndexError, TypeError, ValueError):
         return False  # the operation does not take a batch of that size so
-    return together.shape == alone.shape and torch.allclose(together, alone, rtol=1e-6, atol=1e-6, equal_nan=True)
+    if together.shape != alone.shape or not torch.allclose(together, alone, rtol=1e-6, atol=1e-6, equal_nan=True):
+        return False
+    for row in range(3):
+        others = torch.arange(3) != row
+        own = function(*(stack.masked_fill(others.view(-1, *[1] * (stack.ndim - 1)), torch.nan) for stack in stacks))
+        if not torch.equal(own[row].isnan(), alone[row].isnan()):
+            return False
+    return True
 
 
 def for_one(argument: Any) -> Any:

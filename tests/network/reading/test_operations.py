@@ -176,3 +176,23 @@ def test_parts_of_a_tensor_are_assigned() -> None:
     found = rr.Network.from_module(model, (4,))(x)
     with torch.no_grad():
         assert torch.allclose(found, model(x.clone()), rtol=1e-12, atol=1e-12)
+
+
+class Mixing(nn.Module):
+    """Adds to each member of a batch a little of those beside it."""
+
+    def __init__(self, share: float) -> None:
+        super().__init__()
+        self.hidden, self.head = nn.Linear(4, 4), nn.Linear(4, 3)
+        self.mix = nn.Conv1d(4, 4, 3, padding=1, groups=4, bias=False)
+        with torch.no_grad():
+            self.mix.weight.copy_(torch.tensor([share, 1.0, share]).expand(4, 1, 3))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.mix(torch.relu(self.hidden(x)).T[None])[0].T)
+
+
+@pytest.mark.parametrize("share", [0.5, 1e-7, 1e-30])
+def test_members_of_a_batch_are_not_mixed_however_little(share: float) -> None:
+    with pytest.raises(rr.UnsupportedOperation, match="between the members of a batch"):
+        rr.Network.from_module(Mixing(share).eval(), (4,))
