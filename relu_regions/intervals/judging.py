@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -46,7 +47,8 @@ def confirmed(
     claims = claims_of(around, paths, torch.arange(len(numbers), device=numbers.device))
     exact = network.to(torch.float64, lines.x.device)
     verdict, (place, sure) = judge(exact, claims), leader(exact, claims.x)
-    ends = [_ends(paths, k, verdict.t_error, int(place[k])) for k in range(len(numbers))]
+    turns, first = _Turns.of(paths, verdict.t_error), paths.first_patterns[-1][:, 0].tolist()
+    ends = [_ends(turns.on(k), first[k], int(place[k])) for k in range(len(numbers))]
     columns = {name: torch.tensor([end[name] for end in ends], device=low.device) for name in ("label_lo", "label_hi")}
     for name in ("lo", "hi", "lo_error", "hi_error"):
         columns[name] = torch.tensor([end[name] for end in ends], dtype=torch.float64, device=low.device)
@@ -84,25 +86,51 @@ def _range(low: Tensor, high: Tensor, lo: Tensor, hi: Tensor) -> tuple[Tensor, T
     return torch.maximum(low, lo - away), torch.minimum(high, hi + away)
 
 
-def _ends(paths: Paths, line: int, t_error: Tensor, label: int) -> dict[str, float | int | bool]:
-    """The ends of one interval, from the flips of the decision; labels are its pieces, -1 where there is no flip.
-
-    ``whole`` is False where the flips do not say what the class is on both sides of x: an end at x itself, within its
-    error, or one that a unit's flip makes, so that two logits may be equal on a stretch, not just at the end.
+class _Turns(NamedTuple):
+    """Where the decision changes on some lines, ``(F,)`` each: the line, t and its error, the classes, and whether
+    nothing else flips there.
     """
-    rows, gate = paths[line].rows, len(paths.first_patterns) - 1
-    flips = paths.flips[(paths.flips.row > rows.start) & (paths.flips.row < rows.stop)]
-    alone = torch.bincount(flips.row - rows.start, minlength=1)
-    flips = flips[flips.gate == gate]
-    t, errors = paths.t.double()[flips.row], t_error[flips.row - 2 * line - 1]
+
+    line: Tensor
+    t: Tensor
+    error: Tensor
+    before: Tensor
+    after: Tensor
+    alone: Tensor
+
+    @classmethod
+    def of(cls, paths: Paths, t_error: Tensor) -> _Turns:
+        """Those of paths whose last gate is the decision; t_error is that of their inner points."""
+        counts = torch.bincount(paths.flips.row)
+        flips = paths.flips[paths.flips.gate == len(paths.first_patterns) - 1].ordered()
+        line = torch.bucketize(flips.row, paths.offsets[1:], right=True)
+        error = t_error[flips.row - 2 * line - 1]
+        return cls(line, paths.t.double()[flips.row], error, flips.before, flips.after, counts[flips.row] == 1)
+
+    def on(self, line: int) -> _Turns:
+        """Those of one line."""
+        own = self.line == line
+        return _Turns(*(part[own] for part in self))
+
+
+def _ends(turns: _Turns, piece: int, label: int) -> dict[str, float | int | bool]:
+    """The ends of one interval; labels are pieces of the decision, -1 where it does not change.
+
+    ``whole`` is False where the turns do not say what the class is on both sides of x: an end at x itself, within its
+    error, or one that a unit's flip makes, so that two logits may be equal on a stretch, not just at the end.
+
+    Args:
+        turns: of the line, in order of t.
+        piece: of the decision in the line's first region.
+        label: the class at x, as a piece.
+    """
     found: dict[str, float | int | bool] = {}
-    whole = bool((t.abs() > errors).all())
-    piece = int(paths.first_patterns[gate][line, 0])
-    above, below = (t > 0).nonzero()[:1, 0], (t <= 0).nonzero()[-1:, 0]
+    whole = bool((turns.t.abs() > turns.error).all())
+    above, below = (turns.t > 0).nonzero()[:1, 0], (turns.t <= 0).nonzero()[-1:, 0]
     if len(below):
-        piece = int(flips.after[below])
-    for name, at, other in (("lo", below, flips.before), ("hi", above, flips.after)):
-        found[name], found[f"{name}_error"] = (float(part[at]) if len(at) else 0.0 for part in (t, errors))
+        piece = int(turns.after[below])
+    for name, at, other in (("lo", below, turns.before), ("hi", above, turns.after)):
+        found[name], found[f"{name}_error"] = (float(part[at]) if len(at) else 0.0 for part in (turns.t, turns.error))
         found[f"label_{name}"] = int(other[at]) if len(at) else -1
-        whole = whole and (not len(at) or int(alone[flips.row[at] - rows.start]) == 1)
+        whole = whole and (not len(at) or bool(turns.alone[at]))
     return found | {"whole": whole and piece == label}

@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from relu_regions.network.steps import AffineStep
+from relu_regions.network.taking import places_read
 
 __all__ = ["StepMatrix", "step_matrices", "transposed"]
 
@@ -54,22 +55,14 @@ def step_matrices(step: AffineStep, shapes: list[tuple[int, ...]]) -> list[StepM
 
 
 def _taken(step: AffineStep, shapes: list[tuple[int, ...]], place: int) -> Tensor | None:
-    """The matrix of one input where every output takes one number of it at most: a rearrangement, a scale, a sum.
-
-    With ones for constants the coefficients of an output are non-negative. Where they add up to 1 and their mean
-    position has no variance, there is one of them.
-    """
-    width = prod(shapes[place])
-    position = torch.arange(width, dtype=torch.float64)
-    inputs = [position.new_zeros(3, *shape) for shape in shapes]
-    inputs[place] = torch.stack([torch.ones_like(position), position, position**2]).view(3, *shapes[place])
-    plain = step.function(*inputs, *(torch.ones_like(constant) for constant in step.constants))
-    total, mean, square = plain.reshape(3, -1).numpy()
-    takes = total == 1
-    if not (takes | (total == 0)).all() or not (mean**2 == square).all():
+    """The matrix of one input where every output takes one number of it at most: a rearrangement, a scale, a sum."""
+    places = places_read(step, shapes, [place])
+    if places is None:
         return None
-    entries = step.linear(*(value[:1] for value in inputs)).reshape(-1).numpy()
-    return _sparse(takes.nonzero()[0], mean[takes].astype(np.int64), entries[takes], (prod(step.shape), width))
+    inputs = [torch.full((1, *shape), float(k == place), dtype=torch.float64) for k, shape in enumerate(shapes)]
+    entries, takes = step.linear(*inputs).reshape(-1).numpy(), (places >= 0).numpy()
+    size = prod(step.shape), prod(shapes[place])
+    return _sparse(takes.nonzero()[0], places.numpy()[takes], entries[takes], size)
 
 
 def _probed(step: AffineStep, shapes: list[tuple[int, ...]], place: int) -> Tensor:

@@ -20,23 +20,10 @@ from relu_regions.lines.decision import Decision
 __all__ = ["RationalBoundary", "RationalCell", "RationalEdge", "RationalFace", "RationalPlane"]
 
 
-@dataclass(frozen=True, repr=False)
-class RationalFace:
-    """A maximal part of a plane's polygon, with positive area, on which every unit keeps its piece.
+class _Part:
+    """What faces and cells have of their polygon."""
 
-    Attributes:
-        number: its place among the plane's faces.
-        polygon: the part, in integers.
-        pattern: for each gate, the piece of every unit.
-        logits: over ``2**exponent``, each as (constant, slope by s, slope by t).
-        exponent: of the binary denominator.
-    """
-
-    number: int
     polygon: Polygon
-    pattern: Pattern
-    logits: tuple[Form, ...]
-    exponent: int
 
     @property
     def corners(self) -> tuple[Position, ...]:
@@ -52,6 +39,25 @@ class RationalFace:
     def inside(self) -> Position:
         """A point strictly inside."""
         return _position(self.polygon.inside)
+
+
+@dataclass(frozen=True, repr=False)
+class RationalFace(_Part):
+    """A maximal part of a plane's polygon, with positive area, on which every unit keeps its piece.
+
+    Attributes:
+        number: its place among the plane's faces.
+        polygon: the part, in integers.
+        pattern: for each gate, the piece of every unit.
+        logits: over ``2**exponent``, each as (constant, slope by s, slope by t).
+        exponent: of the binary denominator.
+    """
+
+    number: int
+    polygon: Polygon
+    pattern: Pattern
+    logits: tuple[Form, ...]
+    exponent: int
 
     @property
     def intercept(self) -> tuple[Fraction, ...]:
@@ -96,7 +102,7 @@ class RationalEdge:
 
 
 @dataclass(frozen=True, repr=False)
-class RationalCell:
+class RationalCell(_Part):
     """The part of a face on which one class wins; of classes that tie on all of it the first.
 
     Attributes:
@@ -108,21 +114,6 @@ class RationalCell:
     face: int
     label: int
     polygon: Polygon
-
-    @property
-    def corners(self) -> tuple[Position, ...]:
-        """The corners (s, t), counter-clockwise."""
-        return self.polygon.positions
-
-    @property
-    def area(self) -> Fraction:
-        """In units of s t."""
-        return self.polygon.area
-
-    @property
-    def inside(self) -> Position:
-        """A point strictly inside."""
-        return _position(self.polygon.inside)
 
     def __repr__(self) -> str:
         return f"RationalCell(face {self.face}, class {self.label}, area {_short(self.area)})"
