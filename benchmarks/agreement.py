@@ -17,7 +17,9 @@ from __future__ import annotations
 import math
 import time
 from collections import Counter
+from collections.abc import Callable, Iterable
 from fractions import Fraction
+from typing import Any
 
 import torch
 from measuring import machine, parser, write_json
@@ -137,39 +139,55 @@ def differences(seed: int) -> tuple[dict[str, str], list[str], int, bool]:
     return about, wrong, len(exact.flips), bool(paths.settled.any())
 
 
+def tallied(
+    seeds: range,
+    differences: Callable[[int], Any],
+    groups: dict[str, Iterable[str]],
+    columns: tuple[str, str],
+    verb: str,
+) -> tuple[dict[str, Any], dict[int, Any]]:
+    """Ask about every seed on one core, and print how many networks of each group there are and what counts on them.
+
+    Args:
+        differences: of a seed what it is about, what is wrong, and a number for each column.
+        groups: parts of what it is about, each with the names that it can have.
+        columns: what is counted.
+        verb: what the wrong ones do or are.
+
+    Returns:
+        The machine, and for "networks" and each column the counts by group; and what is wrong by seed.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    counts: dict[str, Any] = {name: Counter() for name in ("networks", *columns)}
+    failures: dict[int, Any] = {}
+    begun = time.perf_counter()
+    for seed in seeds:
+        about, wrong, *numbers = differences(seed)
+        for group in (*(about[name] for name in groups), "all"):
+            for name, number in zip(counts, (1, *numbers)):
+                counts[name][group] += number
+        if wrong:
+            failures[seed] = {**about, "wrong": wrong}
+            print(f"seed {seed}: {failures[seed]}", flush=True)
+    report = {"machine": machine(), **counts}
+    torch.set_num_threads(threads)
+    print(f"{'':26}" + "".join(f"{name:>{len(name) + 3}}" for name in counts))
+    for group in [*(name for names in groups.values() for name in names), "all"]:
+        print(f"{group:26}" + "".join(f"{found[group]:>{len(name) + 3}}" for name, found in counts.items()))
+    print(f"\n{len(failures)} of {len(seeds)} {verb} ({time.perf_counter() - begun:.0f} s)")
+    return report, failures
+
+
 def main(given: list[str] | None = None) -> int:
     """Run the benchmark."""
     options = parser(__doc__, "agreement")
     options.add_argument("--count", type=int, default=1000)
     arguments = options.parse_args(given)
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    count = 28 if arguments.quick else arguments.count
-    networks: Counter[str] = Counter()
-    breakpoints, settled, failures = Counter(networks), Counter(networks), {}
-    begun = time.perf_counter()
-    for seed in range(count):
-        about, wrong, bends, was_settled = differences(seed)
-        for name in (about["kind"], about["flavour"], "all"):
-            networks[name] += 1
-            breakpoints[name] += bends
-            settled[name] += was_settled
-        if wrong:
-            failures[seed] = {**about, "wrong": wrong}
-            print(f"seed {seed}: {failures[seed]}", flush=True)
-    print(f"{'':26}{'networks':>10}{'breakpoints':>13}{'settled':>9}")
-    for name in [*KINDS, *FLAVOURS, "all"]:
-        print(f"{name:26}{networks[name]:>10}{breakpoints[name]:>13}{settled[name]:>9}")
-    print(f"\n{len(failures)} of {count} differ ({time.perf_counter() - begun:.0f} s)")
-    report = {
-        "machine": machine(),
-        "networks": networks,
-        "breakpoints": breakpoints,
-        "settled": settled,
-        "different": failures,
-    }
-    torch.set_num_threads(threads)
-    write_json(report, arguments.out)
+    seeds = range(28 if arguments.quick else arguments.count)
+    groups, columns = {"kind": KINDS, "flavour": FLAVOURS}, ("breakpoints", "settled")
+    report, failures = tallied(seeds, differences, groups, columns, "differ")
+    write_json({**report, "different": failures}, arguments.out)
     return 1 if failures else 0
 
 

@@ -15,15 +15,13 @@ false.
 from __future__ import annotations
 
 import math
-import time
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from fractions import Fraction
 
 import torch
-from agreement import FLAVOURS, LINES, RANGES, degrade, random_line, random_model
-from measuring import machine, parser, write_json
+from agreement import FLAVOURS, LINES, RANGES, degrade, random_line, random_model, tallied
+from measuring import parser, write_json
 from torch import Tensor, nn
 
 import relu_regions as rr
@@ -152,35 +150,12 @@ def main(given: list[str] | None = None) -> int:
     options.add_argument("--start", type=int, default=0)
     options.add_argument("--unit", type=float, default=1.0, help="count each rounding for such a share of what it is")
     arguments = options.parse_args(given)
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
     count = 24 if arguments.quick else arguments.count
-    networks: Counter[str] = Counter()
-    walks, intervals, failures = Counter(networks), Counter(networks), {}
-    begun = time.perf_counter()
+    groups, columns = {"kind": KINDS, "manner": MANNERS}, ("walks confirmed", "intervals confirmed")
     with unit_of(arguments.unit):
-        for seed in range(arguments.start, arguments.start + count):
-            about, wrong, walk, interval = differences(seed)
-            for name in (about["kind"], about["manner"], "all"):
-                networks[name] += 1
-                walks[name] += walk
-                intervals[name] += interval
-            if wrong:
-                failures[seed] = {**about, "wrong": wrong}
-                print(f"seed {seed}: {failures[seed]}", flush=True)
-    print(f"{'':26}{'networks':>10}{'walks':>8}{'intervals':>11}")
-    for name in [*KINDS, *MANNERS, "all"]:
-        print(f"{name:26}{networks[name]:>10}{walks[name]:>8}{intervals[name]:>11}")
-    print(f"\n{len(failures)} of {count} false ({time.perf_counter() - begun:.0f} s)")
-    report = {
-        "machine": machine(),
-        "networks": networks,
-        "walks confirmed": walks,
-        "intervals confirmed": intervals,
-        "false": failures,
-    }
-    torch.set_num_threads(threads)
-    write_json(report, arguments.out)
+        seeds = range(arguments.start, arguments.start + count)
+        report, failures = tallied(seeds, differences, groups, columns, "false")
+    write_json({**report, "false": failures}, arguments.out)
     return 1 if failures else 0
 
 
