@@ -196,3 +196,14 @@ class Mixing(nn.Module):
 def test_members_of_a_batch_are_not_mixed_however_little(share: float) -> None:
     with pytest.raises(rr.UnsupportedOperation, match="between the members of a batch"):
         rr.Network.from_module(Mixing(share).eval(), (4,))
+
+
+@pytest.mark.parametrize("mask", [lambda y: y.sign() * 1, lambda y: (y > 0).float()], ids=["sign", "comparison"])
+def test_a_mask_times_itself_is_refused_by_name(mask: Callable[[Tensor], Tensor]) -> None:
+    def squared(m: Wrapped, x: Tensor) -> Tensor:
+        chosen = mask(m.a(x))
+        return m.b(chosen * chosen * m.a(x))
+
+    model = Wrapped(squared, a=nn.Linear(4, 5), b=nn.Linear(5, 3)).eval()
+    with pytest.raises(rr.UnsupportedOperation, match="gives an answer that jumps"):
+        rr.Network.from_module(model, (4,))

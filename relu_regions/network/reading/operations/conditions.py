@@ -83,7 +83,7 @@ def selected(call: Call, steps: Mapping[str, Step]) -> list[Step] | Condition:
     if operation in ("logical_not", "bitwise_not") and condition.below != -1:
         return replace(condition, above=condition.below, below=condition.above)
     if operation == "mul":
-        other = next(argument for argument in call.args if argument is not condition)
+        other = call.args[1] if call.args[0] is condition else call.args[0]
         pieces = [_times(_piece(call, condition, other, steps, side), factor) for side, factor in _sides(condition)]
     elif operation in ("where", "masked_fill") and condition.below != -1:
         chosen, otherwise = call.args[1:3] if operation == "where" else (call.args[2], call.args[0])
