@@ -5,7 +5,6 @@ Products with zeros and sums of zeros are exact, so that what a step makes of a 
 
 from __future__ import annotations
 
-import re
 from math import prod
 from typing import TypeAlias
 
@@ -25,7 +24,6 @@ StepMatrix: TypeAlias = NDArray[np.float64] | Tensor
 
 # Numbers in one stack of probes: large enough to keep a matrix product busy, small beside any memory.
 _PROBE_NUMBERS = 1 << 22
-_POOLING = re.compile(r"_?(?:adaptive_)?avg_pool([123])d")
 
 
 def step_matrices(step: AffineStep, shapes: list[tuple[int, ...]]) -> list[StepMatrix]:
@@ -44,9 +42,6 @@ def step_matrices(step: AffineStep, shapes: list[tuple[int, ...]]) -> list[StepM
     convolution = step.origin.operation.startswith("conv") and len(step.constants) == 1
     if convolution and len(shapes[0]) == step.constants[0].ndim - 1:  # not several images for each point
         return [_convolution(step, shapes[0])]
-    pooled = _POOLING.fullmatch(step.origin.operation)
-    if pooled and len(step.constants) == 0:
-        return [_pooling(step, shapes[0], int(pooled[1]))]
     found: list[StepMatrix] = []
     for place in range(len(shapes)):
         taken = _taken(step, shapes, place)
@@ -66,22 +61,53 @@ def _taken(step: AffineStep, shapes: list[tuple[int, ...]], place: int) -> Tenso
 
 
 def _probed(step: AffineStep, shapes: list[tuple[int, ...]], place: int) -> Tensor:
-    """The matrix of one input, column by column, from what the step makes of the basis vectors.
+    """The matrix of one input, from what the step makes of combs: inputs that are 1 at places far apart, else 0.
 
-    Products with zeros and sums of zeros are exact, so every entry is the coefficient itself.
+    Along each axis the places of a comb lie so far apart that no output reads two of them. So an output's number is
+    one coefficient, and where the output's reach lies tells of which input.
     """
-    width, height = prod(shapes[place]), prod(step.shape)
+    shape, width, height = shapes[place], prod(shapes[place]), prod(step.shape)
+    reaches = [_reach(step, shapes, place, axis) for axis in range(len(shape))]
+    gaps = tuple(1 + int((last - first).max(initial=0)) for first, last in reaches)
+    combs = np.stack(np.unravel_index(np.arange(prod(gaps)), gaps)) if gaps else np.zeros((0, 1), dtype=np.int64)
     count = max(1, _PROBE_NUMBERS // max(1, width, height, step.workspace))
-    blocks = []
-    for start in range(0, width, count):
-        stop = min(width, start + count)
-        probes = torch.zeros(stop - start, width, dtype=torch.float64)
-        probes[torch.arange(stop - start), torch.arange(start, stop)] = 1
-        inputs = [probes.new_zeros(stop - start, *shape) for shape in shapes]
-        inputs[place] = probes.view(stop - start, *shapes[place])
-        blocks.append(step.linear(*inputs).reshape(stop - start, height).to_sparse())
-    rows = torch.cat(blocks) if blocks else torch.zeros(width, height, dtype=torch.float64).to_sparse()
-    return transposed(rows.coalesce())
+    rows, columns, entries = [], [], []
+    for begin in range(0, combs.shape[1], count):
+        starts = combs[:, begin : begin + count]
+        probes = torch.zeros(starts.shape[1], *shape, dtype=torch.float64)
+        for number, start in enumerate(starts.T):
+            comb = (number, *(slice(first, None, gap) for first, gap in zip(start, gaps)))
+            probes.numpy()[comb] = 1
+        inputs = [probes.new_zeros(len(probes), *other) for other in shapes]
+        inputs[place] = probes
+        made = step.linear(*inputs).reshape(len(probes), height).numpy()
+        which, output = made.nonzero()
+        column = np.zeros(len(output), dtype=np.int64)
+        for (first, _), start, gap, length in zip(reaches, starts, gaps, shape):
+            column = column * length + first[output] + (start[which] - first[output]) % gap
+        rows.append(output)
+        columns.append(column)
+        entries.append(made[which, output])
+    return _sparse(np.concatenate(rows), np.concatenate(columns), np.concatenate(entries), (height, width))
+
+
+def _reach(
+    step: AffineStep, shapes: list[tuple[int, ...]], place: int, axis: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The first and the last place of an input's axis that each output reads; the last is -1 where it reads none.
+
+    With ones for constants the coefficients are not negative, so that they do not cancel.
+    """
+    ones = [torch.ones_like(constant) for constant in step.constants]
+    inputs = [torch.zeros(1, *shape, dtype=torch.float64) for shape in shapes]
+    length, height = shapes[place][axis], prod(step.shape)
+    first, last = np.full(height, length), np.full(height, -1)
+    for number in range(length):
+        inputs[place].zero_().select(1 + axis, number).fill_(1)
+        reads = step.function(*inputs, *ones).reshape(-1).numpy() != 0
+        first[reads & (last < 0)] = number
+        last[reads] = number
+    return first, last
 
 
 def _convolution(step: AffineStep, shape: tuple[int, ...]) -> Tensor:
@@ -112,50 +138,6 @@ def _convolution(step: AffineStep, shape: tuple[int, ...]) -> Tensor:
         entries.append(block.reshape(-1))
     positions = np.concatenate(rows), np.concatenate(columns)
     return _sparse(*positions, np.concatenate(entries), (prod(step.shape), prod(shape)))
-
-
-def _pooling(step: AffineStep, shape: tuple[int, ...], dimensions: int) -> Tensor:
-    """The matrix of a mean over windows of the last dimensions, without a probe for every input.
-
-    An output has a share of an input where their places meet in every dimension. Places so far apart that none of them
-    meets an output of another share a probe, and all channels do.
-    """
-    space, made, size = shape[-dimensions:], step.shape[-dimensions:], prod(shape)
-    meets = [_meeting(step, shape, axis) for axis in range(-dimensions, 0)]
-    apart = [next(gap for gap in range(1, len(met) + 1) if _are_apart(met, gap)) for met in meets]
-    numbers = np.arange(size).reshape(-1, prod(space))
-    rows, columns, entries = [], [], []
-    for first in np.ndindex(*apart):
-        combs = [slice(start, None, gap) for start, gap in zip(first, apart)]
-        comb = (slice(None), *combs)
-        probe = torch.zeros(1, *shape, dtype=torch.float64)
-        probe.view(-1, *space)[comb] = 1
-        shares = step.linear(probe).numpy().reshape(-1, prod(made))
-        places = [start + gap * met[part].argmax(0) for start, gap, met, part in zip(first, apart, meets, combs)]
-        place = np.ravel_multi_index(np.meshgrid(*places, indexing="ij"), space).reshape(-1)
-        channel, output = shares.nonzero()
-        rows.append(channel * prod(made) + output)
-        columns.append(numbers[channel, place[output]])
-        entries.append(shares[channel, output])
-    return _sparse(np.concatenate(rows), np.concatenate(columns), np.concatenate(entries), (prod(step.shape), size))
-
-
-def _meeting(step: AffineStep, shape: tuple[int, ...], axis: int) -> NDArray[np.bool_]:
-    """Which places of the input's axis have a share in which of the output's, ``(places, outputs)``.
-
-    A mean's coefficients are not negative, so shares do not cancel.
-    """
-    found = []
-    for place in range(shape[axis]):
-        probe = torch.zeros(1, *shape, dtype=torch.float64)
-        probe.select(axis, place).fill_(1)
-        found.append((step.linear(probe)[0] != 0).movedim(axis, 0).flatten(1).any(1).numpy())
-    return np.stack(found)
-
-
-def _are_apart(meets: NDArray[np.bool_], gap: int) -> bool:
-    """Whether places so far from each other have no output in common."""
-    return all(meets[start::gap].sum(0).max(initial=0) <= 1 for start in range(min(gap, len(meets))))
 
 
 def _sparse(

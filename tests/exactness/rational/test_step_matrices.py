@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from math import prod
+
 import numpy as np
 import pytest
 import torch
@@ -10,6 +13,7 @@ from torch import nn
 from relu_regions.exactness.rational import step_matrices
 from relu_regions.network.network import Network
 from relu_regions.network.steps import AffineStep
+from tests.architecture import Wrapped
 from tests.models import ARCHITECTURES, Architecture
 
 
@@ -20,12 +24,21 @@ def affine_steps(network: Network) -> list[tuple[AffineStep, list[tuple[int, ...
     return [(step, [shapes[name] for name in step.inputs]) for step in affine]
 
 
+def from_basis_vectors(step: AffineStep, shapes: list[tuple[int, ...]], place: int) -> np.ndarray:
+    """The matrix of one input: a column for what the step makes of each basis vector, the other inputs 0."""
+    size = prod(shapes[place])
+    inputs = [torch.zeros(size, *shape, dtype=torch.float64) for shape in shapes]
+    inputs[place] = torch.eye(size, dtype=torch.float64).view(size, *shapes[place])
+    return step.linear(*inputs).reshape(size, -1).T.numpy()
+
+
 @pytest.mark.parametrize("architecture", ARCHITECTURES, ids=lambda a: a.name)
 def test_every_short_cut_is_what_the_step_makes_of_basis_vectors(architecture: Architecture) -> None:
     for step, shapes in affine_steps(Network.from_module(architecture.model(), architecture.shape)):
         for place, matrix in enumerate(step_matrices.step_matrices(step, shapes)):
-            probed = step_matrices._probed(step, shapes, place).to_dense().numpy()
-            assert np.array_equal(matrix if isinstance(matrix, np.ndarray) else matrix.to_dense().numpy(), probed)
+            expected = from_basis_vectors(step, shapes, place)
+            assert np.array_equal(matrix if isinstance(matrix, np.ndarray) else matrix.to_dense().numpy(), expected)
+            assert np.array_equal(step_matrices._probed(step, shapes, place).to_dense().numpy(), expected)
 
 
 CONVOLUTIONS = [
@@ -43,7 +56,7 @@ def test_convolutions(model: nn.Module, shape: tuple[int, ...]) -> None:
     found = 0
     for step, shapes in affine_steps(Network.from_module(model.double().eval(), shape)):
         if step.origin.operation.startswith("conv"):
-            expected = step_matrices._probed(step, shapes, 0).to_dense().numpy()
+            expected = from_basis_vectors(step, shapes, 0)
             assert np.array_equal(step_matrices._convolution(step, shapes[0]).to_dense().numpy(), expected)
             found += 1
     assert found == 1
@@ -63,7 +76,7 @@ def test_a_large_step_is_probed_in_parts(monkeypatch: pytest.MonkeyPatch) -> Non
     assert np.array_equal(step_matrices._probed(step, shapes, 0).to_dense().numpy(), whole)
 
 
-POOLINGS = [
+COMBED = [
     (nn.AvgPool2d(3, 2, padding=1), (3, 8, 7)),
     (nn.AvgPool2d((2, 4), (3, 1), padding=(0, 2), count_include_pad=False, ceil_mode=True), (2, 7, 9)),
     (nn.AvgPool2d(2, 5, divisor_override=3), (1, 12, 11)),
@@ -71,27 +84,36 @@ POOLINGS = [
     (nn.AvgPool3d(2), (2, 4, 5, 4)),
     (nn.AdaptiveAvgPool2d((3, 5)), (2, 7, 8)),
     (nn.AdaptiveAvgPool1d(3), (2, 8)),
+    (nn.Upsample(size=(5, 9), mode="bilinear"), (2, 7, 4)),
+    (nn.Upsample(scale_factor=2, mode="bicubic"), (2, 5, 4)),
+    (Wrapped(lambda m, x: x.mean((1, 3))), (2, 5, 4)),
+    (Wrapped(lambda m, x: x.sum(1, keepdim=True) + x.roll(1, 2)), (3, 5)),
+    (Wrapped(lambda m, x: x.cumsum(1)), (4, 3)),
+    (Wrapped(lambda m, x: x.mean(1)), (6,)),
 ]
 
 
-@pytest.mark.parametrize(("model", "shape"), POOLINGS, ids=str)
-def test_poolings(model: nn.Module, shape: tuple[int, ...], monkeypatch: pytest.MonkeyPatch) -> None:
-    ((step, shapes),) = affine_steps(Network.from_module(model.double().eval(), shape))
-    expected = step_matrices._probed(step, shapes, 0).to_dense().numpy()
-    monkeypatch.setattr(step_matrices, "_probed", None)
-    (found,) = step_matrices.step_matrices(step, shapes)
-    assert np.array_equal(found.to_dense().numpy(), expected)
+@pytest.mark.parametrize(("model", "shape"), COMBED, ids=str)
+def test_combs_tell_what_basis_vectors_tell(model: nn.Module, shape: tuple[int, ...]) -> None:
+    for step, shapes in affine_steps(Network.from_module(model.double().eval(), shape)):
+        for place in range(len(shapes)):
+            found = step_matrices._probed(step, shapes, place).to_dense().numpy()
+            assert np.array_equal(found, from_basis_vectors(step, shapes, place))
 
 
-def test_a_large_pooling_takes_no_probe_for_every_input(monkeypatch: pytest.MonkeyPatch) -> None:
-    ((step, shapes),) = affine_steps(Network.from_module(nn.AvgPool2d(2).double().eval(), (8, 64, 64)))
-    probes, linear = [], AffineStep.linear
+@pytest.mark.parametrize(
+    ("model", "probes"),
+    [(nn.AvgPool2d(2), 64 + 64 + 2 * 2), (nn.Upsample(size=(32, 32), mode="bilinear"), 64 + 64 + 2 * 2),
+     (Wrapped(lambda m, x: x.mean(3)), 64 + 64 + 64)],
+    ids=["pooling", "resampling", "mean"],
+)  # fmt: skip
+def test_a_large_step_takes_no_probe_for_every_input(model: nn.Module, probes: int) -> None:
+    ((step, shapes),) = affine_steps(Network.from_module(model.double().eval(), (8, 64, 64)))
+    taken = []
 
-    def counted(self: AffineStep, *inputs: torch.Tensor) -> torch.Tensor:
-        probes.append(len(inputs[0]))
-        return linear(self, *inputs)
+    def counted(*inputs: torch.Tensor) -> torch.Tensor:
+        taken.append(len(inputs[0]))
+        return step.function(*inputs)
 
-    monkeypatch.setattr(AffineStep, "linear", counted)
-    (found,) = step_matrices.step_matrices(step, shapes)
-    assert found._nnz() == 8 * 64 * 64
-    assert sum(probes) == 64 + 64 + 4
+    step_matrices._probed(replace(step, function=counted), shapes, 0)
+    assert sum(taken) == 8 + probes
