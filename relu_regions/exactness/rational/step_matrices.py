@@ -76,8 +76,8 @@ def _probed(step: AffineStep, shapes: list[tuple[int, ...]], place: int) -> Tens
         starts = combs[:, begin : begin + count]
         probes = torch.zeros(starts.shape[1], *shape, dtype=torch.float64)
         for number, start in enumerate(starts.T):
-            comb = (number, *(slice(first, None, gap) for first, gap in zip(start, gaps)))
-            probes.numpy()[comb] = 1
+            comb = [slice(first, None, gap) for first, gap in zip(start, gaps)]
+            probes[number].numpy()[tuple(comb)] = 1
         inputs = [probes.new_zeros(len(probes), *other) for other in shapes]
         inputs[place] = probes
         made = step.linear(*inputs).reshape(len(probes), height).numpy()
