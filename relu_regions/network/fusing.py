@@ -6,7 +6,12 @@ knot κ, as ReLU is, ``g(z) = g(max(z, κ))``: the constant κ competes with the
 no flat piece. The maximum then has a piece 0, the *floor*, which no input wins, and every change of its winner bends
 the next value.
 
-A function that is flat anywhere else (ReLU6, hardtanh) would hide changes of the winner in turn; it stays as it is.
+Where g is constant above its last knot κ', as ReLU6 and hardtanh are, ``g(z) = h(min(z, κ'))``, and what is left, h,
+goes the same way. Its cap ``min(z, κ')`` stays a gate of its own on the same side of the maximum. A cap that competed
+would win where *some* input is above it, which is no convex region; and behind a maximum that used to read capped
+numbers it would hide changes of the winner that nobody had.
+
+A function that is flat anywhere else would hide changes of the winner too; it stays as it is.
 """
 
 from __future__ import annotations
@@ -105,9 +110,15 @@ class _Finder:
             return self._rearranged(maker, step)
         if not _increases(step.gate):
             return None
-        return _Source(
-            step.inputs[0], Knots(*(part.cpu().expand(-1, step.units) for part in step.gate.parts)), {maker: []}
-        )
+        function = Knots(*(part.cpu().expand(-1, step.units) for part in step.gate.parts))
+        if not _has_cap(function):
+            return _Source(step.inputs[0], function, {maker: []})
+        rest, knot = _without_cap(function), step.gate.knots[-1:]
+        if rest is None or not len(rest.knots):
+            return None
+        ones, zeros = torch.ones_like(knot), torch.zeros_like(knot)
+        cap = Knots(knot, torch.cat([ones, zeros]), torch.cat([zeros, knot]))
+        return _Source(step.output, rest, {maker: [replace(step, gate=cap)]})
 
     def _rearranged(self, maker: int, step: AffineStep) -> _Source | None:
         """The same of a step that only takes numbers of such values."""
@@ -138,7 +149,7 @@ class _Finder:
         """
         windows, made = gate.windows, list[Step]()
         if _has_floor(function):
-            if not _meets(function):
+            if not _meet(function.knots[0], function.slopes[1], function.offsets[1], function.offsets[0]):
                 return None
             floors = torch.unique(function.knots[0]).to(windows.device)
             joined = _with_constants(f"{output}.floor", name, prod(self.shapes[name]), floors, step)
@@ -146,7 +157,7 @@ class _Finder:
             windows, name = torch.cat([piece[:, None], windows + len(floors)], 1), joined.output
             function = Knots(function.knots[1:], function.slopes[1:], function.offsets[1:])
             made.append(joined)
-        if not (function.slopes > 0).all():
+        if not (function.slopes[:1] > 0).all():
             return None
         if not len(function.knots) and (function.slopes == 1).all() and not function.offsets.any():
             return [*made, replace(step, inputs=(name,), output=output, gate=Maximum(windows))]
@@ -154,26 +165,47 @@ class _Finder:
         if not any((part != part[:, :1]).any() for part in function.parts):
             function = Knots(*(part[:, :1] for part in function.parts))
         rest = function.to(function.slopes.dtype, windows.device)
-        return [*made, maximum, GateStep(output, (maximum.output,), step.shape, step.origin, rest)]
+        return [*made, maximum, _of_each_number(output, maximum, rest)]
 
 
 def _increases(gate: Gate) -> TypeGuard[Knots]:
-    """Whether a gate is elementwise and increases: strictly, or for all units alike but for the first piece."""
-    if not isinstance(gate, Knots):
+    """Whether a gate is elementwise and increases: strictly, or for all units alike but for the first or last piece."""
+    if not isinstance(gate, Knots) or not gate.slopes.any(0).all():
         return False
-    first = gate.slopes[0]
-    return bool((gate.slopes[1:] > 0).all() and ((first > 0).all() or (len(gate.knots) > 0 and (first == 0).all())))
+    ends = (gate.slopes[0], gate.slopes[-1])
+    return bool((gate.slopes[1:-1] > 0).all() and all((end > 0).all() or (end == 0).all() for end in ends))
 
 
 def _has_floor(gate: Knots) -> bool:
     return len(gate.knots) > 0 and not gate.slopes[0].any()
 
 
-def _meets(gate: Knots) -> bool:
-    """Whether the second piece starts exactly where the flat one ends."""
-    numbers = torch.stack([gate.knots[0], gate.slopes[1], gate.offsets[1], gate.offsets[0]])
-    exact = (map(Fraction, column) for column in torch.unique(numbers, dim=1).T.tolist())
-    return all(slope * knot + offset == floor for knot, slope, offset, floor in exact)
+def _has_cap(gate: Knots) -> bool:
+    return len(gate.knots) > 0 and not gate.slopes[-1].any()
+
+
+def _without_cap(gate: Knots) -> Knots | None:
+    """The function whose last piece but one goes on without end; None if that does not meet the flat one exactly."""
+    if not _meet(gate.knots[-1], gate.slopes[-2], gate.offsets[-2], gate.offsets[-1]):
+        return None
+    return Knots(gate.knots[:-1], gate.slopes[:-1], gate.offsets[:-1])
+
+
+def _meet(knot: Tensor, slope: Tensor, offset: Tensor, flat: Tensor) -> bool:
+    """Whether a piece with this slope and offset is as high as the flat one exactly at the knot between them."""
+    exact = (
+        map(Fraction, column) for column in torch.unique(torch.stack([knot, slope, offset, flat]), dim=1).T.tolist()
+    )
+    return all(a * t + b == height for t, a, b, height in exact)
+
+
+def _of_each_number(output: str, step: GateStep, function: Knots) -> Step:
+    """A function of each number of a step's output; one without knots bends nowhere, and is no gate."""
+    if len(function.knots):
+        return GateStep(output, (step.output,), step.shape, step.origin, function)
+    slope, offset = (part.expand(-1, step.units).view(1, *step.shape) for part in function.parts[1:])
+    bias = offset if offset.any() else None
+    return AffineStep(output, (step.output,), step.shape, step.origin, torch.mul, (slope,), bias)
 
 
 def _with_constants(output: str, name: str, count: int, constants: Tensor, step: GateStep) -> AffineStep:

@@ -28,6 +28,15 @@ ACTIVATIONS: dict[str, tuple[Any, ...]] = {
     "clamped below": ("knots", [0.5], [0.0, 1.0], [0.5, 0.0]),
     "a floor, then two slopes": ("knots", [-1.0, 2.0], [0.0, 1.0, 2.0], [-1.0, 0.0, -2.0]),
 }
+# Flat above: each activation, with what is left of it without its cap.
+CAPPED: dict[str, tuple[tuple[Any, ...], tuple[Any, ...]]] = {
+    "hardtanh": (("knots", [-1.0, 1.0], [0.0, 1.0, 0.0], [-1.0, 0.0, 1.0]), ("knots", [-1.0], [0.0, 1.0], [-1.0, 0.0])),
+    "steep": (("knots", [0.0, 2.0], [0.0, 3.0, 0.0], [0.0, 0.0, 6.0]), ("knots", [0.0], [0.0, 3.0], [0.0, 0.0])),
+    "leaky with a cap": (
+        ("knots", [0.0, 1.5], [0.25, 1.0, 0.0], [0.0, 0.0, 1.5]),
+        ("knots", [0.0], [0.25, 1.0], [0.0, 0.0]),
+    ),
+}
 WINDOWS = [[0, 1, 2], [2, 3], [5, 4, 3, 1]]
 END = Fraction(3)
 
@@ -66,6 +75,9 @@ def line(seed: int, whole: bool) -> tuple[Tensor, Tensor]:
 # Float64 alone cannot settle the coincidences of whole numbers.
 MANNERS = {"generic": (False, "auto"), "generic, float64 alone": (False, "never"), "whole numbers": (True, "auto")}
 # A leaky activation behind a maximum is no gate with it.
+CAPPED_ORDERS = [
+    (name, behind) for name in CAPPED for behind in (False, True) if (name, behind) != ("leaky with a cap", True)
+]
 ORDERS = [(name, behind) for name in ACTIVATIONS for behind in (False, True) if (name, behind) != ("leaky", True)]
 
 
@@ -85,6 +97,31 @@ def test_no_bend_is_missed_and_none_invented(name: str, behind: bool, whole: boo
         assert [Fraction(t) for t in path.t[1:-1]] == truth
         found += len(truth)
     assert found > 20
+
+
+@pytest.mark.parametrize(("whole", "resolve"), MANNERS.values(), ids=MANNERS)
+@pytest.mark.parametrize(("name", "behind"), CAPPED_ORDERS)
+def test_a_cap_stays_on_its_side_and_the_rest_is_fused(name: str, behind: bool, whole: bool, resolve: Any) -> None:
+    activation, uncapped = CAPPED[name]
+    found = everything = 0
+    for seed in range(6):
+        layers = layers_of(seed, activation, behind, whole)
+        network, (x, d) = network_of(layers, 2), line(seed, whole)
+        line_of = (x[0].tolist(), d[0].tolist())
+        points = oracle.walk(layers, *line_of, -END, END).breakpoints
+        # Where a number reaches or leaves the cap; behind a maximum, where the winner changes that is no floor.
+        cap = (1 if behind else 0, len(activation[1]))
+        own = {point.t for point in points for flip in point.flips if (flip.gate, max(flip.before, flip.after)) == cap}
+        own |= {point.t for point in points if any(flip.gate == 2 for flip in point.flips)}
+        if behind:
+            own |= bends_of((*layers[:2], uncapped), *line_of)
+        truth = sorted(own | bends_of(layers[:3], *line_of))
+        paths = rr.walk(network, x, d, (-float(END), float(END)), breakpoints="function", resolve=resolve)
+        assert len(paths.t) - 2 == len(truth), seed
+        for t, exact in zip(paths.t[1:-1].tolist(), truth):
+            assert math.isclose(t, exact, rel_tol=1e-9, abs_tol=1e-9)
+        found, everything = found + len(truth), everything + len(points)
+    assert 20 < found <= everything and (whole or found < everything)
 
 
 @pytest.mark.parametrize("name", ["relu", "clamped below"])
@@ -148,6 +185,8 @@ MODELS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
     "leaky": (pooled(nn.LeakyReLU, halves), (1, 10)),
     "a slope for each channel": (pooled(two_slopes, halves), (1, 10)),
     "clamped": (pooled(Clamp, halves), (1, 10)),
+    "flat above": (pooled(lambda: nn.Hardtanh(-0.2, 0.5), halves), (1, 10)),
+    "pooled, then flat above": (pooled(halves, lambda: nn.Hardtanh(-0.2, 0.5)), (1, 10)),
     "maxout of activations": (
         wrapped(lambda m, x: m.b(torch.relu(m.a(x)).view(-1, 4, 3).transpose(1, 2).amax(1)), a=(4, 12), b=(4, 3)),
         (4,),
@@ -173,7 +212,7 @@ def test_the_same_function_with_fewer_breakpoints(name: str) -> None:
     network, x, d = read(name)
     everything, few = (rr.walk(network, x, d, (-1, 2), breakpoints=which) for which in ("pattern", "function"))
     assert few.certain.all() and (few.region_counts < everything.region_counts).all()
-    assert few.network.units < network.units
+    assert few.network.units <= network.units
     maps = [paths.affine_maps() for paths in (few, everything)]
     for one, other in zip(few, everything):
         assert ((one.t[1:-1, None] - other.t).abs().amin(1) <= 1e-9).all()
@@ -223,7 +262,8 @@ def test_a_line_on_the_floor_has_no_winner() -> None:
 
 
 REFUSED: dict[str, Any] = {
-    "flat above": lambda m, x: m.b(functional.max_pool1d(functional.relu6(m.a(x)), 2).flatten(1)),
+    "a cap alone": lambda m, x: m.b(functional.max_pool1d(m.a(x).clamp(max=0.5), 2).flatten(1)),
+    "flat between": lambda m, x: m.b(functional.max_pool1d(functional.softshrink(m.a(x)), 2).flatten(1)),
     "not increasing": lambda m, x: m.b(functional.max_pool1d(m.a(x).abs(), 2).flatten(1)),
     "read twice": lambda m, x: m.b((functional.max_pool1d(y := torch.relu(m.a(x)), 2) + y[..., :4]).flatten(1)),
     "negated between": lambda m, x: m.b(functional.max_pool1d(-torch.relu(m.a(x)), 2).flatten(1)),
