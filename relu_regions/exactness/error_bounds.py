@@ -120,6 +120,14 @@ class Certainty:
         exact = ("shift", "position", "weight") if weighted else ("shift", "position")
         return bounds | {name: torch.zeros_like(position) for name in exact}
 
+    def finished(self, points: Points) -> None:
+        """Mark the segments in doubt that have points so close that their bounds underflow.
+
+        Shifts and the rounding of positions are at least a unit roundoff of the interval beside them.
+        """
+        close = (points.position.diff().abs() < self.tiny / self.unit) & points.starts_interval[:-1]
+        self._doubt(points, close.nonzero()[:, 0])
+
     def gate(self, gate: Gate, points: Points, name: str, inputs: Tensor, placed: Placement) -> Shifts:
         """Mark the segments in which the gate's decisions are in doubt, before the new points are inserted.
 

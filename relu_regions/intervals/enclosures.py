@@ -1,12 +1,13 @@
 """Enclosures of the ends of intervals by a few neighbouring float64 numbers, proven.
 
-That the class changes within a known distance of a computed end t, and to which class, the walk has proven already.
+That the class of x holds up to a true end within a known distance of a computed one, t, and which class is beyond, the
+walk has proven already. That distance can be larger than the interval.
 Here the network is evaluated once more at t itself, in twice the working precision:
 
 - Every unit that is farther from its knots than rounding and that distance allow for keeps its sign on the whole
   stretch. So the difference of the two logits is affine there: g(s) = g(t) + β (s − t).
-- The true end is t − g(t) / β. Little of g(t) is left by cancellation, but double-double arithmetic keeps enough of it;
-  β needs only the working precision, since the correction is small beside t.
+- The true end is its only zero there, t − g(t) / β. Little of g(t) is left by cancellation, but double-double
+  arithmetic keeps enough of it; β needs only the working precision, since the correction is small beside t.
 
 Bounds: a double-double dot product of n terms is within γ_{n+4}² Σ |a_i||v_i| of the true one (Ogita, Rump, Oishi,
 "Accurate sum and dot product", SIAM Journal on Scientific Computing 26, 2005, proposition 5.5, without the last
@@ -15,13 +16,13 @@ Products in the working precision are within γ_n Σ |a_i||v_i| (Higham, Accurac
 2nd edition, section 3.1). γ_n = n u / (1 − n u); twice the terms are taken, for the rounding of the bounds themselves.
 
 What stays undecided, and networks other than a chain of matrices and gates with knots, are settled in rational
-arithmetic on the stretch alone.
+arithmetic on the stretch alone, as far as it lies on the end's own side of 0.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from importlib.util import find_spec
 
@@ -30,7 +31,7 @@ from torch import Tensor
 
 from relu_regions.exactness.rational.arithmetic import Point
 from relu_regions.exactness.rational.coefficients import ExactNetwork
-from relu_regions.exactness.rational.walk import walk_between
+from relu_regions.exactness.rational.interval import end_between
 from relu_regions.lines.decision import Decision
 from relu_regions.network.gates import Knots
 from relu_regions.network.network import Network
@@ -52,6 +53,7 @@ class Ends:
         t: the computed ends.
         error: rigorous bounds of how far the true ends are from these.
         label, beyond: the classes whose logits cross.
+        upper: whether each is the upper end of its interval, bool; else the lower one.
     """
 
     x: Tensor
@@ -60,30 +62,34 @@ class Ends:
     error: Tensor
     label: Tensor
     beyond: Tensor
+    upper: Tensor
 
     def __getitem__(self, chosen: Tensor) -> Ends:
-        parts = (self.x, self.d, self.t, self.error, self.label, self.beyond)
+        parts = (self.x, self.d, self.t, self.error, self.label, self.beyond, self.upper)
         return Ends(*(part[chosen] for part in parts))
 
 
-def enclose(network: Network, ends: Ends) -> tuple[Tensor, Tensor, Tensor]:
+def enclose(network: Network, ends: Ends, decision: Decision) -> tuple[Tensor, Tensor, Tensor]:
     """Floats below and above each true end, and whether rational arithmetic was needed; ``(K,)`` each.
+
+    The floats are infinite where exact arithmetic contradicts what is said of the end.
 
     Args:
         network: in float64, on the CPU.
         ends: as the walk has proven them.
+        decision: between the classes that compete.
     """
     below, above = torch.full_like(ends.t, -torch.inf), torch.full_like(ends.t, torch.inf)
     layers = _layers(network) if find_spec("numba") is not None else None
     if layers is not None and len(ends.t):
-        below, above = _in_double_double(layers, ends, Decision.of(network.output_shape))
+        below, above = _in_double_double(layers, ends, decision)
     needed = ~(torch.isfinite(below) & torch.isfinite(above))
     numbers = needed.nonzero()[:, 0].tolist()
     if numbers:
         exact = ExactNetwork(network)
         for number in numbers:
-            end = _rational_end(exact, ends[torch.tensor([number])])
-            below[number], above[number] = _neighbours(end)
+            end = _rational_end(exact, ends[torch.tensor([number])], decision)
+            below[number], above[number] = (-math.inf, math.inf) if end is None else _neighbours(end)
     return below, above, needed
 
 
@@ -167,6 +173,7 @@ def _in_double_double(layers: list[_Matrix | Knots], ends: Ends, decision: Decis
             bound = layer.gain * bound + _gamma(count + 4) ** 2 * total + 16 * count * _TINY
             hi, lo, growth = out_hi, out_lo, growth @ layer.columns
     hi, lo, growth = (decision.logits(part) for part in (hi, lo, growth))
+    ends = replace(ends, label=decision.places(ends.label), beyond=decision.places(ends.beyond))
     below, above = _crossings(ends, hi, lo, growth, bound, slope_error)
     decided = (undecided == 0) & (above - below < torch.inf)
     return torch.where(decided, below, -torch.inf), torch.where(decided, above, torch.inf)
@@ -175,7 +182,7 @@ def _in_double_double(layers: list[_Matrix | Knots], ends: Ends, decision: Decis
 def _crossings(
     ends: Ends, hi: Tensor, lo: Tensor, growth: Tensor, bound: Tensor, slope_error: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Where two logits cross, from the values and growth of all at t."""
+    """Where two logits cross, from the values and growth of all at t; classes are columns of these."""
     label, beyond = ends.label[:, None], ends.beyond[:, None]
     (own_hi, other_hi), (own_lo, other_lo), (own_growth, other_growth) = (
         (part.gather(1, label)[:, 0], part.gather(1, beyond)[:, 0]) for part in (hi, lo, growth)
@@ -202,20 +209,23 @@ def _crossings(
 # ---------------------------------------------------------------- rational
 
 
-def _rational_end(network: ExactNetwork, end: Ends) -> Fraction:
-    """The one true end near a computed one."""
-    t, error = Fraction(end.t.item()), Fraction(end.error.item()) if math.isfinite(end.error.item()) else None
-    if error is None:
-        raise ValueError(f"No finite bound of the end at t = {end.t.item()} is known.")
-    error = max(error, Fraction(math.ulp(end.t.item())))
-    path = walk_between(network, end.x[0], end.d[0], Point.of(t - error), Point.of(t + error))
-    label, beyond, decision = int(end.label), int(end.beyond), Decision.of(network.network.output_shape)
-    for region in path.regions:
-        intercept, slope = (decision.competing(part, Fraction(0)) for part in (region.intercept, region.slope))
-        gap, change = intercept[label] - intercept[beyond], slope[label] - slope[beyond]
-        if change and region.interval[0] <= -gap / change <= region.interval[1]:
-            return -gap / change
-    raise AssertionError(f"Classes {label} and {beyond} do not cross within {end.error.item()} of t = {end.t.item()}.")
+def _rational_end(network: ExactNetwork, end: Ends, decision: Decision) -> Fraction | None:
+    """The true end near a computed one; None if the class does not end near there as is said.
+
+    The class holds from 0 up to the true end, so that is where it ends first on the part of the stretch that lies on
+    the end's own side of 0. There may be other ends in the stretch: the next one, and the one beyond 0.
+    """
+    away = max(Fraction(end.error.item()), Fraction(math.ulp(end.t.item())))
+    upper = bool(end.upper)
+    t, d = Fraction(end.t.item()), end.d[0]
+    if not upper:
+        t, d = -t, -d
+    start, stop = Point.of(max(Fraction(0), t - away)), Point.of(t + away)
+    found = end_between(network, end.x[0], d, start, stop, int(end.label), decision)
+    if found is None or found[1] != int(end.beyond):
+        return None
+    point = Fraction(found[0].numerator, found[0].denominator)
+    return point if upper else -point
 
 
 def _neighbours(end: Fraction) -> tuple[float, float]:

@@ -58,8 +58,9 @@ def half_lines(
     end = torch.stack([lines.high, -lines.low], 1).flatten()
     none = torch.zeros(len(end), dtype=torch.int64, device=end.device)
     found = HalfLine(end.clone(), torch.zeros_like(end), none, none - 1, none.bool(), none.bool(), none.clone())
-    # Where the range ends at x: the shortest segment there is.
-    reach = torch.where(end == 0, torch.finfo(lines.x.dtype).tiny, end)
+    # Where the range ends at x: a short segment whose bounds don't underflow.
+    limits = torch.finfo(lines.x.dtype)
+    reach = torch.where(end == 0, 4 * limits.tiny / limits.eps, end)
     starts = torch.stack([torch.zeros_like(end), reach], 1).to(lines.x.dtype)
     reached = torch.zeros_like(found.tied)
     segments = Segments(lines.x, lines.d, starts, both_ways=True)

@@ -169,7 +169,7 @@ def exact_interval(
     found = _settled(found, lines, between, points, "always" if certify else resolve, certify)
     if lines.original is not None:
         lines.compare(*_ends_and_insides(found))
-    return _enclosed(found, lines, points) if certify else found
+    return _enclosed(found, lines, between, points) if certify else found
 
 
 def _joined(up: HalfLine, down: HalfLine, bounded: bool) -> Interval:
@@ -236,6 +236,11 @@ def _settled(
     numbers = worth_settling(doubt, points, resolve, lines.network)
     if not numbers:
         return found
+    return _with_settled(found, lines, decision, numbers)
+
+
+def _with_settled(found: Interval, lines: LineBatch, decision: Decision, numbers: list[int]) -> Interval:
+    """The intervals, those of some lines as rational arithmetic has them."""
     columns = settle_intervals(lines, numbers, decision)
     columns |= {name: torch.ones(len(numbers), dtype=torch.bool) for name in ("certain", "settled")}
     return replace(
@@ -251,7 +256,7 @@ def _ends_and_insides(found: Interval) -> tuple[Tensor, Tensor]:
     return lines.reshape(-1), t.reshape(-1)
 
 
-def _enclosed(found: Interval, lines: LineBatch, points: Tensor) -> Interval:
+def _enclosed(found: Interval, lines: LineBatch, decision: Decision, points: Tensor) -> Interval:
     """The intervals with proven enclosures of their ends, and counts of the signs that decided.
 
     Args:
@@ -267,9 +272,14 @@ def _enclosed(found: Interval, lines: LineBatch, points: Tensor) -> Interval:
         below, above = (torch.nextafter(end, torch.full_like(end, side)) for side in (-torch.inf, torch.inf))
         below, above = torch.where(beyond < 0, end, below), torch.where(beyond < 0, end, above)
         rows = ((beyond >= 0) & ~settled).nonzero()[:, 0]
-        line = (lines.x[rows], lines.d[rows], end[rows], error[rows], found.label[rows], beyond[rows])
-        x, d, *rest = (part.cpu() for part in line)
-        low, high, rational = (part.to(end.device) for part in enclose(network, Ends(x.double(), d.double(), *rest)))
+        upper = torch.full_like(rows, name == "hi", dtype=torch.bool)
+        line = (lines.x[rows], lines.d[rows], end[rows], error[rows], found.label[rows], beyond[rows], upper)
+        ends = Ends(*(part.double().cpu() if part.is_floating_point() else part.cpu() for part in line))
+        low, high, rational = (part.to(end.device) for part in enclose(network, ends, decision))
+        if torch.isinf(high - low).any():
+            # Exact arithmetic contradicts the walk there, so nothing that the walk says of these lines counts.
+            numbers = rows[torch.isinf(high - low)].tolist()
+            return _enclosed(_with_settled(found, lines, decision, numbers), lines, decision, points)
         below[rows], above[rows] = low, high
         parts["float_signs"][rows] += torch.where(rational, 0, network.units)
         parts["rational_signs"][rows] += torch.where(rational, network.units, 0)

@@ -123,6 +123,8 @@ class Sweep:
                 points = self._without_dropped(self._windows.waiting.pop())
                 if len(points.segments):
                     points = self._finish(points)
+                    if self.certainty is not None:
+                        self.certainty.finished(points)
                     found += len(points)
                     yield points
             self._expected = max(1.0, found / (stop - start))

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 import math
 from fractions import Fraction
+from pathlib import Path
 
 import pytest
 import torch
@@ -15,11 +17,13 @@ import relu_regions as rr
 from relu_regions import rational
 from relu_regions.intervals import enclosures
 from relu_regions.intervals.enclosures import Ends, enclose
+from relu_regions.lines.decision import Decision
 from tests.models import ARCHITECTURES, Wrapped, mlp
 from tests.networks import network_of
 from tests.strategies import Case, cases
 
 ULPS = 4
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 
 
 def assert_enclosed(interval: rr.Interval, truth: list[rational.RationalInterval], ulps: float = ULPS) -> None:
@@ -60,7 +64,9 @@ def test_double_double_arithmetic_alone_encloses() -> None:
     error = torch.full((len(rows),), 1e-9, dtype=torch.float64)
     near = plain.hi[rows] + 0.9e-9 * torch.linspace(-1, 1, len(rows), dtype=torch.float64)
     below, above, needed = enclose(
-        network, Ends(x[rows], d[rows], near, error, plain.label[rows], plain.label_hi[rows])
+        network,
+        Ends(x[rows], d[rows], near, error, plain.label[rows], plain.label_hi[rows], torch.ones_like(rows).bool()),
+        Decision.of((4,)),
     )
     assert len(rows) > 20 and not needed.any()
     for number, row in enumerate(rows.tolist()):
@@ -80,10 +86,17 @@ def test_a_knot_within_reach_is_left_to_rational_arithmetic() -> None:
     network = rr.Network.from_module(model, (1,))
     zero, one = torch.zeros(1, 1, dtype=torch.float64), torch.ones(1, 1, dtype=torch.float64)
     label, beyond, t, error = torch.tensor([1]), torch.tensor([0]), one[0] + 1e-13, one[0] * 1e-12
-    below, above, needed = enclose(network, Ends(zero, one, t, error, label, beyond))
+    upper, between = torch.tensor([True]), Decision.of((2,))
+    below, above, needed = enclose(network, Ends(zero, one, t, error, label, beyond, upper), between)
     assert needed.all() and below.item() == above.item() == 1.0
-    with pytest.raises(AssertionError, match="do not cross"):  # a wrong bound makes no false enclosure
-        enclose(network, Ends(zero, one, t, error / 1e9, label, beyond))
+    # A wrong bound, a wrong class and an end of another class make no enclosure.
+    for wrong in (
+        Ends(zero, one, t, error / 1e9, label, beyond, upper),
+        Ends(zero, one, t, error, beyond, label, upper),
+        Ends(zero, one, t, error, label, beyond, ~upper),
+    ):
+        below, above, needed = enclose(network, wrong, between)
+        assert needed.all() and (below.item(), above.item()) == (-math.inf, math.inf)
 
 
 @pytest.mark.parametrize(
@@ -94,6 +107,30 @@ def test_other_architectures(name: str) -> None:
     model = architecture.model()
     x, d = torch.randn(2, 3, *architecture.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(3))
     assert_enclosed(rr.exact_interval(model, x, d, certify=True), rational.exact_interval(model, x, d))
+
+
+def test_an_end_is_not_the_other_one() -> None:
+    """|t / 6e13 - 0.495| - 0.505 changes its sign at -6e11 and at 6e13, both within the error of the computed end."""
+    layers = [
+        ("affine", [[1 / 6e13]], [-0.495]),
+        ("knots", [0.0], [-1.0, 1.0], [0.0, 0.0]),
+        ("affine", [[1.0]], [-0.505]),
+    ]
+    network = network_of(layers, 1)
+    zero, one = torch.zeros(1, 1, dtype=torch.float64), torch.ones(1, 1, dtype=torch.float64)
+    plain = rr.exact_interval(network, zero, one)
+    assert plain.hi_error is not None
+    assert plain.label_lo.item() == plain.label_hi.item() == 1 and plain.hi_error.item() > plain.length.item()
+    certified = rr.exact_interval(network, zero, one, certify=True)
+    assert_enclosed(certified, rational.exact_interval(network, zero, one))
+
+
+@pytest.mark.parametrize("seed", [6, 21, 47, 143])
+def test_the_benchmark_finds_nothing_wrong(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ends with an error larger than the interval, and breakpoints at subnormal t."""
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    about, wrong, *_ = importlib.import_module("ends").differences(seed, 64)
+    assert not wrong, about
 
 
 @settings(max_examples=60, deadline=None)

@@ -17,7 +17,7 @@ from relu_regions.exactness.rational.walk import ExactLines, ExactModel, ExactRa
 from relu_regions.lines.decision import Decision
 from relu_regions.lines.line_batch import Array
 
-__all__ = ["RationalInterval", "exact_interval", "interval_on"]
+__all__ = ["RationalInterval", "end_between", "exact_interval", "interval_on"]
 
 # How many regions of the first gate go on together from x outwards, before the class is looked at.
 _WINDOW = 16
@@ -79,6 +79,33 @@ def interval_on(
     up = _half_line(network, x, d, high, decision)
     down = _half_line(network, x, -d, Point(-low.numerator, low.denominator), decision)
     return RationalInterval(-down.end.t, up.end.t, up.label, down.beyond, up.beyond, up.tied)
+
+
+def end_between(
+    network: ExactNetwork, x: Tensor, d: Tensor, start: Point, stop: Point, label: int, decision: Decision
+) -> tuple[Point, int] | None:
+    """Where, going from start to stop, the class first ends, and the class beyond.
+
+    Args:
+        x, d: of one line, ``input_shape``, float64.
+        start, stop: from 0 on; stop lies beyond start.
+        label: the class.
+
+    Returns:
+        None if the class does not have the largest logit at start, or keeps it up to stop.
+    """
+    begun = False
+    for part in on_line(network, x, d, start, stop).through(network, _WINDOW):
+        for logits, right in _regions(part, network.network.output_name, decision):
+            if not begun:
+                here = {c: value * start.denominator + slope * start.numerator for c, (value, slope) in logits.items()}
+                if here[label] < max(here.values()):
+                    return None
+                begun = True
+            lost = _loss(logits, label, right)
+            if lost is not None:
+                return lost
+    return None
 
 
 @dataclass(frozen=True)
