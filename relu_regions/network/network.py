@@ -10,9 +10,10 @@ from typing import Any
 from torch import Tensor, nn
 from torch.export import ExportedProgram
 
+from relu_regions.network.reading.foreign import Asked
 from relu_regions.network.reading.limits import Limits
-from relu_regions.network.reading.models import network_of_traced, read_module, read_program
-from relu_regions.network.reading.onnx_reading import check_against_onnxruntime, module_from_onnx
+from relu_regions.network.reading.models import read_module, read_program, read_traced
+from relu_regions.network.reading.onnx_reading import open_onnx
 from relu_regions.network.reading.pt2 import module_from_pt2
 from relu_regions.network.reading.verify import Original
 from relu_regions.network.step_graph import StepGraph
@@ -52,7 +53,8 @@ class Network(StepGraph):
             input_shape: shape of one input, without the batch dimension.
             output: which output to read where the model returns several: by position, or by name, which is a key, a
                 field or a position, in what is nested a path of these (``"aux.0"``). ``"logits"`` also stands for what
-                is before a softmax, log-softmax or sigmoid at the end.
+                is before a softmax, log-softmax or sigmoid at the end; the path of a module inside of the model
+                (``"features.3"``) for what that module makes.
             fixed: where the model takes several inputs, all but one by name: tensors for one point, without the batch
                 dimension, or anything else as it is.
 
@@ -75,7 +77,9 @@ class Network(StepGraph):
 
         Args:
             program: one with a single float input whose first dimension is a dynamic batch size.
-            output: which output to read, by position or key, where the program returns several.
+            output: which output to read, by position or by name, as in ``from_module``, where the program returns
+                several. ``"logits"`` also stands for what is before a softmax, log-softmax or sigmoid at the end; in a
+                file, the name of any value of its graph (``"relu_3"``) for that value.
             limits: how much a file may ask for.
 
         Raises:
@@ -86,36 +90,50 @@ class Network(StepGraph):
         """
         if not isinstance(program, ExportedProgram):
             limits = limits or Limits()
-            return cls.of(module_from_pt2(program, output, limits).network(network_of_traced, limits))
+            return cls.of(module_from_pt2(program, output, limits).network(read_traced, limits))
         return cls.of(read_program(program, output).network)
 
     @classmethod
     def from_onnx(
-        cls, path: str | os.PathLike[str], output: str | None = None, *, limits: Limits | None = None
+        cls,
+        path: str | os.PathLike[str],
+        output: int | str | None = None,
+        *,
+        fixed: Mapping[str, Any] | None = None,
+        input_shape: Sequence[int] | None = None,
+        limits: Limits | None = None,
     ) -> Network:
         """Read an ONNX file (needs the extra ``relu-regions[onnx]``).
 
         The weights are those of the file, exactly. Where onnxruntime is installed, its answers on random inputs are
         compared with the network's.
 
+        The first axis of the file's input is the batch, of free or of any fixed size. Where it has a fixed size and the
+        network mixes what lies on it, or where there is one axis alone, all of the input is one point; a first axis of
+        1 is then left out.
+
         Args:
-            path: of a file with one input, whose first axis is a batch of 1 or of any size.
-            output: name of the output to read, where the file has several.
+            path: of a file whose inputs but one are fixed.
+            output: name of the output to read, or its position, where the file has several; or the name of any value
+                inside of the network. ``"logits"``, where none has that name, is what is before a softmax, log-softmax
+                or sigmoid at the end.
+            fixed: where the file has several inputs, all but one by name: numbers of the shape that the file states,
+                or of one point, without the batch axis in front.
+            input_shape: shape of one input, without the batch axis, where the file leaves sizes open; all of the
+                stated shape says that there is no batch axis.
             limits: how much the file may ask for.
 
         Raises:
             ImportError: onnx or onnx2fx is not installed.
             FileNotFoundError: there is no such file.
             ValueError: the file is no ONNX model, asks for more than the limits allow, has several inputs or outputs,
-                or its first axis is not a batch.
+                or leaves sizes open.
             UnsupportedOperation: the network is not continuous and piecewise linear, or cannot be read; the text
                 names the node.
         """
-        limits = limits or Limits()
-        file, model = module_from_onnx(path, output, limits)
-        return cls.of(
-            file.network(network_of_traced, limits, lambda network: check_against_onnxruntime(network, model))
-        )
+        shape = None if input_shape is None else tuple(int(size) for size in input_shape)
+        file = open_onnx(path, Asked(output, dict(fixed or {}), shape), limits or Limits())
+        return cls.of(file.network(read_traced))
 
     @classmethod
     def of(cls, graph: StepGraph) -> Network:

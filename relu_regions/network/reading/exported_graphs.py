@@ -13,8 +13,10 @@ from torch import Tensor, nn
 
 from relu_regions.network.reading.exported_operations import operation_named, writes
 from relu_regions.network.reading.foreign import FileModule, FileNode, Label, shown
+from relu_regions.network.reading.last_operations import LOGITS
 from relu_regions.network.reading.limits import Limits
 from relu_regions.network.reading.operations import UnsupportedOperation
+from relu_regions.network.reading.outputs import output_position
 
 __all__ = ["DTYPES", "read_graph"]
 
@@ -129,7 +131,7 @@ def read_graph(
     if len(inputs) != 1:
         raise UnsupportedOperation(f"The model takes {len(inputs)} inputs; relu_regions walks models of one input.")
     dtype, shape = _input_meta(graph["tensor_values"][inputs[0]])
-    chosen = _output(graph, document, output)
+    chosen, logits = _output(graph, document, output)
     steps, nodes, labels = [], [], {}
     for index, (node, label, function, schema) in enumerate(_needed(graph["nodes"], chosen)):
         name = f"file_node_{index}"
@@ -141,7 +143,7 @@ def read_graph(
     tensors = {name: tensor(stored[name]) for name in stored if name in used}
     module = _Described(torch.empty(0, dtype=dtype), tensors, nodes)
     module.steps, module.input, module.output = _with_releases(steps, chosen), inputs[0], chosen
-    return FileModule(path, module.eval(), shape, labels)
+    return FileModule(path, module.eval(), shape, labels, logits)
 
 
 def _inputs(graph: dict[str, Any], signature: dict[str, Any]) -> tuple[dict[str, str], list[str]]:
@@ -175,39 +177,45 @@ def _input_meta(meta: dict[str, Any]) -> tuple[torch.dtype, tuple[int, ...]]:
     return dtype, tuple(size["as_int"] for size in sizes[1:])
 
 
-def _output(graph: dict[str, Any], document: dict[str, Any], output: int | str | None) -> str:
-    """The name of the chosen output."""
+def _output(graph: dict[str, Any], document: dict[str, Any], output: int | str | None) -> tuple[str, bool]:
+    """The name of the chosen value, and whether what is before a softmax at the end of it is meant."""
     specs = [spec["user_output"] for spec in document["signature"]["output_specs"] if "user_output" in spec]
-    keys = _keys(document["module_call_graph"], len(specs))
-    position: int | None = None
-    if isinstance(output, str) and output in keys:
-        position = keys.index(output)
-    elif isinstance(output, int) and -len(specs) <= output < len(specs):
-        position = output
-    elif output is None and len(specs) == 1:
-        position = 0
-    if position is None:
-        names = f"keys {list(map(shown, keys))}" if keys else f"positions 0 to {len(specs) - 1}"
-        raise ValueError(
-            f"The model returns {len(specs)} outputs ({names}), and output={output!r} does not name one of them."
-        )
+    names = _output_paths(document["module_call_graph"], len(specs))
+    logits = output == LOGITS and LOGITS not in names
+    made = (name for node in graph["nodes"] for names in map(_output_names, node["outputs"]) for name in _flat(names))
+    if isinstance(output, str) and output not in names and output in set(made):
+        return output, False
+    position = output_position(names, len(specs), None if logits else output)
     if "as_tensor" not in specs[position]["arg"]:
         raise UnsupportedOperation("The model's output does not depend on its input.")
-    return _text(specs[position]["arg"]["as_tensor"]["name"])
+    return _text(specs[position]["arg"]["as_tensor"]["name"]), logits
 
 
-def _keys(calls: list[dict[str, Any]], count: int) -> list[str]:
-    """The keys of the outputs where the model returns a dictionary of tensors, and nothing nested."""
+def _output_paths(calls: list[dict[str, Any]], count: int) -> list[str]:
+    """The paths of the outputs, as far as the file says how they are nested."""
     spec = (calls[0].get("signature") or {}).get("out_spec") if calls else None
     if not isinstance(spec, str) or len(spec) > 100_000:
         return []
     try:
-        kind = json.loads(spec)[1]
-        flat = kind["type"] == "builtins.dict" and all(child["type"] is None for child in kind["children_spec"])
-        keys = json.loads(kind["context"]) if flat else []
+        paths = [".".join(path) for path in _paths(json.loads(spec)[1])]
     except (ValueError, KeyError, TypeError, IndexError, RecursionError):
         return []
-    return keys if len(keys) == count and all(isinstance(key, str) for key in keys) else []
+    return paths if len(paths) == count else []
+
+
+def _paths(spec: dict[str, Any]) -> Iterator[tuple[str, ...]]:
+    """The paths of the tensors: the keys of dictionaries, and positions in everything else."""
+    if spec["type"] is None:
+        yield ()
+        return
+    children = spec["children_spec"]
+    keys: Any = json.loads(spec["context"]) if spec["type"] in _DICTIONARIES else range(len(children))
+    for key, child in zip(keys, children, strict=True):
+        for rest in _paths(child):
+            yield (str(key), *rest)
+
+
+_DICTIONARIES = ("builtins.dict", "collections.OrderedDict")
 
 
 class _Needed(NamedTuple):

@@ -16,13 +16,15 @@ from torch.export import ExportedProgram
 from torch.fx.experimental.symbolic_shapes import free_unbacked_symbols
 from torch.utils._pytree import tree_leaves
 
+from relu_regions.network.reading.last_operations import LOGITS
 from relu_regions.network.reading.limits import Limits
+from relu_regions.network.reading.models import Reading
 from relu_regions.network.reading.operations import UnsupportedOperation
 from relu_regions.network.reading.operations.constants import operation_name
 from relu_regions.network.reading.tracing import exported
 from relu_regions.network.step_graph import StepGraph
 
-__all__ = ["FileModule", "FileNode", "Label", "at_the_door", "shown"]
+__all__ = ["Asked", "FileModule", "FileNode", "Label", "at_the_door", "shown"]
 
 
 class Label(NamedTuple):
@@ -62,6 +64,21 @@ _LONGEST_SIZE = 60  # of the expression of a size that depends on the batch; tha
 
 
 @dataclass(frozen=True)
+class Asked:
+    """What a caller says of a file.
+
+    Attributes:
+        output: name of an output or of any value, a position among the outputs, or None where there is one.
+        fixed: all inputs but one, by name.
+        input_shape: of one point, where the file leaves it open.
+    """
+
+    output: int | str | None = None
+    fixed: Mapping[str, Any] = field(default_factory=dict)
+    input_shape: tuple[int, ...] | None = None
+
+
+@dataclass(frozen=True)
 class FileModule:
     """A module that does what a file describes.
 
@@ -70,25 +87,27 @@ class FileModule:
         module: in eval mode; its submodules are named by count.
         input_shape: of one input, without the batch.
         labels: the names in the file, by the counted name.
+        logits: whether what is before a softmax at the end is meant.
     """
 
     path: str | os.PathLike[str]
     module: nn.Module
     input_shape: tuple[int, ...]
     labels: Mapping[str, Label] = field(default_factory=dict)
+    logits: bool = False
 
     def network(
         self,
-        read: Callable[[nn.Module, ExportedProgram], StepGraph],
+        read: Callable[[nn.Module, ExportedProgram, str | None], Reading],
         limits: Limits,
-        check: Callable[[StepGraph], None] = lambda network: None,
+        check: Callable[[Reading], None] = lambda reading: None,
     ) -> StepGraph:
         """The network that the module is, with the file's names in its steps.
 
         Args:
-            read: makes a network of a module and its trace, and compares the two.
+            read: makes a network of a module, its trace and its output, and compares it with the module.
             limits: for the sizes of the network's values, which are known before any is computed.
-            check: what else must hold of the network.
+            check: what else must hold of it.
 
         Raises:
             ValueError, UnsupportedOperation: as ``read`` and ``check``, with the file's path and names in the text.
@@ -97,8 +116,9 @@ class FileModule:
             limits.check_value("the input", prod(self.input_shape))
             program = exported(self.module, self.input_shape)
             _check_sizes(program, limits)
-            network = read(self.module, program)
-            check(network)
+            reading = read(self.module, program, LOGITS if self.logits else None)
+            check(reading)
+        network: StepGraph = reading.network
         steps = []
         for step in network.steps:
             label = self.labels.get(step.origin.module, Label(step.origin.module, step.origin.kind))

@@ -8,17 +8,19 @@ from typing import Any, NamedTuple, cast
 import torch
 from torch import Tensor, nn
 from torch.export import ExportedProgram
-from torch.utils._pytree import tree_leaves
+from torch.utils._pytree import tree_flatten, tree_leaves
 
 from relu_regions.network.reading.binding import bind
 from relu_regions.network.reading.kept_traces import traced
+from relu_regions.network.reading.last_operations import LOGITS
+from relu_regions.network.reading.outputs import output_names
 from relu_regions.network.reading.traced_graph import TracedGraph
-from relu_regions.network.reading.tracing import example_of, outputs_of, tensors_of
+from relu_regions.network.reading.tracing import example_of, outputs_of, recorded, tensors_of
 from relu_regions.network.reading.verify import Original
-from relu_regions.network.reading.wrappers import Fixed, is_graph, unwrapped
+from relu_regions.network.reading.wrappers import Fixed, Inside, is_graph, unwrapped
 from relu_regions.network.step_graph import StepGraph
 
-__all__ = ["Reading", "network_of_traced", "read_module", "read_program"]
+__all__ = ["Reading", "read_module", "read_program", "read_traced"]
 
 
 class Reading(NamedTuple):
@@ -28,9 +30,9 @@ class Reading(NamedTuple):
     original: Original
 
 
-def network_of_traced(model: nn.Module, program: ExportedProgram) -> StepGraph:
+def read_traced(model: nn.Module, program: ExportedProgram, output: int | str | None = None) -> Reading:
     """The network of a module that torch.export has just traced; errors as ``read_module``."""
-    return read_module(model, TracedGraph.as_traced(program).input.meta["val"].shape[1:], program=program).network
+    return read_module(model, TracedGraph.as_traced(program).input.meta["val"].shape[1:], output, program=program)
 
 
 def read_module(
@@ -49,6 +51,8 @@ def read_module(
     """
     model = _checked(model, fixed)
     example = example_of(model, tuple(int(size) for size in input_shape))
+    if isinstance(output, str) and _is_inside(model, output, example):
+        model, output = Inside(model, output), None
     own = None if rows is None else rows.to(example)
     trace = traced(model, own if own is not None and torch.isfinite(own).all() else example[:2], program)
     network, last = _bound(trace.graph, tensors_of(model), output)
@@ -106,6 +110,13 @@ def _checked(model: object, fixed: Mapping[str, Any] | None) -> nn.Module:
         more = f" and {len(training) - 1} more modules" if len(training) > 1 else ""
         raise ValueError(f"The model is in training mode ({training[0]}{more}); call model.eval() first.")
     return Fixed(model, fixed) if fixed else model
+
+
+def _is_inside(model: nn.Module, output: str, rows: Tensor) -> bool:
+    """Whether a name is that of a module inside of the model, and of none of its outputs."""
+    if not output or output == LOGITS or output not in dict(model.named_modules()):
+        return False
+    return output not in output_names(tree_flatten(recorded(model, rows, tensors_of(model)).outputs)[1])
 
 
 def _chosen(outputs: Any, position: int) -> Tensor:

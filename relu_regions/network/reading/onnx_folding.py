@@ -226,4 +226,4 @@ def _changes_nothing(node: onnx.NodeProto, known: dict[str, np.ndarray]) -> bool
     if node.op_type == "Dropout":
         training = node.input[2] if len(node.input) > 2 else ""
         return training == "" or (training in known and not known[training])
-    return node.op_type == "Identity"
+    return node.op_type == "Identity" or (node.op_type == "Clip" and not any(node.input[1:]) and not node.attribute)

@@ -2,55 +2,110 @@
 
 from __future__ import annotations
 
+import itertools
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.export import ExportedProgram
 
-from relu_regions.network.reading.foreign import FileModule, FileNode, Label, at_the_door
+from relu_regions.network.reading.foreign import Asked, FileModule, FileNode, Label, at_the_door
 from relu_regions.network.reading.limits import Limits
+from relu_regions.network.reading.models import Reading
 from relu_regions.network.reading.operations import UnsupportedOperation
 from relu_regions.network.step_graph import StepGraph
 
 if TYPE_CHECKING:
     import onnx
 
+    from relu_regions.network.reading.onnx_ends import Entry
+    from relu_regions.network.reading.onnx_rebuilding import Rebuilt
 
-__all__ = ["check_against_onnxruntime", "module_from_onnx"]
+__all__ = ["OnnxFile", "check_against_onnxruntime", "open_onnx"]
 
 # Inputs that say how a tensor is laid out, not what it holds: torch.export wants them as plain numbers.
 _LAYOUT_INPUTS = {
-    "Expand": (1,), "Gather": (1,), "Pad": (1, 3), "Reshape": (1,), "Resize": (2, 3), "Slice": (1, 2, 3, 4),
-    "Split": (1,), "Squeeze": (1,), "Tile": (1,), "Unsqueeze": (1,), "Upsample": (1,),
+    "CumSum": (1,), "Expand": (1,), "Gather": (1,), "Pad": (1, 3), "Reshape": (1,), "Resize": (2, 3),
+    "Slice": (1, 2, 3, 4), "Split": (1,), "Squeeze": (1,), "Tile": (1,), "Trilu": (1,), "Unsqueeze": (1,),
+    "Upsample": (1,),
     **{f"Reduce{kind}": (1,) for kind in ("Max", "Min", "Mean", "Sum", "L1")},
 }  # fmt: skip
 
 
-def module_from_onnx(
-    path: str | os.PathLike[str], output: str | None = None, limits: Limits | None = None
-) -> tuple[FileModule, onnx.ModelProto]:
-    """The network in an ONNX file, as a torch module and as a model made anew, without names of the file.
+@dataclass(frozen=True)
+class OnnxFile:
+    """A file, made anew, without names of its own.
 
-    The conversion is onnx2fx's. Before it the graph is made to take a batch of any size, and its constants are folded.
+    Attributes:
+        path: of the file.
+        made: the model, with its constants as they are, and its input.
+    """
+
+    path: Path
+    made: Rebuilt
+    limits: Limits
+
+    def network(self, read: Callable[[nn.Module, ExportedProgram, str | None], Reading]) -> StepGraph:
+        """The network in the file, compared with onnxruntime's answers.
+
+        A first axis of fixed size is tried as the batch; where it is not, all of the input is one point.
+
+        Args:
+            read: makes a network of a module, its trace and its output, and compares it with the module.
+
+        Raises:
+            ValueError, UnsupportedOperation: as ``Network.from_onnx``.
+        """
+        entry, refused = self.made.entry, None
+        ways = [True, False] if entry.batched is None and not entry.free else [entry.batched is not False]
+        for batched in ways:
+            try:
+                with at_the_door(self.path, self.made.labels):
+                    file = self.module(batched)
+                return file.network(read, self.limits, partial(self._compare, batched=batched))
+            except ValueError as error:
+                refused = refused if isinstance(refused, UnsupportedOperation) else error
+        raise refused or AssertionError
+
+    def module(self, batched: bool) -> FileModule:
+        """The network as a torch module that takes ``(N, *input_shape)``; errors as ``network``.
+
+        Args:
+            batched: whether the first axis is the batch; otherwise one is put in front of it, and a first axis of 1
+                is left out where the file may have meant it as one.
+        """
+        from relu_regions.network.reading.onnx_graphs import folded, with_free_batch
+        from relu_regions.network.reading.onnx_lifting import lifted
+
+        entry, spare = self.made.entry, self.limits.spare_bytes
+        if batched:
+            free = with_free_batch(self.made.model, entry.sizes[0], spare)
+        else:
+            free = lifted(folded(self.made.model, entry.sizes[0], spare), entry.batched is None and entry.sizes[0] == 1)
+        return _converted(self.path, free, self.made)
+
+    def _compare(self, reading: Reading, batched: bool) -> None:
+        check_against_onnxruntime(reading.network, self.made.model, self.made.entry, batched, reading.original.last)
+
+
+def open_onnx(path: str | os.PathLike[str], asked: Asked, limits: Limits) -> OnnxFile:
+    """An ONNX file, made anew. The conversion is onnx2fx's.
 
     Args:
         path: of the file.
-        output: name of the output to take where the file has several.
+        asked: which output is meant, what the inputs but one hold, and the shape of that one.
         limits: how much the file may ask for.
-
-    Returns:
-        A module in eval mode that takes ``(N, *input_shape)`` in the file's own dtype, with a submodule for each node
-        of the graph; and the model before its constants are folded.
 
     Raises:
         ImportError: onnx or onnx2fx is not installed.
         FileNotFoundError: there is no such file.
-        ValueError: the file is no ONNX model, asks for more than the limits allow, has several inputs or outputs, or
-            its first axis is not a batch.
+        ValueError: the file is no ONNX model, asks for more than the limits allow, or has several inputs or outputs.
         UnsupportedOperation: it has operators that cannot be converted; all are named.
     """
     try:
@@ -64,31 +119,28 @@ def module_from_onnx(
     from relu_regions.network.reading.onnx_files import Tensors, parse_model
     from relu_regions.network.reading.onnx_rebuilding import rebuilt
 
-    path, limits = Path(path), limits or Limits()
+    path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"There is no file {path}; give the path of an .onnx file.")
     with at_the_door(path):
         parsed, budget = parse_model(path, limits)
-        model, labels = rebuilt(parsed, output, Tensors(path, budget))
+        made = rebuilt(parsed, asked, Tensors(path, budget))
         del parsed
-    with at_the_door(path, labels):
-        onnx.checker.check_model(model)
-        return _converted(path, model, labels, limits), model
+    with at_the_door(path, made.labels):
+        onnx.checker.check_model(made.model)
+    return OnnxFile(path, made, limits)
 
 
-def _converted(path: Path, model: onnx.ModelProto, labels: dict[str, Label], limits: Limits) -> FileModule:
+def _converted(path: Path, free: onnx.ModelProto, made: Rebuilt) -> FileModule:
     import onnx2fx
 
-    from relu_regions.network.reading.onnx_graphs import with_free_batch
-
-    free = with_free_batch(model, limits.spare_bytes)
     try:
         converter = _converter()(free)
-        module = _with_named_nodes(converter.root(), converter.graph, labels).eval()
-    except onnx2fx.Onnx2FxError as error:
+        module = _with_named_nodes(converter.root(), converter.graph, made.labels).eval()
+    except (onnx2fx.Onnx2FxError, ImportError) as error:  # some of its operators ask for other packages
         raise UnsupportedOperation(f"onnx2fx could not convert {path}: {error}") from error
     sizes = free.graph.input[0].type.tensor_type.shape.dim[1:]
-    return FileModule(path, module, tuple(size.dim_value for size in sizes), labels)
+    return FileModule(path, module, tuple(size.dim_value for size in sizes), made.labels, made.logits)
 
 
 def _converter() -> Any:
@@ -196,6 +248,8 @@ def _plain_call(
     keywords = {name: plain(value) if bounds else value for name, value in node.kwargs.items()}
     if operator == "Gemm" and arguments[3:] == (1.0, 1.0, 0, 1):
         return nn.functional.linear, arguments[:3], keywords
+    if operator == "Concat" and (of_one_row := _of_one_row(root, node)):
+        return partial(_joined, of_one_row=of_one_row), arguments, keywords
     function = _OWN_FUNCTIONS.get(operator, node.target)
     return function, arguments, keywords  # type: ignore[return-value]
 
@@ -212,6 +266,23 @@ def _gather(x: Tensor, positions: Any, axis: int) -> Tensor:
     return x[(slice(None),) * (axis % x.ndim) + (index,)]
 
 
+def _of_one_row(root: nn.Module, node: torch.fx.Node) -> set[int]:
+    """Which of the tensors that a node joins along another axis than the first are constants of one row."""
+    parts, places = node.args[0], set()
+    for place, part in enumerate(parts if isinstance(parts, (list, tuple)) else ()):
+        if isinstance(part, torch.fx.Node) and part.op == "get_attr":
+            shape = getattr(root, str(part.target)).shape
+            if shape[:1] == (1,) and int(str(node.kwargs["dim"])) % len(shape):
+                places.add(place)
+    return places
+
+
+def _joined(parts: Sequence[Tensor], dim: int, of_one_row: set[int]) -> Tensor:
+    """Joins tensors, of which constants of one row are the same for every member of the batch."""
+    rows = next(part.shape[0] for place, part in enumerate(parts) if place not in of_one_row)
+    return torch.cat([p.expand(rows, *p.shape[1:]) if n in of_one_row else p for n, p in enumerate(parts)], dim)
+
+
 # Operators that onnx2fx writes as comparisons or moves across the batch, which the reader refuses.
 _OWN_FUNCTIONS: dict[str, Callable[..., Tensor]] = {"Gather": _gather, "PRelu": _prelu}
 
@@ -219,7 +290,13 @@ _OWN_FUNCTIONS: dict[str, Callable[..., Tensor]] = {"Gather": _gather, "PRelu": 
 # ---------------------------------------------------------------- the check
 
 
-def check_against_onnxruntime(network: StepGraph, model: onnx.ModelProto) -> None:
+def check_against_onnxruntime(
+    network: StepGraph,
+    model: onnx.ModelProto,
+    entry: Entry,
+    batched: bool,
+    last: Callable[[Tensor], Tensor] | None = None,
+) -> None:
     """Compare a network with the model it was read from, at random inputs of several sizes, if onnxruntime is there.
 
     They may differ by the rounding of the file's own precision. How much that is depends on the network, so it is
@@ -228,6 +305,10 @@ def check_against_onnxruntime(network: StepGraph, model: onnx.ModelProto) -> Non
     Args:
         network: as read.
         model: made anew from the file, with one output; onnxruntime sees nothing else of the file.
+        entry: the model's input.
+        batched: whether its first axis is the batch. One of free size is compared with one row, and with three where
+            the file takes three.
+        last: what the model does after the network.
 
     Raises:
         UnsupportedOperation: they differ.
@@ -235,24 +316,37 @@ def check_against_onnxruntime(network: StepGraph, model: onnx.ModelProto) -> Non
     if find_spec("onnxruntime") is None:
         return
     import onnxruntime
+    from onnxruntime.capi import onnxruntime_pybind11_state as states
 
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4  # what goes wrong is raised
     session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    name = session.get_inputs()[0].name
+    name, last = session.get_inputs()[0].name, last or (lambda values: values)
     rounded = network.to(network.input_dtype, "cpu")
     generator = torch.Generator().manual_seed(0)
-    for scale in (0.1, 1.0, 10.0, 100.0):
-        x = (scale * torch.randn(1, *network.input_shape, generator=generator)).to(network.input_dtype)
+    sizes = [entry.sizes[0] if batched else 1, *([3] if entry.free else [])]
+    for scale, rows in itertools.product((0.1, 1.0, 10.0, 100.0), sizes):
+        x = (scale * torch.randn(rows, *network.input_shape, generator=generator)).to(network.input_dtype)
+        whole = (rows, *entry.sizes[1:]) if batched else entry.sizes
+        try:
+            theirs = torch.from_numpy(session.run(None, {name: x.reshape(whole).numpy()})[0]).double()
+        except (states.Fail, states.InvalidArgument, states.RuntimeException):
+            if rows == sizes[0]:
+                raise
+            continue  # the file leaves its batch free, and takes one point alone
         with torch.no_grad():
-            exact, own = network(x.double()), rounded(x)
-        theirs = torch.from_numpy(session.run(None, {name: x.numpy()})[0]).double()
+            exact, own = last(network(x.double())), last(rounded(x))
         rounding = max(float((own.double() - exact).abs().max()), torch.finfo(own.dtype).eps * float(exact.abs().max()))
+        if theirs.numel() != exact.numel():
+            raise UnsupportedOperation(
+                f"The network as read gives {tuple(exact.shape)} numbers, and onnxruntime {tuple(theirs.shape)}; "
+                "relu_regions cannot walk it."
+            )
         difference = float((theirs.reshape(exact.shape) - exact).abs().max())
         # onnxruntime sums in another order and fuses layers; a network read wrongly is off by far more than this.
         if not difference <= 100 * rounding:
             raise UnsupportedOperation(
-                f"The network as read differs from onnxruntime's by {difference:.3g} on random inputs, where "
+                f"The network as read differs from onnxruntime's by {difference:.3g} on {rows} random inputs, where "
                 f"{own.dtype} rounds by {rounding:.3g}; relu_regions cannot walk it. A file that shows this is worth a "
                 "report."
             )

@@ -8,19 +8,22 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
 
 import onnx
-from onnx import AttributeProto, TensorProto, helper
+from onnx import AttributeProto, helper
 
-from relu_regions.network.reading.foreign import Label, shown
+from relu_regions.network.reading.foreign import Asked, Label, shown
+from relu_regions.network.reading.onnx_ends import Entry, chosen_output, fixed_tensor, free_input, stated_type
 from relu_regions.network.reading.onnx_files import Tensors
 from relu_regions.network.reading.operations import UnsupportedOperation
 
-__all__ = ["describe_nodes", "rebuilt"]
+__all__ = ["Rebuilt", "describe_nodes", "rebuilt"]
 
 _STANDARD = ("", "ai.onnx")
 _WORD = re.compile(r"[A-Za-z_]{0,40}")
+_EQUATION = re.compile(r"[A-Za-z, .>-]{0,200}")  # of Einsum
 _MOST_NUMBERS = 65536  # in one attribute
 _MOST_OUTPUTS = 1024  # of one node; tracing a split takes the square of their number
 _PLAIN: dict[int, str] = {
@@ -33,22 +36,39 @@ def describe_nodes(nodes: Iterable[onnx.NodeProto]) -> str:
     return ", ".join(f"{shown(node.op_type)} (node {shown(node.name)!r})" for node in nodes)
 
 
-def rebuilt(model: onnx.ModelProto, output: str | None, tensors: Tensors) -> tuple[onnx.ModelProto, dict[str, Label]]:
-    """The same network of one output, without what that output does not need, and what its names are in the file.
+class Rebuilt(NamedTuple):
+    """A network made anew.
+
+    Attributes:
+        model: of one input and one output, without what that output does not need.
+        labels: what its names are in the file.
+        entry: the input.
+        logits: whether what is before a softmax at the end is meant.
+    """
+
+    model: onnx.ModelProto
+    labels: dict[str, Label]
+    entry: Entry
+    logits: bool
+
+
+def rebuilt(model: onnx.ModelProto, asked: Asked, tensors: Tensors) -> Rebuilt:
+    """The same network of one output, its other inputs fixed, its nodes in order.
 
     Args:
         model: of a file, as parsed.
-        output: name of the output to keep; None where there is only one.
+        asked: the output to keep, what the inputs but one hold, and the shape of that one.
         tensors: copies the numbers of the file.
 
     Raises:
-        ValueError: the graph is not in order, has several inputs or outputs, or its sizes are not those of a batch.
+        ValueError: the graph has a circle, several inputs or outputs, or its sizes are open.
         UnsupportedOperation: it has operators, types or attributes that are not read.
     """
     if not 3 <= model.ir_version <= onnx.IR_VERSION:
         raise ValueError(f"its format is of version {model.ir_version}; versions 3 to {onnx.IR_VERSION} are read")
     rebuilding = _Rebuilding(model, _opset(model), tensors)
-    return rebuilding.model(output), rebuilding.labels
+    made, entry = rebuilding.model(asked)
+    return Rebuilt(made, rebuilding.labels, entry, rebuilding.logits)
 
 
 def _opset(model: onnx.ModelProto) -> int:
@@ -69,28 +89,30 @@ class _Rebuilding:
         self.opset = opset
         self.tensors = tensors
         self.labels: dict[str, Label] = {}
+        self.logits = False
         self._names: dict[str, str] = {}
 
-    def model(self, output: str | None) -> onnx.ModelProto:
-        chosen = _chosen(self.graph, output)
-        needed = self._needed(chosen.name)
+    def model(self, asked: Asked) -> tuple[onnx.ModelProto, Entry]:
+        chosen, self.logits = chosen_output(self.graph, asked.output)
+        needed = self._needed(chosen)
         self._refuse_unknown([node for _, node in needed])
-        stored = {tensor.name: tensor for tensor in self.graph.initializer}
-        entry = _input(self.graph, stored)
-        used = {name for _, node in needed for name in node.input} | {chosen.name}
-        self._refuse_several(used)
+        stored = {tensor.name: tensor for tensor in self.graph.initializer if tensor.name not in asked.fixed}
+        used = {name for _, node in needed for name in node.input} | {chosen}
+        entry = free_input(self.graph, used, stored, asked)
+        self._refuse_several(used - asked.fixed.keys())
         source = self._declared(entry)
         weights = [self.tensors.copy(stored[name], self._new("tensor", name)) for name in stored if name in used]
+        weights += [
+            fixed_tensor(self.graph, name, given, self._new("tensor", name)) for name, given in asked.fixed.items()
+        ]
         nodes = [self._node(index, node) for index, node in needed]
-        if chosen.name not in self._names:
-            raise ValueError(f"nothing makes its output {shown(chosen.name)!r}")
-        kind = chosen.type.tensor_type.elem_type or TensorProto.FLOAT
-        result = helper.make_tensor_value_info(self._names[chosen.name], kind, None)
+        if chosen not in self._names:
+            raise ValueError(f"nothing makes its output {shown(chosen)!r}")
+        result = helper.make_tensor_value_info(self._names[chosen], stated_type(self.graph, chosen), None)
         result.type.tensor_type.shape.SetInParent()  # a file states some shape
         graph = helper.make_graph(nodes, "graph", [source], [result], weights)
-        return helper.make_model(
-            graph, opset_imports=[helper.make_opsetid("", self.opset)], ir_version=max(4, self.file.ir_version)
-        )
+        opsets = [helper.make_opsetid("", self.opset)]
+        return helper.make_model(graph, opset_imports=opsets, ir_version=max(4, self.file.ir_version)), entry
 
     def _new(self, kind: str, name: str, label: Label | None = None) -> str:
         """A counted name for one of the file."""
@@ -103,13 +125,40 @@ class _Rebuilding:
         return counted
 
     def _needed(self, output: str) -> list[tuple[int, onnx.NodeProto]]:
-        """The nodes that the output depends on, each with its place in the file."""
-        wanted, kept = {output}, []
-        for index, node in reversed(list(enumerate(self.graph.node))):
-            if wanted.intersection(name for name in node.output if name):
-                wanted.update(node.input)
-                kept.append((index, node))
-        return kept[::-1]
+        """The nodes that the output depends on, each after those that it reads, with its place in the file."""
+        nodes = self.graph.node
+        makers: dict[str, list[int]] = {}
+        for index, node in enumerate(nodes):
+            for name in filter(None, node.output):
+                makers.setdefault(name, []).append(index)
+        wanted, waiting = set(), list(makers.get(output, []))
+        while waiting:
+            index = waiting.pop()
+            if index not in wanted:
+                wanted.add(index)
+                waiting.extend(maker for name in nodes[index].input for maker in makers.get(name, []))
+        return [(index, nodes[index]) for index in self._in_order(sorted(wanted), makers)]
+
+    def _in_order(self, indices: list[int], makers: dict[str, list[int]]) -> Iterator[int]:
+        """The nodes as the file has them, but none before what it reads."""
+        state: dict[int, bool] = {}  # False while what it reads is looked for, True once it is there
+        for first in indices:
+            waiting = [first]
+            while waiting:
+                index = waiting[-1]
+                before = [maker for name in self.graph.node[index].input for maker in makers.get(name, [])]
+                missing = [maker for maker in before if not state.get(maker)] if not state.get(index) else []
+                if missing and (index in state or any(maker in state for maker in missing)):
+                    where = describe_nodes([self.graph.node[index]])
+                    raise ValueError(f"its nodes read each other in a circle at {where}")
+                if missing:
+                    state[index] = False
+                    waiting.extend(reversed(missing))
+                    continue
+                waiting.pop()
+                if not state.get(index):
+                    state[index] = True
+                    yield index
 
     def _refuse_several(self, used: set[str]) -> None:
         """Of tensors of one name, dense or sparse, readers of ONNX take different ones."""
@@ -137,16 +186,10 @@ class _Rebuilding:
             return False
         return bool(onnx2fx.is_supported(node.op_type, "", self.opset))
 
-    def _declared(self, entry: onnx.ValueInfoProto) -> onnx.ValueInfoProto:
-        kind, sizes = entry.type.tensor_type.elem_type, entry.type.tensor_type.shape.dim
-        if len(sizes) < 2 or sizes[0].dim_value not in (0, 1) or not all(axis.dim_value > 0 for axis in sizes[1:]):
-            given = [shown(axis.dim_param) or axis.dim_value or "?" for axis in sizes[:33]]
-            raise ValueError(
-                f"the input {shown(entry.name)!r} has shape {given}; expected a batch axis of size 1 or free, "
-                "then axes of fixed size"
-            )
-        shape = [sizes[0].dim_value or "N", *(axis.dim_value for axis in sizes[1:])]
-        return helper.make_tensor_value_info(self._new("value", entry.name), kind, shape)
+    def _declared(self, entry: Entry) -> onnx.ValueInfoProto:
+        kind = entry.value.type.tensor_type.elem_type
+        shape = ["N" if entry.free else entry.sizes[0], *entry.sizes[1:]]
+        return helper.make_tensor_value_info(self._new("value", entry.value.name), kind, shape)
 
     def _node(self, index: int, node: onnx.NodeProto) -> onnx.NodeProto:
         label = Label(shown(node.name) or f"{node.op_type}_{index}", node.op_type)
@@ -177,7 +220,7 @@ class _Rebuilding:
         fresh = AttributeProto(name=attribute.name, type=attribute.type)
         if kind == AttributeProto.TENSOR:
             fresh.t.CopyFrom(self.tensors.copy(attribute.t, ""))
-        elif kind == AttributeProto.STRING and _WORD.fullmatch(attribute.s.decode("ascii", "replace")):
+        elif kind == AttributeProto.STRING and _is_plain(label.kind, attribute):
             fresh.s = attribute.s
         elif kind in (AttributeProto.FLOAT, AttributeProto.INT):
             setattr(fresh, _PLAIN[kind], getattr(attribute, _PLAIN[kind]))
@@ -188,34 +231,17 @@ class _Rebuilding:
         return fresh
 
 
+def _is_plain(operator: str, attribute: AttributeProto) -> bool:
+    """Whether a text is a word, or what Einsum sums over."""
+    allowed = _EQUATION if operator == "Einsum" and attribute.name == "equation" else _WORD
+    return allowed.fullmatch(attribute.s.decode("ascii", "replace")) is not None
+
+
 def _is_taken_wrongly(node: onnx.NodeProto) -> bool:
     """Whether onnx2fx 0.0.1 makes something else of a node, by an option that it takes no notice of."""
     options = {attribute.name: helper.get_attribute_value(attribute) for attribute in node.attribute}
     return (
-        (node.op_type == "Pad" and (any(node.input[3:]) or options.get("mode") == b"wrap"))
+        (node.op_type == "Pad" and options.get("mode") == b"wrap")
         or (node.op_type == "Resize" and options.get("nearest_mode") == b"ceil")
         or (node.op_type == "ConvTranspose" and "output_shape" in options)
     )
-
-
-def _chosen(graph: onnx.GraphProto, name: str | None) -> onnx.ValueInfoProto:
-    """The output of this name; the only one if None."""
-    names = [output.name for output in graph.output]
-    given = list(map(shown, names[:100]))
-    if name is None and len(names) != 1:
-        raise ValueError(f"the network has the outputs {given}; name one of them with output=")
-    if name is not None and name not in names:
-        raise ValueError(f"output={name!r} is not among the network's outputs {given}")
-    chosen: onnx.ValueInfoProto = graph.output[names.index(name) if name is not None else 0]
-    return chosen
-
-
-def _input(graph: onnx.GraphProto, weights: Iterable[str]) -> onnx.ValueInfoProto:
-    """The one input; before version 4 of the format the weights were listed as well."""
-    weights = set(weights)
-    inputs = [entry for entry in graph.input if entry.name not in weights]
-    if len(inputs) != 1:
-        given = [shown(entry.name) for entry in inputs[:100]]
-        raise ValueError(f"the network has the inputs {given}, expected one")
-    entry: onnx.ValueInfoProto = inputs[0]
-    return entry

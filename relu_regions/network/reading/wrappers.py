@@ -1,4 +1,5 @@
-"""Modules that hold the model and only call it; and a model of several inputs of which all but one are fixed."""
+"""Modules that hold the model and only call it; a model of several inputs of which all but one are fixed, and one that
+ends at a module inside of it."""
 
 from __future__ import annotations
 
@@ -11,8 +12,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules import module as module_hooks
 from torch.optim.swa_utils import AveragedModel
+from torch.utils._pytree import tree_map
 
-__all__ = ["Fixed", "is_graph", "unwrapped"]
+from relu_regions.network.reading.operations import UnsupportedOperation
+
+__all__ = ["Fixed", "Inside", "is_graph", "unwrapped"]
 
 
 def unwrapped(model: nn.Module) -> nn.Module:
@@ -88,6 +92,44 @@ class Fixed(nn.Module):
         inputs = {self.free: x, **spread, **self.plain}
         ordered = [inputs.pop(name) for name in takewhile(inputs.__contains__, self.positional)]
         return self.model(*ordered, **inputs)
+
+
+class Inside(nn.Module):
+    """What a module inside of a model makes, as a function of the model's input.
+
+    Args:
+        model: in eval mode, of one input.
+        path: of the module.
+    """
+
+    def __init__(self, model: nn.Module, path: str) -> None:
+        super().__init__()
+        self.model, self.path = model, path
+        self.training = False
+
+    def forward(self, x: Tensor) -> Any:
+        """What the module returns for rows of the model's input.
+
+        Raises:
+            UnsupportedOperation: the model does not call it once.
+        """
+        made: list[Any] = []
+
+        def keep(module: nn.Module, given: Any, result: Any) -> None:
+            # What follows may write into it.
+            made.append(tree_map(lambda part: part.clone() if isinstance(part, Tensor) else part, result))
+
+        handle = self.model.get_submodule(self.path).register_forward_hook(keep)
+        try:
+            self.model(x)
+        finally:
+            handle.remove()
+        if len(made) != 1:
+            raise UnsupportedOperation(
+                f"output={self.path!r} names a module that the model calls {len(made)} times; name one that it calls "
+                "once, or one of its outputs."
+            )
+        return made[0]
 
 
 def _free(model: nn.Module, fixed: Mapping[str, Any]) -> str:

@@ -95,7 +95,7 @@ def test_reads_sizes_parts_and_outputs_by_key(tmp_path: Path) -> None:
         torch.testing.assert_close(network(x.double()).float(), expected, rtol=1e-5, atol=1e-6)
     assert "body.0" in network.describe()
     for output in (None, "labels", 2):
-        with pytest.raises(ValueError, match=r"model\.pt2.*keys \['features', 'logits'\]"):
+        with pytest.raises(ValueError, match=r"model\.pt2.*names \['features', 'logits'\]"):
             rr.Network.from_exported(tmp_path / "model.pt2", output)
 
 

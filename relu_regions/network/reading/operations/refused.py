@@ -7,18 +7,26 @@ from typing import NamedTuple
 from relu_regions.network.reading.operations.registry import Call, Handler
 from relu_regions.network.steps import Step
 
-__all__ = ["REFUSED"]
+__all__ = ["REASONS", "REFUSED", "Reason"]
 
 
-class _Reason(NamedTuple):
+class Reason(NamedTuple):
+    """Why operations are refused.
+
+    Attributes:
+        why: what they do that no walk goes through.
+        instead: what comes closest to them.
+        names: of the operations.
+    """
+
     why: str
     instead: str
     names: tuple[str, ...]
 
 
 _CURVED = "is curved, so there is no finite list of breakpoints"
-_REASONS = (
-    _Reason(
+REASONS = (
+    Reason(
         _CURVED,
         "What comes closest is a piecewise-linear activation in its place (ReLU, LeakyReLU, Hardtanh, Hardsigmoid, "
         "ReLU6), trained on for a while",
@@ -27,12 +35,12 @@ _REASONS = (
             "log_sigmoid", "glu",
         ),
     ),
-    _Reason(
+    Reason(
         _CURVED,
         "What comes closest are attention weights frozen as constants, or a maximum or an average in their place",
         ("softmax", "_softmax", "log_softmax", "_log_softmax", "scaled_dot_product_attention"),
     ),
-    _Reason(
+    Reason(
         "divides by statistics of its input, so it is curved",
         "What comes closest are frozen statistics, which make it affine, or batch norm in its place",
         (
@@ -40,7 +48,7 @@ _REASONS = (
             "_fused_rms_norm",
         ),
     ),
-    _Reason(
+    Reason(
         _CURVED,
         "What comes closest is its tangent, an affine map, or a piecewise-linear function in its place",
         (
@@ -48,22 +56,22 @@ _REASONS = (
             "atan", "lstm", "gru", "lstm_cell", "gru_cell", "rnn_tanh", "rnn_tanh_cell",
         ),
     ),
-    _Reason(
+    Reason(
         "jumps, so it is not continuous",
         "Leave it out of the model that is walked, or put a clamp in its place",
         ("sign", "round", "floor", "ceil", "trunc", "hardshrink", "heaviside", "fmod", "remainder"),
     ),
-    _Reason(
+    Reason(
         "gives an answer that jumps",
         "Comparisons are read in where(x > c, f(x), g(x)) if both sides meet at c; a clamp or a maximum is read too",
         ("gt", "lt", "ge", "le", "eq", "ne", "argmax", "argmin"),
     ),
-    _Reason(
+    Reason(
         "sorts its numbers, which is not read",
         "The largest and the smallest are: amax, amin, torch.maximum and torch.minimum",
         ("topk", "sort", "msort", "kthvalue", "median", "mode"),
     ),
-    _Reason(
+    Reason(
         "indexes by data, so it jumps",
         "Indices and masks that are constant are read",
         ("embedding", "nonzero", "masked_select"),
@@ -71,11 +79,11 @@ _REASONS = (
 )  # fmt: skip
 
 
-def _refusal(reason: _Reason) -> Handler:
+def _refusal(reason: Reason) -> Handler:
     def refuse(call: Call) -> list[Step]:
         raise call.refuse(f"{call.origin.operation} {reason.why}. {reason.instead}")
 
     return refuse
 
 
-REFUSED: dict[str, Handler] = {name: _refusal(reason) for reason in _REASONS for name in reason.names}
+REFUSED: dict[str, Handler] = {name: _refusal(reason) for reason in REASONS for name in reason.names}
