@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -9,7 +10,7 @@ from torch.nn import functional
 from tests.architecture import Architecture, Wrapped, mlp, wrapped
 from tests.spelled_models import SPELLED_MODELS
 
-__all__ = ["ARCHITECTURES", "STEPS", "Architecture", "Wrapped", "mlp"]
+__all__ = ["ARCHITECTURES", "STEPS", "Architecture", "Wrapped", "mlp", "of_each"]
 
 
 def _defined_in_another_order() -> nn.Module:
@@ -300,3 +301,19 @@ ARCHITECTURES = [
 
 # Other spellings become the same steps, so that what is asked of steps and regions is asked of these alone.
 STEPS = [architecture for architecture in ARCHITECTURES if architecture not in SPELLED_MODELS]
+
+# One of each kind of step and gate: the quick run asks every law of these.
+_BASIC = {
+    "mlp", "one output", "tied weights", "residual", "hardtanh", "crelu", "group sort", "max and min over a dimension",
+    "convolution and average pooling", "max pooling before relu, overlapping", "residual block", "sum, mean, slices",
+}  # fmt: skip
+
+
+def of_each(architectures: list[Architecture]) -> pytest.MarkDecorator:
+    """A law that is asked of each architecture; of all but one of each kind in the long run alone."""
+    assert {architecture.name for architecture in ARCHITECTURES} >= _BASIC
+    params = [
+        pytest.param(architecture, marks=[] if architecture.name in _BASIC else pytest.mark.long, id=architecture.name)
+        for architecture in architectures
+    ]
+    return pytest.mark.parametrize("architecture", params)

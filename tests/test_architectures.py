@@ -11,7 +11,7 @@ import torch
 import relu_regions as rr
 from relu_regions.lines.line_batch import Range
 from relu_regions.network.steps import AffineStep
-from tests.models import ARCHITECTURES, Architecture
+from tests.models import ARCHITECTURES, Architecture, of_each
 
 
 # What settling in rational arithmetic changes is the matter of tests/exactness/test_error_bounds.py and tests/rational.
@@ -131,7 +131,7 @@ def assert_same_regions(one: tuple[torch.Tensor, torch.Tensor], other: tuple[tor
     assert torch.equal(one[1], other[1])
 
 
-@EVERY
+@of_each(ARCHITECTURES)
 @pytest.mark.parametrize(("budget", "reach"), [(1, 0.5), (400_000, 3)])
 def test_windows_do_not_change_the_answer(architecture: Architecture, budget: int, reach: float) -> None:
     """A budget of a byte cuts wherever a cut can be made."""
@@ -143,7 +143,7 @@ def test_windows_do_not_change_the_answer(architecture: Architecture, budget: in
         assert_same_regions(wide_regions(whole, index), wide_regions(cut, index))
 
 
-@EVERY
+@of_each(ARCHITECTURES)
 def test_turning_round_turns_the_answer(architecture: Architecture) -> None:
     model = architecture.model()
     x, d = lines(architecture)
@@ -153,7 +153,7 @@ def test_turning_round_turns_the_answer(architecture: Architecture) -> None:
         assert_same_regions(wide_regions(paths, index), (-ends.flip(0, 1), patterns.flip(0)))
 
 
-@EVERY
+@of_each(ARCHITECTURES)
 def test_the_batch_does_not_matter(architecture: Architecture) -> None:
     model = architecture.model()
     x, d = lines(architecture)
@@ -163,7 +163,7 @@ def test_the_batch_does_not_matter(architecture: Architecture) -> None:
         assert_same_regions(wide_regions(together, index), wide_regions(alone, 0))
 
 
-@EVERY
+@of_each(ARCHITECTURES)
 def test_float32_finds_nearly_the_same(architecture: Architecture) -> None:
     model = architecture.model()
     x, d = lines(architecture)

@@ -58,6 +58,7 @@ def threads(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return told
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", EXPECTED)
 def test_quick(name: str, threads: list[int], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     if name == "integrated_gradients":

@@ -30,14 +30,14 @@ from relu_regions.regions.lipschitz_bounds import (
     training_range,
 )
 from relu_regions.regions.norms import norms_at, operator_norm
-from tests.models import ARCHITECTURES, STEPS, Architecture, mlp
+from tests.models import ARCHITECTURES, STEPS, Architecture, mlp, of_each
 from tests.networks import network_of
 from tests.oracles.fractions_walk import evaluate
 from tests.strategies import Case, cases
 
 # Without weights of 1e-30 and 1e30, whose products leave the range of float64.
 ORDINARY = st.sampled_from(["ordinary", "zeros", "duplicates", "neighbours", "dead", "integers"])
-EVERY = pytest.mark.parametrize("architecture", STEPS, ids=lambda a: a.name)
+EVERY = of_each(STEPS)
 
 
 def read(architecture: Architecture) -> rr.Network:

@@ -24,9 +24,9 @@ from relu_regions.regions.affine_maps import affine_map
 from relu_regions.regions.norms import operator_norm
 from relu_regions.regions.patterns import activation_patterns
 from relu_regions.regions.polytope import Polytope
-from tests.models import ARCHITECTURES, STEPS, Architecture, mlp
+from tests.models import ARCHITECTURES, STEPS, Architecture, mlp, of_each
 
-EVERY = pytest.mark.parametrize("architecture", STEPS, ids=lambda a: a.name)
+EVERY = of_each(STEPS)
 
 
 def bundle(architecture: Architecture, reach: float = 2.0) -> rr.Paths:

@@ -24,6 +24,7 @@ def beside_the_scripts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(BENCHMARKS))
 
 
+@pytest.mark.long
 def test_a_quick_run_judges_every_claim(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     script = importlib.import_module("verify_norm_bounds")
     assert script.main(["--quick", "--seeds", "1", "--out", str(tmp_path)]) == 0

@@ -16,12 +16,12 @@ import relu_regions as rr
 from relu_regions.regions.affine_maps import Replay, affine_map, affine_maps_of
 from relu_regions.regions.norms import norms_of, operator_norm
 from relu_regions.regions.patterns import activation_patterns
-from tests.models import ARCHITECTURES, STEPS, Architecture, mlp
+from tests.models import ARCHITECTURES, STEPS, Architecture, mlp, of_each
 from tests.networks import network_of
 from tests.oracles.fractions_map import exact_map
 from tests.strategies import Case, cases, make_case
 
-EVERY = pytest.mark.parametrize("architecture", STEPS, ids=lambda a: a.name)
+EVERY = of_each(STEPS)
 NORMS = pytest.mark.parametrize("p", [1, 2, math.inf, "fro"])
 
 

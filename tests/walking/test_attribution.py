@@ -7,12 +7,12 @@ import pytest
 import torch
 
 from relu_regions.walking.attribution import integrated_gradients
-from tests.models import STEPS, Architecture, mlp
+from tests.models import STEPS, Architecture, mlp, of_each
 from tests.networks import network_of
 from tests.oracles import fractions_walk as truth
 from tests.strategies import make_case
 
-EVERY = pytest.mark.parametrize("architecture", STEPS, ids=lambda a: a.name)
+EVERY = of_each(STEPS)
 
 
 def points(architecture: Architecture) -> tuple[torch.Tensor, torch.Tensor]:

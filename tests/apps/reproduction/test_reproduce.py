@@ -18,6 +18,8 @@ from relu_regions.apps.reproduction.reproduce import EXPERIMENTS, chosen
 from relu_regions.apps.reproduction.results import Run, read_json
 from relu_regions.lines.directions import pairs
 
+pytestmark = pytest.mark.long  # trains networks for a minute or two
+
 
 @pytest.fixture(scope="module")
 def quick(tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -224,6 +224,7 @@ train(x, labels, [0, 1, 2], LONG, cache_dir=sys.argv[2], save_every=0.0)
 """
 
 
+@pytest.mark.long
 def test_a_killed_training_goes_on_where_it_was_saved(tmp_path: Path, monkeypatch):
     x, labels = samples()
     whole = train(x, labels, [0, 1, 2], LONG)
