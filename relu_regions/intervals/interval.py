@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -144,7 +144,8 @@ def exact_interval(
         d: directions, broadcastable to x, none of them zero.
         t_range: lower and upper end of t, numbers or ``(N,)`` each, around 0.
         decision: the classes that compete, two or more different ones; all by default.
-        dtype: of the computation, float64 or float32.
+        dtype: of the walk, float64 or float32. What is proven is about the model, x and d as given: lines that float32
+            leaves in doubt, or whose numbers it does not hold, are walked in float64.
         resolve: what to do about lines on which rounding may have decided something; see ``relu_regions.walk``.
         certify: prove every answer and enclose every end by a few neighbouring floats: lines in doubt are settled
             however long it takes, and ends are evaluated once more in twice the working precision.
@@ -158,18 +159,69 @@ def exact_interval(
     """
     if certify and resolve == "never":
         raise ValueError('certify settles what is in doubt; resolve must not be "never".')
-    lines = LineBatch.of(model, x, d, t_range, dtype).fused()
-    between = Decision.of(lines.network.output_shape, decision)
-    certainty = Certainty.of(lines.network, dtype) if may_settle(resolve) else None
+    lines = LineBatch.of(model, x, d, t_range, dtype, proven=may_settle(resolve)).fused()
+    asked = _Asked(Decision.of(lines.network.output_shape, decision), resolve, certify, memory_budget)
     with torch.no_grad():
-        up, down = half_lines(lines, between, memory_budget, certainty)
-    found, points = _joined(up, down, bounded=certainty is not None), up.points + down.points
-    with torch.no_grad():
-        found = _judged(found, lines, between, memory_budget, certify)
-    found = _settled(found, lines, between, points, "always" if certify else resolve, certify)
+        found, points = _proven(lines, asked) if lines.given is None else _proven_in_float32(lines, lines.given, asked)
     if lines.original is not None:
         lines.compare(*_ends_and_insides(found))
-    return _enclosed(found, lines, between, points) if certify else found
+    return _enclosed(found, lines.given or lines, asked.decision, points) if certify else found
+
+
+class _Asked(NamedTuple):
+    """What exact_interval was asked besides the lines."""
+
+    decision: Decision
+    resolve: Resolve
+    certify: bool
+    memory_budget: int | None
+
+    def in_doubt(self, found: Interval) -> Tensor:
+        """Which intervals are not proven, ``(N,)`` bool; to be certified, ends need a bound too."""
+        assert found.certain is not None and found.lo_error is not None and found.hi_error is not None
+        doubt = ~found.certain
+        return doubt | ~torch.isfinite(found.lo_error + found.hi_error) if self.certify else doubt
+
+
+def _proven(lines: LineBatch, asked: _Asked) -> tuple[Interval, Tensor]:
+    """The intervals of a batch in its own dtype, those in doubt proven as far as ``resolve`` allows it.
+
+    Returns:
+        The intervals, and how many points the walk has looked at on each line, ``(N,)`` int64.
+    """
+    bounded = may_settle(asked.resolve)
+    found, points = _walked(lines, asked, bounded)
+    if bounded:
+        found = _settled(_judged(found, lines, asked), lines, asked, points)
+    return found, points
+
+
+def _proven_in_float32(lines: LineBatch, given: LineBatch, asked: _Asked) -> tuple[Interval, Tensor]:
+    """The same for a batch in float32: what is in doubt there is walked in float64.
+
+    All of it is where float32 does not hold the numbers that were given, since bounds would be about other ones.
+    """
+    if not lines.is_as_given:
+        return _proven(given, asked)
+    found, points = _walked(lines, asked, True)
+    doubt = asked.in_doubt(found).nonzero()[:, 0]
+    if not len(doubt):
+        return found, points
+    others, more = _proven(given.only(doubt), asked)
+    return _with_lines(found, doubt.tolist(), vars(others)), points.index_add(0, doubt, more)
+
+
+def _walked(lines: LineBatch, asked: _Asked, bounded: bool) -> tuple[Interval, Tensor]:
+    """The intervals as a sweep finds them, and how many points it looked at on each line."""
+    certainty = Certainty.of(lines.network, lines.x.dtype) if bounded else None
+    up, down = half_lines(lines, asked.decision, asked.memory_budget, certainty)
+    return _joined(up, down, bounded), up.points + down.points
+
+
+def _with_lines(found: Interval, numbers: list[int], columns: Mapping[str, Tensor | None]) -> Interval:
+    """The intervals with some attributes of some lines replaced."""
+    changed = {n: with_rows(getattr(found, n), numbers, new) for n, new in columns.items() if new is not None}
+    return replace(found, **changed)
 
 
 def _joined(up: HalfLine, down: HalfLine, bounded: bool) -> Interval:
@@ -194,58 +246,36 @@ def _joined(up: HalfLine, down: HalfLine, bounded: bool) -> Interval:
     )
 
 
-def _judged(
-    found: Interval, lines: LineBatch, decision: Decision, memory_budget: int | None, certify: bool
-) -> Interval:
-    """The intervals with those in doubt replaced that the judge confirms.
-
-    Args:
-        certify: whether an end without a bound is in doubt too.
-    """
-    if found.lo_error is None or found.hi_error is None or found.certain is None:
-        return found
-    doubt = ~found.certain
-    if certify:
-        doubt |= ~torch.isfinite(found.lo_error + found.hi_error)
-    numbers = (doubt & (found.lo < found.hi)).nonzero()[:, 0]
+def _judged(found: Interval, lines: LineBatch, asked: _Asked) -> Interval:
+    """The intervals with those in doubt replaced that the judge confirms."""
+    numbers = (asked.in_doubt(found) & (found.lo < found.hi)).nonzero()[:, 0]
     if not len(numbers):
         return found
-    good, columns = confirmed(lines, numbers, found.lo[numbers], found.hi[numbers], decision, memory_budget)
+    lo, hi = found.lo[numbers], found.hi[numbers]
+    good, columns = confirmed(lines, numbers, lo, hi, asked.decision, asked.memory_budget)
     rows = numbers[good].tolist()
     if not rows:
         return found
     columns |= {name: torch.full_like(good[good], name != "tied") for name in ("certain", "judged", "tied")}
-    return replace(found, **{name: with_rows(getattr(found, name), rows, column) for name, column in columns.items()})
+    return _with_lines(found, rows, columns)
 
 
-def _settled(
-    found: Interval, lines: LineBatch, decision: Decision, points: Tensor, resolve: Resolve, certify: bool
-) -> Interval:
+def _settled(found: Interval, lines: LineBatch, asked: _Asked, points: Tensor) -> Interval:
     """The intervals, those in doubt settled in rational arithmetic as far as ``resolve`` allows it.
 
     Args:
         points: how many points the walk has looked at on each line, ``(N,)`` int64.
-        certify: whether an end without a bound is in doubt too.
     """
-    assert found.certain is not None and found.settled is not None
-    if found.lo_error is None or found.hi_error is None:
-        return found
-    doubt = ~found.certain
-    if certify:
-        doubt |= ~torch.isfinite(found.lo_error + found.hi_error)
-    numbers = worth_settling(doubt, points, resolve, lines.network)
-    if not numbers:
-        return found
-    return _with_settled(found, lines, decision, numbers)
+    resolve: Resolve = "always" if asked.certify else asked.resolve
+    numbers = worth_settling(asked.in_doubt(found), points, resolve, lines.network)
+    return _with_settled(found, lines, asked.decision, numbers) if numbers else found
 
 
 def _with_settled(found: Interval, lines: LineBatch, decision: Decision, numbers: list[int]) -> Interval:
     """The intervals, those of some lines as rational arithmetic has them."""
     columns = settle_intervals(lines, numbers, decision)
     columns |= {name: torch.ones(len(numbers), dtype=torch.bool) for name in ("certain", "settled")}
-    return replace(
-        found, **{name: with_rows(getattr(found, name), numbers, column) for name, column in columns.items()}
-    )
+    return _with_lines(found, numbers, columns)
 
 
 def _ends_and_insides(found: Interval) -> tuple[Tensor, Tensor]:

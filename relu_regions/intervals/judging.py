@@ -33,6 +33,7 @@ def confirmed(
     fall back between x and an end without being seen.
 
     Args:
+        lines: in float64.
         numbers: of the lines, ``(K,)`` int64.
         lo, hi: where their intervals seem to end, ``(K,)`` float64.
 
@@ -45,8 +46,7 @@ def confirmed(
     around = LineBatch(network, lines.x[numbers], lines.d[numbers], low, high)
     paths = collected(around, None, memory_budget)
     claims = claims_of(around, paths, torch.arange(len(numbers), device=numbers.device))
-    exact = network.to(torch.float64, lines.x.device)
-    verdict, (place, sure) = judge(exact, claims), leader(exact, claims.x)
+    verdict, (place, sure) = judge(network, claims), leader(network, claims.x)
     turns, first = _Turns.of(paths, verdict.t_error), paths.first_patterns[-1][:, 0].tolist()
     ends = [_ends(turns.on(k), first[k], int(place[k])) for k in range(len(numbers))]
     columns = {name: torch.tensor([end[name] for end in ends], device=low.device) for name in ("label_lo", "label_hi")}
@@ -105,7 +105,7 @@ class _Turns(NamedTuple):
         flips = paths.flips[paths.flips.gate == len(paths.first_patterns) - 1].ordered()
         line = torch.bucketize(flips.row, paths.offsets[1:], right=True)
         error = t_error[flips.row - 2 * line - 1]
-        return cls(line, paths.t.double()[flips.row], error, flips.before, flips.after, counts[flips.row] == 1)
+        return cls(line, paths.t[flips.row], error, flips.before, flips.after, counts[flips.row] == 1)
 
     def on(self, line: int) -> _Turns:
         """Those of one line."""

@@ -77,6 +77,8 @@ class LineBatch:
         x, d: ``(N, *input_shape)``, in the dtype of the walk.
         low, high: ``(N,)`` float64, ``low <= 0 <= high`` and ``low < high``.
         original: the model that the network was read from; None where a network was given.
+        given: the same lines in float64, as they were given, where the walk is in float32 and something is to be proven
+            of them; else None.
     """
 
     network: Network
@@ -85,13 +87,26 @@ class LineBatch:
     low: Tensor
     high: Tensor
     original: Original | None = None
+    given: LineBatch | None = None
 
     def __len__(self) -> int:
         return self.x.shape[0]
 
     @classmethod
-    def of(cls, model: Model, x: Array, d: Array, t_range: Range, dtype: torch.dtype = torch.float64) -> LineBatch:
+    def of(
+        cls,
+        model: Model,
+        x: Array,
+        d: Array,
+        t_range: Range,
+        dtype: torch.dtype = torch.float64,
+        *,
+        proven: bool = False,
+    ) -> LineBatch:
         """Check what a public function was given.
+
+        Args:
+            proven: whether something is to be proven of the lines as they were given.
 
         Raises:
             TypeError: x or d is no floating-point tensor or array; dtype is neither float64 nor float32.
@@ -107,11 +122,33 @@ class LineBatch:
             _check_range(low, high, dtype)
         ends = torch.cat([points[:1], points[:1] + directions[:1]]) if len(points) else None
         network, original = read(model, points.shape[1:], ends)
-        return cls(converted(network, points), points, directions, low, high, original)
+        given = None
+        if proven and dtype != torch.float64:
+            exact = as_points(x, torch.float64)
+            given = cls(converted(network, exact), exact, as_directions("d", d, exact), low, high)
+        return cls(converted(network, points), points, directions, low, high, original, given)
 
     def fused(self) -> LineBatch:
         """The same lines through the same function, with maxima fused as ``network.plan.fused`` does."""
-        return replace(self, network=fused(self.network))
+        given = None if self.given is None else self.given.fused()
+        return replace(self, network=fused(self.network), given=given)
+
+    def only(self, numbers: Tensor) -> LineBatch:
+        """Some of the lines, ``(K,)`` int64, without the original."""
+        given = None if self.given is None else self.given.only(numbers)
+        x, d, low, high = (part[numbers] for part in (self.x, self.d, self.low, self.high))
+        return LineBatch(self.network, x, d, low, high, given=given)
+
+    @property
+    def is_as_given(self) -> bool:
+        """Whether coefficients, points, directions and ranges are exactly what was given."""
+        given = self.given
+        if given is None:
+            return True
+        pairs = ((self.x, given.x), (self.d, given.d))
+        ends = (self.low.to(self.x.dtype), self.low), (self.high.to(self.x.dtype), self.high)
+        same = self.network.derived("as given", lambda: _same_numbers(self.network, given.network))
+        return same and all(torch.equal(here.double(), there) for here, there in (*pairs, *ends))
 
     def compare(self, lines: Tensor, t: Tensor) -> None:
         """Compare the network with the model that it was read from, at points of an answer.
@@ -152,13 +189,22 @@ def converted(network: Network, points: Tensor) -> Network:
 
 
 def _all_finite(network: Network) -> bool:
+    return all(bool(torch.isfinite(numbers).all()) for numbers in _numbers(network))
+
+
+def _same_numbers(network: Network, other: Network) -> bool:
+    return all(torch.equal(here.double(), there) for here, there in zip(_numbers(network), _numbers(other)))
+
+
+def _numbers(network: Network) -> list[Tensor]:
+    """All coefficients of a network, in order."""
     parts: list[Tensor | None] = []
     for step in network.steps:
         if isinstance(step, AffineStep):
             parts += [*step.constants, step.bias]
         elif isinstance(step.gate, Knots):
             parts += [step.gate.knots, step.gate.slopes, step.gate.offsets]
-    return all(bool(torch.isfinite(numbers).all()) for numbers in parts if numbers is not None)
+    return [numbers for numbers in parts if numbers is not None]
 
 
 def as_points(x: Array, dtype: torch.dtype) -> Tensor:

@@ -15,7 +15,7 @@ __all__ = ["claims_of", "with_confirmed"]
 
 
 def claims_of(lines: LineBatch, paths: Paths, numbers: Tensor) -> Claims:
-    """What paths say of some lines, ``(K,)`` int64 in increasing order."""
+    """What paths in float64 say of some lines, ``(K,)`` int64 in increasing order."""
     counts = paths.offsets.diff()
     inner = torch.zeros_like(counts, dtype=torch.bool)
     inner[numbers] = True
@@ -23,12 +23,12 @@ def claims_of(lines: LineBatch, paths: Paths, numbers: Tensor) -> Claims:
     inner[paths.offsets[:-1]], inner[paths.offsets[1:] - 1] = False, False
     place, flips = inner.cumsum(0) - 1, paths.flips[inner[paths.flips.row]].ordered()
     return Claims(
-        x=paths.x[numbers].double(),
-        d=paths.d[numbers].double(),
+        x=paths.x[numbers],
+        d=paths.d[numbers],
         low=lines.low[numbers],
         high=lines.high[numbers],
         offsets=torch.nn.functional.pad((counts[numbers] - 2).cumsum(0), (1, 0)),
-        t=paths.t[inner].double(),
+        t=paths.t[inner],
         first_patterns=tuple(pieces[numbers] for pieces in paths.first_patterns),
         point=place[flips.row],
         gate=flips.gate,
@@ -39,12 +39,12 @@ def claims_of(lines: LineBatch, paths: Paths, numbers: Tensor) -> Claims:
 
 
 def with_confirmed(lines: LineBatch, paths: Paths) -> Paths:
-    """The paths with those in doubt marked certain that the judge confirms, and with its bounds of where they bend."""
+    """Paths in float64: those in doubt that the judge confirms are marked certain, and bend within its bounds."""
     numbers = (~paths.certain).nonzero()[:, 0]
     if not len(numbers):
         return paths
     claims = claims_of(lines, paths, numbers)
-    verdict = judge(lines.network.to(torch.float64, paths.x.device), claims)
+    verdict = judge(lines.network, claims)
     judged = torch.zeros_like(paths.certain)
     judged[numbers] = verdict.confirmed
     t_error = paths.t_error
@@ -54,11 +54,5 @@ def with_confirmed(lines: LineBatch, paths: Paths) -> Paths:
         bends[paths.offsets[:-1]], bends[paths.offsets[1:] - 1] = False, False
         confirmed = verdict.t_error[verdict.confirmed.repeat_interleave(claims.offsets.diff())]
         t_error = t_error.masked_fill(judged.repeat_interleave(counts), 0.0)
-        t_error[bends] = rounded_up(confirmed, t_error.dtype)
+        t_error[bends] = confirmed
     return replace(paths, certain=paths.certain | judged, judged=judged, t_error=t_error)
-
-
-def rounded_up(bounds: Tensor, dtype: torch.dtype) -> Tensor:
-    """Bounds in a dtype, no smaller than they are."""
-    other = bounds.to(dtype)
-    return torch.where(other.double() < bounds, torch.nextafter(other, torch.full_like(other, torch.inf)), other)

@@ -68,7 +68,11 @@ class Splice:
 
     def flips(self, old: Flips, new: Sequence[Flips]) -> Flips:
         """The flips in order; ``row`` of the new ones counts their segment's own points."""
-        moved = replace(old, row=self.place[old.row])
         starts = self.offsets[torch.tensor(self.numbers, device=self.offsets.device)]
         fresh = [replace(flips, row=flips.row + start) for flips, start in zip(new, starts)]
+        return self.placed(old, *fresh)
+
+    def placed(self, old: Flips, *fresh: Flips) -> Flips:
+        """The flips in order; ``row`` of the fresh ones counts all points afterwards."""
+        moved = replace(old, row=self.place[old.row])
         return Flips.joined([moved[moved.row >= 0], *fresh]).ordered()

@@ -17,6 +17,7 @@ from relu_regions.walking.judging import with_confirmed
 from relu_regions.walking.progress import Progress
 from relu_regions.walking.segments import Segments
 from relu_regions.walking.settle import Resolve, Settled, may_settle, rounding_of, settle, worth_settling
+from relu_regions.walking.single_precision import in_float32, with_lines
 from relu_regions.walking.splicing import Splice, with_rows
 from relu_regions.walking.sweep import Sweep
 
@@ -49,7 +50,8 @@ def walk(
             of the two hides of the other is left out. ``Paths.network`` then has the fused gates, and flips and
             patterns are theirs: piece 0 of a gate with a floor is the floor, which no input wins, and piece k is the
             input k - 1 of the window.
-        dtype: of the computation, float64 or float32.
+        dtype: of the walk, float64 or float32. What is proven is about the model, x, d and range as given: segments
+            that float32 leaves in doubt, or whose numbers it does not hold, are walked in float64, and rounded.
         resolve: what to do about segments on which the walk's bounds leave open whether rounding decided something.
             "auto" evaluates the network anew at their breakpoints, with a bound for each unit, which proves most of
             them, and walks the others again in rational arithmetic where that takes seconds. "always" does so however
@@ -65,19 +67,46 @@ def walk(
     """
     if breakpoints not in get_args(Breakpoints):
         raise ValueError(f"breakpoints must be one of {get_args(Breakpoints)}, not {breakpoints!r}.")
-    lines = LineBatch.of(model, x, d, t_range, dtype)
+    lines = LineBatch.of(model, x, d, t_range, dtype, proven=may_settle(resolve))
     if breakpoints == "function":
         lines = lines.fused()
-    certainty = Certainty.of(lines.network, dtype) if may_settle(resolve) else None
     with torch.no_grad():
-        paths = collected(lines, certainty, memory_budget, progress)
-        if lines.original is not None:
-            lines.compare(*_inside_regions(paths))
-        if certainty is None:
-            return paths
-        paths = with_confirmed(lines, paths)
-        doubtful = worth_settling(~paths.certain, paths.region_counts, resolve, lines.network)
-        return with_settled(paths, doubtful, settle(lines, doubtful)) if doubtful else paths
+        if lines.given is not None and resolve != "never":
+            return _proven_in_float32(lines, lines.given, resolve, memory_budget, progress)
+        return _proven(lines, resolve, memory_budget, progress)
+
+
+def _proven(lines: LineBatch, resolve: Resolve, memory_budget: int | None, progress: bool | None) -> Paths:
+    """The paths of a batch, walked in its own dtype, those in doubt proven as far as ``resolve`` allows it."""
+    certainty = Certainty.of(lines.network, lines.x.dtype) if may_settle(resolve) else None
+    paths = collected(lines, certainty, memory_budget, progress)
+    if lines.original is not None:
+        lines.compare(*_inside_regions(paths))
+    if certainty is None:
+        return paths
+    paths = with_confirmed(lines, paths)
+    doubtful = worth_settling(~paths.certain, paths.region_counts, resolve, lines.network)
+    return with_settled(paths, doubtful, settle(lines, doubtful)) if doubtful else paths
+
+
+def _proven_in_float32(
+    lines: LineBatch, given: LineBatch, resolve: Resolve, memory_budget: int | None, progress: bool | None
+) -> Paths:
+    """The paths of a batch in float32: what is in doubt there is walked in float64.
+
+    All of it is where float32 does not hold the numbers that were given, since bounds would be about other ones.
+    """
+    if not lines.is_as_given:
+        exact = replace(given, original=lines.original)
+        return in_float32(_proven(exact, resolve, memory_budget, progress), lines)
+    paths = collected(lines, Certainty.of(lines.network, torch.float32), memory_budget, progress)
+    if lines.original is not None:
+        lines.compare(*_inside_regions(paths))
+    doubt = (~paths.certain).nonzero()[:, 0]
+    if not len(doubt):
+        return paths
+    others = _proven(given.only(doubt), resolve, memory_budget, progress)
+    return with_lines(paths, doubt.tolist(), in_float32(others, lines.only(doubt)))
 
 
 def collected(

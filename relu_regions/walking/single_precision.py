@@ -1,0 +1,77 @@
+"""Walks in float32 that are proven: what float32 leaves in doubt is walked in float64, and rounded."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from relu_regions.lines.line_batch import LineBatch
+from relu_regions.paths.paths import Paths
+from relu_regions.walking.splicing import Splice, with_rows
+
+__all__ = ["in_float32", "with_lines"]
+
+
+def in_float32(paths: Paths, lines: LineBatch) -> Paths:
+    """Paths in float64 as those of the same lines in float32; bounds of positions cover the rounding.
+
+    Args:
+        lines: in float32.
+    """
+    here = paths.t.to(torch.float32)
+    finite = torch.ones_like(here) if paths.weight is None else (paths.weight != 0).to(torch.float32)
+    column = (-1, *[1] * (paths.values.ndim - 1))
+    values = torch.where(finite.view(column) > 0, paths.outputs, paths.values)
+    t_error = paths.t_error
+    if t_error is not None:
+        moved = torch.where(finite > 0, (here.double() - paths.t).abs() * (1 + torch.finfo(torch.float64).eps), 0.0)
+        t_error = _rounded_up(t_error + moved)
+    return replace(
+        paths,
+        network=lines.network,
+        x=lines.x,
+        d=lines.d,
+        position=torch.where(finite > 0, here, paths.position.to(torch.float32)),
+        weight=None if paths.weight is None else finite,
+        values=values.to(torch.float32),
+        outputs_at_x=paths.outputs_at_x.to(torch.float32),
+        t_error=t_error,
+    )
+
+
+def with_lines(paths: Paths, numbers: list[int], others: Paths) -> Paths:
+    """The paths with some segments replaced by others, those of the same lines.
+
+    Args:
+        numbers: of the segments, K of them, in increasing order.
+        others: K segments.
+    """
+    splice = Splice.of(paths.offsets, numbers, others.offsets.diff().tolist())
+    weight = torch.ones_like(others.position) if others.weight is None else others.weight
+    t_error = paths.t_error
+    if t_error is not None and others.t_error is not None:
+        t_error = splice.points(t_error, [others.t_error])
+    first = zip(paths.first_patterns, others.first_patterns)
+    flips = replace(others.flips, row=splice.fresh[others.flips.row])
+    return replace(
+        paths,
+        offsets=splice.offsets,
+        position=splice.points(paths.position, [others.position]),
+        weight=None if paths.weight is None else splice.points(paths.weight, [weight]),
+        values=splice.points(paths.values, [others.values]),
+        outputs_at_x=with_rows(paths.outputs_at_x, numbers, others.outputs_at_x),
+        first_patterns=tuple(with_rows(old, numbers, new) for old, new in first),
+        flips=splice.placed(paths.flips, flips),
+        t_error=t_error,
+        certain=with_rows(paths.certain, numbers, others.certain),
+        settled=with_rows(paths.settled, numbers, others.settled),
+        judged=with_rows(paths.judged, numbers, others.judged),
+    )
+
+
+def _rounded_up(bounds: Tensor) -> Tensor:
+    """Bounds in float32, no smaller than they are."""
+    other = bounds.to(torch.float32)
+    return torch.where(other.double() < bounds, torch.nextafter(other, torch.full_like(other, torch.inf)), other)
