@@ -7,7 +7,8 @@ from dataclasses import dataclass, fields
 import torch
 from torch import Tensor
 
-from relu_regions.network.gates import Gate, Knots, Maximum
+from relu_regions.backends.rank_crossings import rank_crossings
+from relu_regions.network.gates import Gate, Knots, Maximum, OrderStatistic, Selection
 
 __all__ = [
     "Changes",
@@ -18,7 +19,6 @@ __all__ = [
     "envelope_changes",
     "envelope_crossings",
     "find_crossings",
-    "first_best",
     "winners",
 ]
 
@@ -84,12 +84,14 @@ def find_crossings(gate: Gate, values: Tensor, weight: Tensor | None, starts_int
     """
     if isinstance(gate, Maximum):
         return envelope_crossings(gate, values, *_differing(starts_interval, *winners(gate, values)))
+    if isinstance(gate, OrderStatistic):
+        return Crossings(*rank_crossings(gate, values, starts_interval, *winners(gate, values)))
     return Crossings.joined([_knot_crossings(gate, k, values, weight, starts_interval) for k in range(len(gate.knots))])
 
 
 def changes_at_points(gate: Gate, values: Tensor, weight: Tensor | None, starts_interval: Tensor) -> Changes:
     """Every unit that changes its piece exactly at a point between two intervals; arguments as find_crossings."""
-    if isinstance(gate, Maximum):
+    if isinstance(gate, Selection):
         return envelope_changes(starts_interval, *winners(gate, values))
     inner = starts_interval[1:-1] & starts_interval[:-2]
     found = [_knot_changes(gate, k, values, weight, inner) for k in range(len(gate.knots))]
@@ -106,8 +108,8 @@ def edge_pieces(gate: Gate, values: Tensor, weight: Tensor | None, edge: Tensor,
         ``(S, units)`` int64.
     """
     at, beyond = values[edge], values[neighbour]
-    if isinstance(gate, Maximum):
-        return first_best(gate.candidates(at), gate.candidates(beyond))
+    if isinstance(gate, Selection):
+        return gate.pieces_beside(at, beyond)
     if weight is None:
         at, beyond = at - gate.knots.unsqueeze(1), beyond - gate.knots.unsqueeze(1)
     else:
@@ -175,20 +177,13 @@ def _knot_changes(gate: Knots, knot: int, values: Tensor, weight: Tensor | None,
 # ---------------------------------------------------------------- maximum
 
 
-def first_best(values: Tensor, then: Tensor) -> Tensor:
-    """The first of the inputs largest in values and, among these, largest in then; along the last dimension."""
-    largest = values == values.amax(-1, keepdim=True)
-    return then.masked_fill(~largest, -torch.inf).argmax(-1)
-
-
-def winners(gate: Maximum, values: Tensor) -> tuple[Tensor, Tensor]:
+def winners(gate: Maximum | OrderStatistic, values: Tensor) -> tuple[Tensor, Tensor]:
     """For each interval and unit, the winner just right of its left end and just left of its right end."""
-    candidates = gate.candidates(values)
-    return first_best(candidates[:-1], candidates[1:]), first_best(candidates[1:], candidates[:-1])
+    return gate.pieces_beside(values[:-1], values[1:]), gate.pieces_beside(values[1:], values[:-1])
 
 
 def envelope_changes(starts_interval: Tensor, first: Tensor, last: Tensor) -> Changes:
-    """Every unit of a maximum gate whose winner changes exactly at a point between two intervals.
+    """Every unit of a gate that selects whose winner changes exactly at a point between two intervals.
 
     Args:
         first, last: the winners, as winners gives them, ``(points - 1, units)`` int64.
