@@ -18,7 +18,7 @@ __all__ = [
     "edge_pieces",
     "envelope_changes",
     "envelope_crossings",
-    "find_crossings",
+    "find_bends",
     "winners",
 ]
 
@@ -72,8 +72,10 @@ class Changes:
         return cls(*(torch.zeros(0, dtype=torch.int64, device=device) for _ in range(4)))
 
 
-def find_crossings(gate: Gate, values: Tensor, weight: Tensor | None, starts_interval: Tensor) -> Crossings:
-    """Every crossing strictly inside an interval.
+def find_bends(
+    gate: Gate, values: Tensor, weight: Tensor | None, starts_interval: Tensor, record: bool
+) -> tuple[Crossings, Changes]:
+    """Every crossing strictly inside an interval, and every change exactly at a point between two intervals.
 
     Args:
         gate: which gate.
@@ -81,18 +83,22 @@ def find_crossings(gate: Gate, values: Tensor, weight: Tensor | None, starts_int
         weight: homogeneous coordinate of each point, ``(points, 1)``, or None where all are 1.
         starts_interval: whether an interval of the walk starts at the point, ``(points,)`` bool: False at the last
             point of each segment.
+        record: whether changes at points are asked for; else there are none.
     """
+    none = Changes.none(values.device)
+    if isinstance(gate, Knots):
+        found = [_knot_crossings(gate, k, values, weight, starts_interval) for k in range(len(gate.knots))]
+        return Crossings.joined(found), changes_at_points(gate, values, weight, starts_interval) if record else none
+    first, last = winners(gate, values)
     if isinstance(gate, Maximum):
-        return envelope_crossings(gate, values, *_differing(starts_interval, *winners(gate, values)))
-    if isinstance(gate, OrderStatistic):
-        return Crossings(*rank_crossings(gate, values, starts_interval, *winners(gate, values)))
-    return Crossings.joined([_knot_crossings(gate, k, values, weight, starts_interval) for k in range(len(gate.knots))])
+        crossings = envelope_crossings(gate, values, *_differing(starts_interval, first, last))
+    else:
+        crossings = Crossings(*rank_crossings(gate, values, starts_interval, first, last))
+    return crossings, envelope_changes(starts_interval, first, last) if record else none
 
 
-def changes_at_points(gate: Gate, values: Tensor, weight: Tensor | None, starts_interval: Tensor) -> Changes:
-    """Every unit that changes its piece exactly at a point between two intervals; arguments as find_crossings."""
-    if isinstance(gate, Selection):
-        return envelope_changes(starts_interval, *winners(gate, values))
+def changes_at_points(gate: Knots, values: Tensor, weight: Tensor | None, starts_interval: Tensor) -> Changes:
+    """Every unit that changes its piece exactly at a point between two intervals; arguments as find_bends."""
     inner = starts_interval[1:-1] & starts_interval[:-2]
     found = [_knot_changes(gate, k, values, weight, inner) for k in range(len(gate.knots))]
     return Changes(*(torch.cat([getattr(c, field.name) for c in found]) for field in fields(Changes)))

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from relu_regions.backends.crossings import Changes, Crossings, changes_at_points, find_crossings
+from relu_regions.backends.crossings import Changes, Crossings, find_bends
 from relu_regions.backends.placement import Placement
 from relu_regions.network.gates import Gate, Maximum, OrderStatistic, Selection, flattened
 from relu_regions.network.steps import AffineStep
@@ -45,8 +45,7 @@ def place(
         record: whether changes of piece at the points there are matter too.
     """
     column = None if weight is None else weight[:, None]
-    crossings = find_crossings(gate, inputs, column, starts_interval)
-    changes = changes_at_points(gate, inputs, column, starts_interval) if record else Changes.none(inputs.device)
+    crossings, changes = find_bends(gate, inputs, column, starts_interval, record)
     return placed(crossings, changes, position, weight, isinstance(gate, Selection))
 
 

@@ -34,7 +34,7 @@ from relu_regions.backends import Placement, kernel_for
 from relu_regions.backends.points import Points
 from relu_regions.exactness.equal_by_construction import EqualNumbers
 from relu_regions.exactness.maximum_bounds import coincident, rivals_in_doubt
-from relu_regions.exactness.rank_bounds import passing_in_doubt
+from relu_regions.exactness.rank_bounds import passing_in_doubt, with_near_rivals
 from relu_regions.exactness.step_norms import StepNorms
 from relu_regions.network.chains import Chain
 from relu_regions.network.gates import Gate, Knots, Maximum, OrderStatistic, Selection
@@ -187,7 +187,11 @@ class Certainty:
             self._doubt(points, self._fading(inputs, zeros, placed))
         kernel, shares = kernel_for(inputs.device), self._shares(points)
         starts = points.starts_interval & ~points.uncertain.repeat_interleave(points.offsets.diff())
-        self._doubt(points, kernel.leads_in_doubt(gate, inputs, alike, zeros, 2 * error, *shares, starts))
+        asked = starts
+        if isinstance(gate, OrderStatistic):
+            near = with_near_rivals(gate, inputs, beside(size), 2 * error, torch.maximum(*shares))
+            asked = starts & (near | torch.cat([near[1:], near[:1]]))
+        self._doubt(points, kernel.leads_in_doubt(gate, inputs, alike, zeros, 2 * error, *shares, asked))
         difference = 2 * torch.maximum(error[row], error[row + 1])
         self._doubt(points, rivals_in_doubt(gate, alike, zeros, inputs, placed, difference, shifts.relative))
         self._doubt(points, shifts.out_of_order(placed, coincident(gate, alike, zeros, inputs, placed)))

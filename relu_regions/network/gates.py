@@ -252,22 +252,26 @@ class OrderStatistic(Selection):
 
     def apply(self, values: Tensor, weight: Tensor | None = None) -> Tensor:
         """The gate's output for a stack of points: ``(points, inputs)`` to ``(points, units)``."""
-        windows, window = self._different_windows
+        windows, window = self.different_windows
         return values[:, windows].sort(-1, descending=True).values[:, window, self.ranks]
 
     def pieces_beside(self, values: Tensor, beyond: Tensor) -> Tensor:
         """The piece of every unit just beside points, towards others: ``(P, inputs)`` each, to ``(P, units)`` int64."""
-        windows, window = self._different_windows
-        values, beyond = values[:, windows], beyond[:, windows]
-        order = beyond.argsort(dim=-1, descending=True, stable=True)
-        order = order.gather(-1, values.gather(-1, order).argsort(dim=-1, descending=True, stable=True))
-        ranked = order[:, window, self.ranks].unsqueeze(-1)
-        values, beyond = values[:, window], beyond[:, window]
-        equal = (values == values.gather(-1, ranked)) & (beyond == beyond.gather(-1, ranked))
-        return equal.to(torch.uint8).argmax(-1)
+        level, candidates = self.apply(values).unsqueeze(-1), self.candidates(values)
+        has_rank = candidates == level
+        piece = has_rank.to(torch.uint8).argmax(-1)
+        row, unit = (has_rank.sum(-1) > 1).nonzero(as_tuple=True)
+        if len(row):
+            # Of those that are equal there, the one that takes the rank's place among them beyond.
+            tied = has_rank[row, unit]
+            place = self.ranks[unit] - (candidates[row, unit] > level[row, unit]).sum(-1)
+            beyond = beyond[row[:, None], self.windows[unit]].masked_fill(~tied, -torch.inf)
+            reached = beyond.sort(-1, descending=True).values.gather(-1, place[:, None])
+            piece[row, unit] = (tied & (beyond == reached)).to(torch.uint8).argmax(-1)
+        return piece
 
     @cached_property
-    def _different_windows(self) -> tuple[Tensor, Tensor]:
+    def different_windows(self) -> tuple[Tensor, Tensor]:
         """The windows, each once, so that it is sorted once; and the number of each unit's among them."""
         windows, window = torch.unique(self.windows, dim=0, return_inverse=True)
         return windows, window

@@ -143,17 +143,14 @@ def test_bounds_settle_ordinary_networks_by_themselves() -> None:
         assert_true(paths, case)
 
 
-def test_numbers_that_nearly_meet_in_one_point_are_settled() -> None:
-    """Three lines that cross within a rounding of one another: floats can't say whether the middle one bends."""
+@pytest.mark.parametrize("rank", [0, 1, 2])
+def test_numbers_that_nearly_meet_in_one_point_are_settled(rank: int) -> None:
+    """Three lines that cross within a rounding of one another: floats can't say which ranks the middle one has."""
     for near in (0.0, 1e-17, -1e-17):
-        network = network_with([(-0.3, 1.0), (near, 0.0), (0.3, -1.0)], [1])
-        paths = rr.walk(network, ZERO, ONE, (-1.0, 1.0))
+        lines = [(-0.3, 1.0), (near, 0.0), (0.3, -1.0)]
+        paths = rr.walk(network_with(lines, [rank]), ZERO, ONE, (-1.0, 1.0))
         assert paths.certain.all() and paths.settled.all()
-        layers = [("affine", [[1.0], [0.0], [-1.0]], [-0.3, near, 0.3]), ("order", [[0, 1, 2]], [1])]
-        exact = truth.walk(layers, [0.0], [1.0], -1.0, 1.0)
-        assert flips_of(paths[0]) == [
-            (float(point.t), flip.unit, flip.before, flip.after) for point in exact.breakpoints for flip in point.flips
-        ]
+        assert_true(paths, Case(layers_with(lines, [rank]), [0.0], [1.0], -1.0, 1.0))
 
 
 def test_zeros_of_rectified_numbers_leave_no_doubt() -> None:
