@@ -76,10 +76,24 @@ class _Maximum(nn.Module):
         return x[..., self.windows].amax(-1)
 
 
+class _Order(nn.Module):
+    def __init__(self, windows: Sequence[Sequence[int]], ranks: Sequence[int]) -> None:
+        super().__init__()
+        self.windows: Tensor
+        self.register_buffer("windows", torch.tensor(windows))
+        self.ranks = ranks
+
+    def forward(self, x: Tensor) -> Tensor:
+        order = x[..., self.windows].sort(-1, descending=True).values
+        return order[..., torch.arange(len(self.ranks)), torch.tensor(self.ranks)]
+
+
 def _module(layer: tuple[Any, ...]) -> nn.Module:
     kind, *numbers = layer
     if kind == "affine":
         return _linear(*numbers)
+    if kind == "order":
+        return _Order(*numbers)
     return _Maximum(numbers[0]) if kind == "maximum" else _elementwise(*numbers)
 
 

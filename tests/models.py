@@ -10,7 +10,7 @@ from torch.nn import functional
 from tests.architecture import Architecture, Wrapped, mlp, wrapped
 from tests.spelled_models import SPELLED_MODELS
 
-__all__ = ["ARCHITECTURES", "STEPS", "Architecture", "Wrapped", "mlp", "of_each"]
+__all__ = ["ARCHITECTURES", "STEPS", "STEPS_WITH_FACES", "Architecture", "Wrapped", "mlp", "of_each"]
 
 
 def _defined_in_another_order() -> nn.Module:
@@ -38,6 +38,13 @@ def _maxout(m: Wrapped, x: Tensor) -> Tensor:
 def _group_sort(m: Wrapped, x: Tensor) -> Tensor:
     pairs = m.hidden(x).view(x.shape[0], 6, 2)
     return m.head(torch.stack([pairs.amin(-1), pairs.amax(-1)], -1).flatten(1))
+
+
+def _order_statistics(m: Wrapped, x: Tensor) -> Tensor:
+    h = m.hidden(x).view(-1, 3, 5)
+    largest = torch.relu(h).topk(2, dim=1).values.flatten(1)
+    middle = torch.cat([h.median(2).values, h[:, :, :4].median(1, keepdim=True)[0][:, 0], h.kthvalue(2, dim=2)[0]], 1)
+    return m.head(torch.relu(m.middle(torch.cat([largest, middle], 1))))
 
 
 def _dense(m: Wrapped, x: Tensor) -> Tensor:
@@ -155,6 +162,23 @@ ARCHITECTURES = [
     ),
     Architecture("maxout", wrapped(_maxout, hidden=lambda: Linear(5, 24), head=lambda: Linear(6, 3)), (5,)),
     Architecture("group sort", wrapped(_group_sort, hidden=lambda: Linear(5, 12), head=lambda: Linear(12, 3)), (5,)),
+    Architecture(
+        "sorted groups",
+        wrapped(
+            lambda m, x: m.c(m.b(m.a(x).view(-1, 3, 4).sort(-1).values.flatten(1)).sort(1, descending=True)[0]),
+            a=lambda: Linear(5, 12),
+            b=lambda: Linear(12, 6),
+            c=lambda: Linear(6, 3),
+        ),
+        (5,),
+    ),
+    Architecture(
+        "order statistics",
+        wrapped(
+            _order_statistics, hidden=lambda: Linear(5, 15), middle=lambda: Linear(20, 8), head=lambda: Linear(8, 3)
+        ),
+        (5,),
+    ),
     Architecture(
         "maximum and minimum",
         wrapped(
@@ -301,11 +325,14 @@ ARCHITECTURES = [
 
 # Other spellings become the same steps, so that what is asked of steps and regions is asked of these alone.
 STEPS = [architecture for architecture in ARCHITECTURES if architecture not in SPELLED_MODELS]
+# In a plane, what keeps its rank need not be convex.
+STEPS_WITH_FACES = [step for step in STEPS if step.name not in ("sorted groups", "order statistics")]
 
 # One of each kind of step and gate: the quick run asks every law of these.
 _BASIC = {
     "mlp", "one output", "tied weights", "residual", "hardtanh", "crelu", "group sort", "max and min over a dimension",
     "convolution and average pooling", "max pooling before relu, overlapping", "residual block", "sum, mean, slices",
+    "order statistics",
 }  # fmt: skip
 
 

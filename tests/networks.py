@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from relu_regions.network.gates import Gate, Knots, Maximum
+from relu_regions.network.gates import Gate, Knots, Maximum, OrderStatistic
 from relu_regions.network.network import Network
 from relu_regions.network.steps import AffineStep, GateStep, Origin, Step
 from tests.oracles.fractions_walk import Layers
@@ -23,7 +23,7 @@ def network_of(layers: Layers, inputs: int) -> Network:
     steps: list[Step] = []
     for number, layer in enumerate(layers):
         name, before, origin = f"value{number + 1}", (f"value{number}",), Origin("", layer[0])
-        if layer[0] in ("knots", "maximum"):
+        if layer[0] in ("knots", "maximum", "order"):
             gate, size = _gate(layer, sizes[-1])
             steps.append(GateStep(name, before, (size,), origin, gate))
         elif layer[0] == "affine":
@@ -57,6 +57,8 @@ def _gate(layer: tuple[Any, ...], units: int) -> tuple[Gate, int]:
         longest = max(map(len, layer[1]))
         windows = [list(window) + list(window[:1]) * (longest - len(window)) for window in layer[1]]
         return Maximum(torch.tensor(windows)), len(windows)
+    if layer[0] == "order":
+        return OrderStatistic(torch.tensor(layer[1]), torch.tensor(layer[2])), len(layer[1])
     return Knots(*(_columns(numbers) for numbers in layer[1:])), units
 
 

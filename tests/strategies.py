@@ -36,6 +36,13 @@ def _maxout(rng: Random, width: int) -> tuple[Any, ...]:
     return ("maximum", [rng.choices(range(width), k=rng.randint(1, 4)) for _ in range(rng.randint(1, width))])
 
 
+def _order_statistics(rng: Random, width: int) -> tuple[Any, ...]:
+    """Windows that overlap and leave units out, with a rank each."""
+    size, units = rng.randint(1, min(4, width)), rng.randint(1, width)
+    windows = [rng.sample(range(width), size) for _ in range(units)]
+    return ("order", windows, [rng.randrange(size) for _ in windows])
+
+
 def _prelu(rng: Random, width: int) -> tuple[Any, ...]:
     return ("knots", [0.0], [[rng.choice([-0.5, 0.0, 0.25, rng.random()]), 1.0] for _ in range(width)], [0.0, 0.0])
 
@@ -56,6 +63,7 @@ GATES: dict[str, Callable[[Random, int], tuple[Any, ...]]] = {
     "clamp_min": _everywhere([-0.25], [0.0, 1.0], [-0.25, 0.0]),
     "clamp_max": _everywhere([0.75], [1.0, 0.0], [0.0, 0.75]),
     "maxout": _maxout,
+    "order statistics": _order_statistics,
 }
 
 
@@ -225,7 +233,7 @@ def make_case(
         if number == len(widths) - 2:
             break
         gate = GATES[gates[number % len(gates)]](rng, width)
-        add(gate, len(gate[1]) if gate[0] == "maximum" else width)
+        add(gate, len(gate[1]) if gate[0] in ("maximum", "order") else width)
         if skips:
             same = [source for source, size in enumerate(sizes) if size == sizes[-1]]
             chosen = [*rng.sample(same[:-1], min(len(same) - 1, 2)), same[-1]]

@@ -10,6 +10,7 @@ import torch
 
 import relu_regions as rr
 from relu_regions.lines.line_batch import Range
+from relu_regions.network.gates import OrderStatistic
 from relu_regions.network.steps import AffineStep
 from tests.models import ARCHITECTURES, Architecture, of_each
 
@@ -72,6 +73,11 @@ def test_patterns_are_those_of_every_region(architecture: Architecture) -> None:
         found, flat = next(gates), inputs[0].reshape(len(points), -1)
         if hasattr(step.gate, "knots"):
             expected = sum((flat > knot).long() for knot in step.gate.knots)
+        elif isinstance(step.gate, OrderStatistic):
+            numbers = flat[:, step.gate.windows]
+            before = (numbers[..., None] < numbers[..., None, :]).sum(-1)
+            level = (before <= step.gate.ranks[:, None]).int() * (before + 1)
+            expected = level.argmax(-1)
         else:
             expected = flat[:, step.gate.windows].argmax(-1)
         assert torch.equal(found[wide], expected[wide])

@@ -22,7 +22,7 @@ from relu_regions.backends.crossings import carry_over, edge_pieces
 from relu_regions.backends.placement import Placement
 from relu_regions.backends.points import Passed, Points
 from relu_regions.network.chains import Chain
-from relu_regions.network.gates import Gate, Maximum
+from relu_regions.network.gates import Gate, Maximum, OrderStatistic
 from relu_regions.network.steps import AffineStep
 
 __all__ = ["Kernel", "Placement", "carry_over", "edge_pieces", "kernel_for", "use"]
@@ -64,7 +64,7 @@ class Kernel(Protocol):
 
     def leads_in_doubt(
         self,
-        gate: Maximum,
+        gate: Maximum | OrderStatistic,
         values: Tensor,
         alike: Tensor,
         zeros: Tensor,

@@ -7,7 +7,8 @@ from dataclasses import dataclass, fields
 import torch
 from torch import Tensor
 
-from relu_regions.network.gates import Gate, Knots, Maximum
+from relu_regions.backends.rank_crossings import rank_crossings
+from relu_regions.network.gates import Gate, Knots, Maximum, OrderStatistic, Selection
 
 __all__ = [
     "Changes",
@@ -17,8 +18,7 @@ __all__ = [
     "edge_pieces",
     "envelope_changes",
     "envelope_crossings",
-    "find_crossings",
-    "first_best",
+    "find_bends",
     "winners",
 ]
 
@@ -72,8 +72,10 @@ class Changes:
         return cls(*(torch.zeros(0, dtype=torch.int64, device=device) for _ in range(4)))
 
 
-def find_crossings(gate: Gate, values: Tensor, weight: Tensor | None, starts_interval: Tensor) -> Crossings:
-    """Every crossing strictly inside an interval.
+def find_bends(
+    gate: Gate, values: Tensor, weight: Tensor | None, starts_interval: Tensor, record: bool
+) -> tuple[Crossings, Changes]:
+    """Every crossing strictly inside an interval, and every change exactly at a point between two intervals.
 
     Args:
         gate: which gate.
@@ -81,16 +83,22 @@ def find_crossings(gate: Gate, values: Tensor, weight: Tensor | None, starts_int
         weight: homogeneous coordinate of each point, ``(points, 1)``, or None where all are 1.
         starts_interval: whether an interval of the walk starts at the point, ``(points,)`` bool: False at the last
             point of each segment.
+        record: whether changes at points are asked for; else there are none.
     """
+    none = Changes.none(values.device)
+    if isinstance(gate, Knots):
+        found = [_knot_crossings(gate, k, values, weight, starts_interval) for k in range(len(gate.knots))]
+        return Crossings.joined(found), changes_at_points(gate, values, weight, starts_interval) if record else none
+    first, last = winners(gate, values)
     if isinstance(gate, Maximum):
-        return envelope_crossings(gate, values, *_differing(starts_interval, *winners(gate, values)))
-    return Crossings.joined([_knot_crossings(gate, k, values, weight, starts_interval) for k in range(len(gate.knots))])
+        crossings = envelope_crossings(gate, values, *_differing(starts_interval, first, last))
+    else:
+        crossings = Crossings(*rank_crossings(gate, values, starts_interval, first, last))
+    return crossings, envelope_changes(starts_interval, first, last) if record else none
 
 
-def changes_at_points(gate: Gate, values: Tensor, weight: Tensor | None, starts_interval: Tensor) -> Changes:
-    """Every unit that changes its piece exactly at a point between two intervals; arguments as find_crossings."""
-    if isinstance(gate, Maximum):
-        return envelope_changes(starts_interval, *winners(gate, values))
+def changes_at_points(gate: Knots, values: Tensor, weight: Tensor | None, starts_interval: Tensor) -> Changes:
+    """Every unit that changes its piece exactly at a point between two intervals; arguments as find_bends."""
     inner = starts_interval[1:-1] & starts_interval[:-2]
     found = [_knot_changes(gate, k, values, weight, inner) for k in range(len(gate.knots))]
     return Changes(*(torch.cat([getattr(c, field.name) for c in found]) for field in fields(Changes)))
@@ -106,8 +114,8 @@ def edge_pieces(gate: Gate, values: Tensor, weight: Tensor | None, edge: Tensor,
         ``(S, units)`` int64.
     """
     at, beyond = values[edge], values[neighbour]
-    if isinstance(gate, Maximum):
-        return first_best(gate.candidates(at), gate.candidates(beyond))
+    if isinstance(gate, Selection):
+        return gate.pieces_beside(at, beyond)
     if weight is None:
         at, beyond = at - gate.knots.unsqueeze(1), beyond - gate.knots.unsqueeze(1)
     else:
@@ -175,20 +183,13 @@ def _knot_changes(gate: Knots, knot: int, values: Tensor, weight: Tensor | None,
 # ---------------------------------------------------------------- maximum
 
 
-def first_best(values: Tensor, then: Tensor) -> Tensor:
-    """The first of the inputs largest in values and, among these, largest in then; along the last dimension."""
-    largest = values == values.amax(-1, keepdim=True)
-    return then.masked_fill(~largest, -torch.inf).argmax(-1)
-
-
-def winners(gate: Maximum, values: Tensor) -> tuple[Tensor, Tensor]:
+def winners(gate: Maximum | OrderStatistic, values: Tensor) -> tuple[Tensor, Tensor]:
     """For each interval and unit, the winner just right of its left end and just left of its right end."""
-    candidates = gate.candidates(values)
-    return first_best(candidates[:-1], candidates[1:]), first_best(candidates[1:], candidates[:-1])
+    return gate.pieces_beside(values[:-1], values[1:]), gate.pieces_beside(values[1:], values[:-1])
 
 
 def envelope_changes(starts_interval: Tensor, first: Tensor, last: Tensor) -> Changes:
-    """Every unit of a maximum gate whose winner changes exactly at a point between two intervals.
+    """Every unit of a gate that selects whose winner changes exactly at a point between two intervals.
 
     Args:
         first, last: the winners, as winners gives them, ``(points - 1, units)`` int64.

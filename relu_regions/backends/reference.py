@@ -7,9 +7,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from relu_regions.backends.crossings import Changes, Crossings, changes_at_points, find_crossings, first_best
+from relu_regions.backends.crossings import Changes, Crossings, find_bends
 from relu_regions.backends.placement import Placement
-from relu_regions.network.gates import Gate, Maximum, flattened
+from relu_regions.network.gates import Gate, Maximum, OrderStatistic, Selection, flattened
 from relu_regions.network.steps import AffineStep
 
 __all__ = [
@@ -45,9 +45,8 @@ def place(
         record: whether changes of piece at the points there are matter too.
     """
     column = None if weight is None else weight[:, None]
-    crossings = find_crossings(gate, inputs, column, starts_interval)
-    changes = changes_at_points(gate, inputs, column, starts_interval) if record else Changes.none(inputs.device)
-    return placed(crossings, changes, position, weight, isinstance(gate, Maximum))
+    crossings, changes = find_bends(gate, inputs, column, starts_interval, record)
+    return placed(crossings, changes, position, weight, isinstance(gate, Selection))
 
 
 def workspace(gate: Gate, units: int, inputs: int, multiplied: bool) -> int:
@@ -192,7 +191,7 @@ def rows_in_doubt(
 
 
 def leads_in_doubt(
-    gate: Maximum,
+    gate: Maximum | OrderStatistic,
     values: Tensor,
     alike: Tensor,
     zeros: Tensor,
@@ -232,7 +231,7 @@ _BLOCK_NUMBERS = 1 << 22
 class _Leads(NamedTuple):
     """What leads_in_doubt is asked about."""
 
-    gate: Maximum
+    gate: Maximum | OrderStatistic
     values: Tensor
     alike: Tensor
     zeros: Tensor
@@ -243,7 +242,7 @@ class _Leads(NamedTuple):
     def open_beside(self, here: Tensor, there: Tensor) -> tuple[Tensor, Tensor]:
         """Whether the winner just inside of intervals is open, decided at the rows ``here`` and at the other ends."""
         gate, values = self.gate, self.values
-        winner = first_best(gate.candidates(values[here]), gate.candidates(values[there])).unsqueeze(-1)
+        winner = gate.pieces_beside(values[here], values[there]).unsqueeze(-1)
         known = self.zeros[gate.windows]
         tied, throughout = ((gate.candidates(values[rows]) == 0) & known for rows in (here, there))
         tied, throughout = (both & both.gather(-1, winner) for both in (tied, throughout))
@@ -253,13 +252,17 @@ class _Leads(NamedTuple):
         return open_here, (other & tied & ~throughout & self._open_at(there, winner)).flatten(1).any(1)
 
     def _open_at(self, rows: Tensor, winner: Tensor) -> Tensor:
-        """Whether the winner's lead over each input of its window is open at some rows, ``(R, units, k)``."""
+        """Whether the winner's lead over each input of its window is open at some rows, ``(R, units, k)``.
+
+        An order statistic has inputs above it too.
+        """
         lead = self._leads(rows, winner)
+        size = lead if isinstance(self.gate, Maximum) else lead.abs()
         allowed, column = self.bound[rows, None, None], (-1, 1, 1)
-        certain = lead > allowed
+        certain = size > allowed
         last = len(self.values) - 1
         for share, beside in ((self.after, (rows + 1).clamp_max(last)), (self.before, (rows - 1).clamp_min(0))):
-            certain &= lead > allowed + share[rows].view(column) * (self._leads(beside, winner) - lead).abs()
+            certain &= size > allowed + share[rows].view(column) * (self._leads(beside, winner) - lead).abs()
         return ~certain
 
     def _leads(self, rows: Tensor, winner: Tensor) -> Tensor:

@@ -17,7 +17,7 @@ u) (Higham, Accuracy and Stability of Numerical Algorithms, 2nd edition, section
 covers the rounding of the bounds themselves. A new row ``l v_i + r v_{i+1}`` is within 8 u max|v| of the curve at its
 place, and so is a unit that is set to its knot there. A maximum is set to its inputs' maximum there, which is within
 128 u max|v| of the curve's: two inputs that cross at the row differ there by what its rounded place makes of their
-slopes.
+slopes. So is an order statistic, by the same argument.
 
 Numbers that are equal by construction (``relu_regions.exactness.equal_by_construction``) leave no doubt where they tie.
 """
@@ -34,9 +34,10 @@ from relu_regions.backends import Placement, kernel_for
 from relu_regions.backends.points import Points
 from relu_regions.exactness.equal_by_construction import EqualNumbers
 from relu_regions.exactness.maximum_bounds import coincident, rivals_in_doubt
+from relu_regions.exactness.rank_bounds import passing_in_doubt, with_near_rivals
 from relu_regions.exactness.step_norms import StepNorms
 from relu_regions.network.chains import Chain
-from relu_regions.network.gates import Gate, Knots, Maximum
+from relu_regions.network.gates import Gate, Knots, Maximum, OrderStatistic, Selection
 from relu_regions.network.network import Network
 from relu_regions.network.plan import chains, folded
 from relu_regions.network.rounding_constants import APART, CROSSING, NEW_ROW, PER_BEND, PER_INTERVAL, VALUE
@@ -137,7 +138,7 @@ class Certainty:
         if isinstance(gate, Knots):
             shifts = self._knots(gate, points, name, error, inputs, size, placed)
         else:
-            shifts = self._maximum(gate, points, name, error, inputs, size, placed)
+            shifts = self._selection(gate, points, name, error, inputs, size, placed)
         self._doubt(points, placed.crossings.row[~(placed.inside & torch.isfinite(placed.crossings.rise))])
         return shifts
 
@@ -174,9 +175,9 @@ class Certainty:
             source = source.abs()
         return (source[1:] == source[:-1]) & (knot[1:] == knot[:-1])
 
-    def _maximum(
+    def _selection(
         self,
-        gate: Maximum,
+        gate: Maximum | OrderStatistic,
         points: Points,
         name: str,
         error: Tensor,
@@ -194,10 +195,16 @@ class Certainty:
             self._doubt(points, self._fading(inputs, zeros, placed))
         kernel, shares = kernel_for(inputs.device), self._shares(points)
         starts = points.starts_interval & ~points.uncertain.repeat_interleave(points.offsets.diff())
-        self._doubt(points, kernel.leads_in_doubt(gate, inputs, alike, zeros, 2 * error, *shares, starts))
+        asked = starts
+        if isinstance(gate, OrderStatistic):
+            near = with_near_rivals(gate, inputs, beside(size), 2 * error, torch.maximum(*shares))
+            asked = starts & (near | torch.cat([near[1:], near[:1]]))
+        self._doubt(points, kernel.leads_in_doubt(gate, inputs, alike, zeros, 2 * error, *shares, asked))
         difference = 2 * torch.maximum(error[row], error[row + 1])
         self._doubt(points, rivals_in_doubt(gate, alike, zeros, inputs, placed, difference, shifts.relative))
         self._doubt(points, shifts.out_of_order(placed, coincident(gate, alike, zeros, inputs, placed)))
+        if isinstance(gate, OrderStatistic):
+            self._doubt(points, passing_in_doubt(gate, alike, zeros, inputs, placed, starts))
         return shifts
 
     def _zeros(self, name: str, like: Tensor) -> Tensor | None:
@@ -266,7 +273,7 @@ class Certainty:
             error: of the gate's input at all points.
             outputs: of the gate at all points.
         """
-        if isinstance(gate, Maximum):
+        if isinstance(gate, Selection):
             made = 128 * self.unit * _of_interval(shifts.size)[placed.row]
             return error + _spread(torch.zeros_like(shifts.size), made, placed)
         if gate.is_relu:

@@ -19,15 +19,21 @@ import torch
 from torch import Tensor
 
 from relu_regions.backends import Placement
-from relu_regions.network.gates import Maximum
+from relu_regions.network.gates import Maximum, OrderStatistic
 
-__all__ = ["coincident", "rivals_in_doubt"]
+__all__ = ["coincident", "rivals_in_doubt", "sources_on"]
 
 
 def rivals_in_doubt(
-    gate: Maximum, alike: Tensor, zeros: Tensor, inputs: Tensor, placed: Placement, error: Tensor, shift: Tensor
+    gate: Maximum | OrderStatistic,
+    alike: Tensor,
+    zeros: Tensor,
+    inputs: Tensor,
+    placed: Placement,
+    error: Tensor,
+    shift: Tensor,
 ) -> Tensor:
-    """The intervals in which a third input may lead where one overtakes another.
+    """The intervals in which a third input may lead, or is as large, where one takes the place of another.
 
     Args:
         alike: for each input what it is a copy of, ``(inputs,)`` int64.
@@ -39,20 +45,30 @@ def rivals_in_doubt(
     crossings = placed.crossings
     window, row = gate.windows[crossings.unit], crossings.row[:, None]
     here, there = inputs[row, window], inputs[row + 1, window]
-    same = torch.where(zeros[window] & (here == 0) & (there == 0), 0, alike[window])
+    same = sources_on(alike[window], zeros[window], here, there)
     leader, follower = crossings.before[:, None], crossings.after[:, None]
     lead_here, lead_there = here.gather(1, leader) - here, there.gather(1, leader) - there
     lead = crossings.left[:, None] * lead_here + crossings.right[:, None] * lead_there
     rounding = 8 * torch.finfo(inputs.dtype).eps * (lead_here.abs() + lead_there.abs())
-    open_lead = ~(lead > error[:, None] + shift[:, None] * (lead_there - lead_here).abs() + rounding)
+    size = lead if isinstance(gate, Maximum) else lead.abs()
+    open_lead = ~(size > error[:, None] + shift[:, None] * (lead_there - lead_here).abs() + rounding)
     third = (same != same.gather(1, leader)) & (same != same.gather(1, follower))
     return crossings.row[(open_lead & third).any(1)]
 
 
-def coincident(gate: Maximum, alike: Tensor, zeros: Tensor, inputs: Tensor, placed: Placement) -> Tensor:
+def sources_on(alike: Tensor, zeros: Tensor, here: Tensor, there: Tensor) -> Tensor:
+    """What numbers are copies of on intervals where some are 0 at both ends, and known to be; all of one shape."""
+    return torch.where(zeros & (here == 0) & (there == 0), 0, alike)
+
+
+def coincident(
+    gate: Maximum | OrderStatistic, alike: Tensor, zeros: Tensor, inputs: Tensor, placed: Placement
+) -> Tensor:
     """Whether each bend but the first is that of the same two numbers as the bend before it, ``(K - 1,)`` bool."""
     crossings = placed.crossings
     pair = gate.windows[crossings.unit[:, None], torch.stack([crossings.before, crossings.after], 1)]
     row = crossings.row[:, None]
-    same = torch.where(zeros[pair] & (inputs[row, pair] == 0) & (inputs[row + 1, pair] == 0), 0, alike[pair])
+    same = sources_on(alike[pair], zeros[pair], inputs[row, pair], inputs[row + 1, pair])
+    # Two that change places in an order do so in two units, there and back.
+    same = same.sort(1).values
     return (same[1:] == same[:-1]).all(1)

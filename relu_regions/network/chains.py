@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from relu_regions.network.arrays import Numbers
-from relu_regions.network.gates import Knots
+from relu_regions.network.gates import Knots, OrderStatistic
 from relu_regions.network.steps import AffineStep, GateStep, Step
 
 __all__ = ["Chain", "Link", "LinkNumbers", "chains_of", "products_of"]
@@ -152,6 +152,8 @@ def products_of(steps: tuple[Step, ...], releases: list[tuple[str, ...]]) -> dic
     for index, (step, following) in enumerate(pairwise(steps)):
         if not isinstance(step, GateStep) or not isinstance(following, AffineStep) or following.form is None:
             continue
+        if isinstance(step.gate, OrderStatistic):
+            continue  # their slopes go up and down, so that bounds of what columns add would grow with every bend
         if step.output in releases[index + 1] and len(following.inputs) == 1:
             found[index] = following
     return found

@@ -1,15 +1,17 @@
-"""The two kinds of gate: elementwise knots, and the maximum of several inputs."""
+"""The three kinds of gate: elementwise knots, the maximum of several inputs, and their order statistics."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
 
-__all__ = ["Gate", "Knots", "Maximum", "flattened"]
+__all__ = ["Gate", "Knots", "Maximum", "OrderStatistic", "Selection", "flattened"]
+
+S = TypeVar("S", bound="Selection")
 
 
 def flattened(values: Tensor) -> Tensor:
@@ -152,15 +154,14 @@ class Knots:
 
 
 @dataclass(frozen=True)
-class Maximum:
-    """Each unit is the largest of several inputs.
+class Selection:
+    """Gates that pass on one of several inputs, chosen by size: what Maximum and OrderStatistic have in common.
 
-    A unit's piece is the position, within its window, of the input that attains the maximum; of several inputs
-    that attain it on a whole interval, the first.
+    A unit's piece is the position, within its window, of the input that it is; of several inputs that are equal on a
+    whole interval, the first.
 
     Attributes:
-        windows: ``(units, k)`` int64, positions in the flattened input. A window shorter than k repeats its
-            first input, which changes nothing.
+        windows: ``(units, k)`` int64, positions in the flattened input.
     """
 
     windows: Tensor
@@ -170,14 +171,9 @@ class Maximum:
         """The number of pieces of a unit."""
         return self.windows.shape[1]
 
-    @property
-    def sizes(self) -> GateSizes:
-        """The largest numbers of the gate: the slope only grows, from that of one input to that of another."""
-        return GateSizes(slope=1.0, turn=2.0, knot=0.0, offset=0.0)
-
-    def to(self, dtype: torch.dtype, device: torch.device) -> Maximum:
+    def to(self: S, dtype: torch.dtype, device: torch.device) -> S:
         """The same gate on another device (it holds no number that a dtype could change)."""
-        return self if self.windows.device == device else Maximum(self.windows.to(device))
+        return self if self.windows.device == device else replace(self, windows=self.windows.to(device))
 
     def put_on_knots(
         self,
@@ -188,19 +184,97 @@ class Maximum:
         outputs: Tensor,
         weight: Tensor | None,
     ) -> None:
-        """Nothing: the maximum of interpolated inputs is the interpolated maximum already."""
-
-    def workspace(self, units: int) -> int:
-        """Numbers for each point that finding bends and applying the gate takes at its peak."""
-        return 4 * self.windows.numel()
+        """Nothing: what is chosen of interpolated inputs is the interpolated output already."""
 
     def candidates(self, values: Tensor) -> Tensor:
         """The inputs of every unit: ``(points, inputs)`` to ``(points, units, k)``."""
         return values[:, self.windows]
 
+
+@dataclass(frozen=True)
+class Maximum(Selection):
+    """Each unit is the largest of several inputs.
+
+    Attributes:
+        windows: ``(units, k)`` int64, positions in the flattened input. A window shorter than k repeats its
+            first input, which changes nothing.
+    """
+
+    @property
+    def sizes(self) -> GateSizes:
+        """The largest numbers of the gate: the slope only grows, from that of one input to that of another."""
+        return GateSizes(slope=1.0, turn=2.0, knot=0.0, offset=0.0)
+
+    def workspace(self, units: int) -> int:
+        """Numbers for each point that finding bends and applying the gate takes at its peak."""
+        return 4 * self.windows.numel()
+
     def apply(self, values: Tensor, weight: Tensor | None = None) -> Tensor:
         """The gate's output for a stack of points: ``(points, inputs)`` to ``(points, units)``."""
         return self.candidates(values).amax(-1)
 
+    def pieces_beside(self, values: Tensor, beyond: Tensor) -> Tensor:
+        """The piece of every unit just beside points, towards others: ``(P, inputs)`` each, to ``(P, units)`` int64."""
+        values, beyond = self.candidates(values), self.candidates(beyond)
+        largest = values == values.amax(-1, keepdim=True)
+        return beyond.masked_fill(~largest, -torch.inf).argmax(-1)
 
-Gate = Knots | Maximum
+
+@dataclass(frozen=True)
+class OrderStatistic(Selection):
+    """Each unit is the input of one rank among several: what sorting, top-k values and medians are made of.
+
+    It bends where the number of that rank becomes another input, and nowhere else: not where two inputs pass each other
+    that are both larger, or both smaller. Maxima and minima of some of the inputs, of which it could be made too, would
+    bend at all of these.
+
+    Attributes:
+        windows: ``(units, k)`` int64, positions in the flattened input, each once in a window.
+        ranks: ``(units,)`` int64, how many numbers of its window, in falling order, come before a unit's.
+    """
+
+    ranks: Tensor
+
+    @property
+    def sizes(self) -> GateSizes:
+        """The largest numbers of the gate: two inputs change places once, which turns the output by two slopes."""
+        return GateSizes(slope=1.0, turn=float(self.piece_count * (self.piece_count - 1)), knot=0.0, offset=0.0)
+
+    def to(self, dtype: torch.dtype, device: torch.device) -> OrderStatistic:
+        """The same gate on another device (it holds no number that a dtype could change)."""
+        if self.windows.device == device:
+            return self
+        return replace(self, windows=self.windows.to(device), ranks=self.ranks.to(device))
+
+    def workspace(self, units: int) -> int:
+        """Numbers for each point that finding bends and applying the gate takes at its peak."""
+        return 8 * self.windows.numel()
+
+    def apply(self, values: Tensor, weight: Tensor | None = None) -> Tensor:
+        """The gate's output for a stack of points: ``(points, inputs)`` to ``(points, units)``."""
+        windows, window = self.different_windows
+        return values[:, windows].sort(-1, descending=True).values[:, window, self.ranks]
+
+    def pieces_beside(self, values: Tensor, beyond: Tensor) -> Tensor:
+        """The piece of every unit just beside points, towards others: ``(P, inputs)`` each, to ``(P, units)`` int64."""
+        level, candidates = self.apply(values).unsqueeze(-1), self.candidates(values)
+        has_rank = candidates == level
+        piece = has_rank.to(torch.uint8).argmax(-1)
+        row, unit = (has_rank.sum(-1) > 1).nonzero(as_tuple=True)
+        if len(row):
+            # Of those that are equal there, the one that takes the rank's place among them beyond.
+            tied = has_rank[row, unit]
+            place = self.ranks[unit] - (candidates[row, unit] > level[row, unit]).sum(-1)
+            beyond = beyond[row[:, None], self.windows[unit]].masked_fill(~tied, -torch.inf)
+            reached = beyond.sort(-1, descending=True).values.gather(-1, place[:, None])
+            piece[row, unit] = (tied & (beyond == reached)).to(torch.uint8).argmax(-1)
+        return piece
+
+    @cached_property
+    def different_windows(self) -> tuple[Tensor, Tensor]:
+        """The windows, each once, so that it is sorted once; and the number of each unit's among them."""
+        windows, window = torch.unique(self.windows, dim=0, return_inverse=True)
+        return windows, window
+
+
+Gate = Knots | Maximum | OrderStatistic

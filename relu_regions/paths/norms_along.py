@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from relu_regions.backends.points import Flips
-from relu_regions.network.gates import Maximum
+from relu_regions.network.gates import Selection
 from relu_regions.network.network import Network
 from relu_regions.network.steps import GateStep
 from relu_regions.paths.region_table import RegionTable
@@ -132,7 +132,7 @@ def _jump(step: GateStep, flips: Flips, inputs: int, dtype: torch.dtype) -> tupl
     index = torch.arange(len(flips.unit), device=flips.unit.device)
     source = torch.zeros(len(index), inputs, dtype=dtype, device=index.device)
     target = torch.zeros(len(index), step.units, dtype=dtype, device=index.device)
-    if isinstance(step.gate, Maximum):
+    if isinstance(step.gate, Selection):
         windows = step.gate.windows[flips.unit]
         source[index, windows[index, flips.before]] -= 1
         source[index, windows[index, flips.after]] += 1

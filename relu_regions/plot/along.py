@@ -12,7 +12,7 @@ from torch import Tensor
 
 from relu_regions.lines.decision import Decision
 from relu_regions.network.arrays import Floats, Integers
-from relu_regions.network.gates import Maximum
+from relu_regions.network.gates import Selection
 from relu_regions.paths.change import weight_change
 from relu_regions.paths.paths import Path
 from relu_regions.plot.drawing import as_floats, colour, logarithmic, new_axes, plain
@@ -121,7 +121,7 @@ def _levels(path: Path) -> dict[str, float]:
         r"largest row sum of $|W_L| \cdots |W_1|$": float(logit_bounds(network).max()),
         r"$\Pi_l\, \|W_l\|_\infty$": product_bound(network),
     }
-    if any(isinstance(step.gate, Maximum) for step in network.gates):
+    if any(isinstance(step.gate, Selection) for step in network.gates):
         return levels
     return {r"$\|W\|_\infty$, gates removed": linear_network_norm(network), **levels}
 

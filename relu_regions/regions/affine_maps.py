@@ -13,7 +13,7 @@ from torch import Tensor
 
 from relu_regions.backends.memory import budget, stack_bytes
 from relu_regions.lines.line_batch import Array, Model, PointBatch
-from relu_regions.network.gates import Gate, Knots, Maximum
+from relu_regions.network.gates import Gate, Knots, Selection
 from relu_regions.network.network import Network
 from relu_regions.network.steps import AffineStep, GateStep, Step
 from relu_regions.regions.patterns import activation_patterns
@@ -181,7 +181,7 @@ class Replay:
 
 def _held(gate: Gate, pieces: Tensor, values: Tensor, affine: bool) -> Tensor:
     """A gate on given pieces: ``(R, k, inputs)`` to ``(R, k, units)``; pieces ``(R, units)``."""
-    if isinstance(gate, Maximum):
+    if isinstance(gate, Selection):
         return values.gather(2, _winners(gate, pieces).unsqueeze(1).expand(-1, values.shape[1], -1))
     outputs = values * slopes_of(gate, pieces, values.dtype).unsqueeze(1)
     return outputs + _of_pieces(gate.offsets, pieces).unsqueeze(1) if affine and gate.offsets.any() else outputs
@@ -189,7 +189,7 @@ def _held(gate: Gate, pieces: Tensor, values: Tensor, affine: bool) -> Tensor:
 
 def _held_transposed(gate: Gate, pieces: Tensor, rows: Tensor, inputs: int) -> Tensor:
     """The transposed linear part of that: ``(R, k, units)`` to ``(R, k, inputs)``."""
-    if isinstance(gate, Maximum):
+    if isinstance(gate, Selection):
         winners = _winners(gate, pieces).unsqueeze(1).expand(-1, rows.shape[1], -1)
         return rows.new_zeros(*rows.shape[:2], inputs).scatter_add_(2, winners, rows)
     return rows * slopes_of(gate, pieces, rows.dtype).unsqueeze(1)
@@ -204,8 +204,8 @@ def _of_pieces(numbers: Tensor, pieces: Tensor) -> Tensor:
     return numbers[:, 0][pieces] if numbers.shape[1] == 1 else numbers.gather(0, pieces)
 
 
-def _winners(gate: Maximum, pieces: Tensor) -> Tensor:
-    """Positions of the inputs that attain the maximum: ``(R, units)``."""
+def _winners(gate: Selection, pieces: Tensor) -> Tensor:
+    """Positions of the inputs that the gate passes on: ``(R, units)``."""
     return gate.windows.gather(1, pieces.T).T
 
 
@@ -305,7 +305,7 @@ def _own_number(network: Network) -> Tensor:
         if isinstance(step, AffineStep):
             numbers = [tensor for tensor in (*step.constants, step.bias) if tensor is not None]
         else:
-            numbers = [] if isinstance(step.gate, Maximum) else [step.gate.slopes]
+            numbers = [] if isinstance(step.gate, Selection) else [step.gate.slopes]
         if numbers:
             return numbers[0]
     return torch.zeros((), dtype=torch.float64)

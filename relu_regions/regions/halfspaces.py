@@ -9,8 +9,9 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from relu_regions.network.gates import Gate, Knots, Maximum
+from relu_regions.network.gates import Knots, Maximum, OrderStatistic
 from relu_regions.network.network import Network
+from relu_regions.network.reading.operations import UnsupportedOperation
 from relu_regions.regions.affine_maps import Replay, dtype_of
 
 __all__ = ["Inequalities"]
@@ -43,6 +44,11 @@ class Inequalities:
         offsets = replay.forward(torch.zeros_like(basis[:, :1]), network.input_name, names, affine=True)
         parts = [cls.box(basis[0, :0].flatten(1), basis.new_zeros(0), 0)]
         for number, (step, pieces) in enumerate(zip(network.gates, pattern)):
+            if isinstance(step.gate, OrderStatistic):
+                raise UnsupportedOperation(
+                    f"{step.origin} sorts its numbers. A rank can be one input's in several places that hang together "
+                    "nowhere, so that a pattern is no polytope: ask for the affine map, or for regions along lines."
+                )
             name = step.inputs[0]
             parts.append(_of_gate(step.gate, number, pieces, slopes[name].view(size, -1).T, offsets[name].view(-1)))
         return cls.joined(parts)
@@ -66,7 +72,7 @@ class Inequalities:
         return Inequalities(*(getattr(self, field.name)[chosen] for field in fields(self)))
 
 
-def _of_gate(gate: Gate, number: int, pieces: Tensor, slopes: Tensor, offsets: Tensor) -> Inequalities:
+def _of_gate(gate: Knots | Maximum, number: int, pieces: Tensor, slopes: Tensor, offsets: Tensor) -> Inequalities:
     """What keeps a gate's units on their pieces; its inputs are ``slopes @ x + offsets``."""
     if isinstance(gate, Maximum):
         unit, piece, matrix, bounds = _of_maximum(gate, pieces, slopes, offsets)

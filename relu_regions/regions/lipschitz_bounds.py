@@ -17,7 +17,7 @@ from torch import Tensor
 
 from relu_regions.lines.decision import Decision
 from relu_regions.lines.line_batch import Array, Model, PointBatch
-from relu_regions.network.gates import Maximum
+from relu_regions.network.gates import Selection
 from relu_regions.network.network import Network
 from relu_regions.network.steps import AffineStep, GateStep, Step
 from relu_regions.regions.affine_maps import device_of, dtype_of
@@ -138,7 +138,7 @@ def _propagated(network: Network, uniform: bool) -> Tensor:
 
 def _gate_bound(step: GateStep, bounds: Tensor, uniform: bool) -> Tensor:
     flat = bounds.reshape(1, -1)
-    if isinstance(step.gate, Maximum):
+    if isinstance(step.gate, Selection):
         return step.gate.candidates(flat).amax(-1).view(1, *step.shape)
     steepest = step.gate.slopes.abs().amax(0)
     return ((steepest.max() if uniform else steepest) * flat).view(1, *step.shape)
@@ -147,8 +147,8 @@ def _gate_bound(step: GateStep, bounds: Tensor, uniform: bool) -> Tensor:
 def _without_gate(step: Step) -> Step:
     if isinstance(step, AffineStep):
         return step
-    if isinstance(step.gate, Maximum):
-        raise ValueError(f"{step.origin} takes a maximum of several inputs: without it there is no linear network.")
+    if isinstance(step.gate, Selection):
+        raise ValueError(f"{step.origin} chooses among several inputs: without it there is no linear network.")
     return AffineStep(step.output, step.inputs, step.shape, step.origin, _unchanged)
 
 

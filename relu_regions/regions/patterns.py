@@ -6,7 +6,7 @@ from math import prod
 
 from torch import Tensor
 
-from relu_regions.network.gates import Gate, Maximum
+from relu_regions.network.gates import Gate, Selection
 from relu_regions.network.network import Network
 from relu_regions.network.steps import AffineStep
 
@@ -16,7 +16,8 @@ __all__ = ["activation_patterns"]
 def activation_patterns(network: Network, x: Tensor) -> tuple[Tensor, ...]:
     """The pieces of every unit at points.
 
-    A unit exactly on a knot is on the piece below it, and of several inputs that attain a maximum the first counts.
+    A unit exactly on a knot is on the piece below it, and of several inputs that attain a maximum, or have a rank, the
+    first counts.
     Where x lies on a boundary, this may be the pattern of a region without interior.
 
     Args:
@@ -42,6 +43,6 @@ def activation_patterns(network: Network, x: Tensor) -> tuple[Tensor, ...]:
 
 
 def _pieces(gate: Gate, values: Tensor) -> Tensor:
-    if isinstance(gate, Maximum):
-        return gate.candidates(values).argmax(-1)
+    if isinstance(gate, Selection):
+        return gate.pieces_beside(values, values)
     return (values > gate.knots.unsqueeze(1)).sum(0)

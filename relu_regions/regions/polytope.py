@@ -55,6 +55,7 @@ class Polytope:
 
         Raises:
             ValueError: the pattern does not fit the network.
+            UnsupportedOperation: the network has order statistics.
         """
         network = network.to(torch.float64, pattern[0].device if pattern else torch.device("cpu"))
         with torch.no_grad():

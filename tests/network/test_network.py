@@ -69,7 +69,6 @@ REFUSED = {
     "index": Wrapped(lambda m, x: x[torch.arange(x.shape[0]), x.argmax(1)][:, None]),
     "embedding": Wrapped(lambda m, x: nn.functional.embedding((x > 0).long()[:, 0], torch.eye(3))),
     "swish": Wrapped(lambda m, x: torch.relu(x) * torch.sigmoid(x)),
-    "sort": Wrapped(lambda m, x: x.sort(1).values),
     "max_pool1d": Wrapped(
         lambda m, x: nn.functional.max_pool1d(x[:, :4].unsqueeze(1), 2, padding=1, dilation=5).flatten(1)
     ),

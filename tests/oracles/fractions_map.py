@@ -31,7 +31,7 @@ def exact_map(layers: Layers, inputs: int, pattern: Sequence[Sequence[int]]) -> 
             ]
             for row, shift in zip(made, bias or [0] * len(made)):
                 row[-1] += Fraction(shift)
-        elif kind == "maximum":
+        elif kind in ("maximum", "order"):
             made = [rows[window[piece]] for window, piece in zip(description[0], next(gates))]
         elif kind == "knots":
             made = []

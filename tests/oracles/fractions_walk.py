@@ -7,14 +7,16 @@ A network is a list of layers. Value 0 is the input; layer number k, counted fro
   p, it is ``slopes[p] * z + offsets[p]``. Each of the three is a list for all units, or a list of such lists, one a
   unit;
 - ``("maximum", windows)``: output unit u is the largest of the inputs that ``windows[u]`` lists;
+- ``("order", windows, ranks)``: output unit u is the one that ``ranks[u]`` others come before if those inputs are in
+  falling order;
 - ``("add", sources)`` and ``("concatenate", sources)``: of the values with these numbers.
 
 All but the last two read the value just before; ``("concatenate", [k])`` takes up an earlier one. The last value is
-the logits. Numbers are ints, floats or Fractions, and floats are taken for exactly what they are. Knots and maximum
-layers are gates, counted from 0 in the order of the list.
+the logits. Numbers are ints, floats or Fractions, and floats are taken for exactly what they are. Knots, maximum
+and order layers are gates, counted from 0 in the order of the list.
 
 The method: keep the list of intervals of t, with every unit an affine function of t on each of them. A gate cuts an
-interval wherever a unit passes a knot or a window's upper envelope bends.
+interval wherever a unit passes a knot, a window's upper envelope bends, or a rank becomes another input's.
 """
 
 from __future__ import annotations
@@ -55,7 +57,8 @@ class Region(NamedTuple):
     """An open interval of t on which no unit changes its piece: the logits there are ``intercept + slope * t``.
 
     pattern gives for each gate the piece of every unit. A unit that lies on a knot throughout has the piece below the
-    knot. For a maximum the piece is the first position in the window whose input is the largest throughout.
+    knot. For a maximum the piece is the first position in the window whose input is the largest throughout, for an
+    order statistic the first whose input is it throughout.
     """
 
     lo: End
@@ -158,6 +161,10 @@ def evaluate(layers: Layers, point: Sequence[Number]) -> tuple[tuple[Fraction, .
             windows = [[below[index] for index in window] for window in numbers[0]]
             values.append([max(window) for window in windows])
             pattern.append(tuple(window.index(max(window)) for window in windows))
+        elif kind == "order":
+            windows = [[below[index] for index in window] for window in numbers[0]]
+            values.append([sorted(window)[-1 - rank] for window, rank in zip(windows, numbers[1])])
+            pattern.append(tuple(window.index(z) for window, z in zip(windows, values[-1])))
         elif kind == "add":
             values.append([sum(column) for column in zip(*(values[source] for source in numbers[0]))])
         elif kind == "concatenate":
@@ -276,6 +283,43 @@ def _envelope_bends(window: Sequence[tuple[int, int]]) -> Iterator[Fraction]:
                 yield t
 
 
+class _Order:
+    def __init__(self, width: int, windows: Sequence[Sequence[int]], ranks: Sequence[int]) -> None:
+        if any(not 0 <= rank < len(window) for window, rank in zip(windows, ranks)) or len(windows) != len(ranks):
+            raise ValueError(f"ranks {ranks} do not fit windows of {[len(window) for window in windows]}")
+        self.width, self.windows, self.ranks = len(windows), windows, ranks
+
+    def applied(self, stretch: _Stretch) -> Iterator[_Stretch]:
+        denominator, pairs = stretch.values[-1]
+        units = [([pairs[index] for index in window], rank) for window, rank in zip(self.windows, self.ranks)]
+        for part in stretch.cut(t for unit in units for t in _rank_bends(*unit, stretch)):
+            # Between two neighbouring crossings nothing is passed, wherever nothing is cut.
+            pieces = [_with_rank(window, rank, part.lo, part.hi) for window, rank in units]
+            made = [window[piece] for (window, _), piece in zip(units, pieces)]
+            yield part.through_gate(pieces, _Lines(denominator, made))
+
+
+def _rank_bends(window: Sequence[tuple[int, int]], rank: int, stretch: _Stretch) -> Iterator[Fraction]:
+    """The crossings of any two lines where another one has the rank before than behind."""
+    inside = [t for t in _crossings(window) if stretch.lo < t < stretch.hi]
+    ends = [stretch.lo, *inside, stretch.hi]
+    pieces = [_with_rank(window, rank, *pair) for pair in pairwise(ends)]
+    yield from (t for t, (before, after) in zip(inside, pairwise(pieces)) if before != after)
+
+
+def _with_rank(window: Sequence[tuple[int, int]], rank: int, lo: End, hi: End) -> int:
+    """The first position of the line that has the rank just behind lo."""
+    t = _inside(lo, min([hi, *(t for t in _crossings(window) if t > lo)]))
+    heights = [a + b * t for a, b in window]
+    return heights.index(sorted(heights)[-1 - rank])
+
+
+def _crossings(window: Sequence[tuple[int, int]]) -> list[Fraction]:
+    """Where two lines of different slope meet, in order."""
+    pairs = combinations(set(window), 2)
+    return sorted({Fraction(a - c, e - b) for (a, b), (c, e) in pairs if b != e})
+
+
 class _Add:
     def __init__(self, widths: Sequence[int], sources: Sequence[int]) -> None:
         if not sources or len({widths[source] for source in sources}) != 1:
@@ -306,7 +350,7 @@ def _on_one_denominator(stretch: _Stretch, sources: Sequence[int]) -> tuple[int,
 
 def _prepared(layers: Layers, width: int) -> list[Any]:
     """The layers with their numbers as integers, once for all intervals."""
-    simple = {"affine": _Affine, "knots": _Knots, "maximum": _Maximum}
+    simple = {"affine": _Affine, "knots": _Knots, "maximum": _Maximum, "order": _Order}
     joining = {"add": _Add, "concatenate": _Concatenate}
     widths, prepared = [width], []
     for number, (kind, *arguments) in enumerate(layers, 1):

@@ -117,7 +117,7 @@ def test_any_pattern_has_the_map_that_fractions_give(case: Case, random) -> None
     """Also patterns that belong to no region: the map comes from the pattern alone."""
     network = network_of(case.layers, len(case.x))
     pattern = [[random.randrange(step.gate.piece_count) for _ in range(step.units)] for step in network.gates]
-    windows = iter(layer[1] for layer in case.layers if layer[0] == "maximum")
+    windows = iter(layer[1] for layer in case.layers if layer[0] in ("maximum", "order"))
     for step, pieces in zip(network.gates, pattern):
         if not hasattr(step.gate, "knots"):
             pieces[:] = [random.randrange(len(window)) for window in next(windows)]
@@ -138,7 +138,7 @@ def scale_of(case: Case) -> float:
                 for row, shift in zip(weight, bias or (weight and [0] * len(weight)))
             )
             scale = max(scale, 1e-300)
-        elif kind != "maximum":
+        elif kind not in ("maximum", "order"):
             scale = 6 * scale + 1
     return scale
 

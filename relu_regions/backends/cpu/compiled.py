@@ -1,4 +1,7 @@
-"""The inner loops compiled by numba, for a CPU: the same results as the reference, bit for bit."""
+"""The inner loops compiled by numba, for a CPU: the same results as the reference, bit for bit.
+
+There are none for order statistics, here or on a CUDA device: these take the reference's way.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +28,7 @@ from relu_regions.backends.cpu.unfolding import Unfolding
 from relu_regions.backends.crossings import Changes, Crossings, changes_at_points
 from relu_regions.backends.placement import Placement
 from relu_regions.backends.threads import each_on_one_thread, parts_of
-from relu_regions.network.gates import Gate, Knots, Maximum, flattened
+from relu_regions.network.gates import Gate, Knots, Maximum, OrderStatistic, flattened
 from relu_regions.network.steps import AffineStep
 
 __all__ = [
@@ -52,6 +55,8 @@ def place(
     gate: Gate, inputs: Tensor, position: Tensor, weight: Tensor | None, starts_interval: Tensor, record: bool
 ) -> Placement:
     """As reference.place."""
+    if isinstance(gate, OrderStatistic):
+        return reference.place(gate, inputs, position, weight, starts_interval, record)
     z, extremes = inputs.contiguous(), inputs.new_empty(3, len(inputs))
     if isinstance(gate, Maximum):
         outputs = inputs.new_empty(len(inputs), len(gate.windows))
@@ -125,6 +130,8 @@ def _inserted(loop: Callable[..., None], values: Tensor, placement: Placement, r
 
 def bend(gate: Gate, inputs: Tensor, weight: Tensor | None, placement: Placement) -> Tensor:
     """As reference.bend."""
+    if isinstance(gate, OrderStatistic):
+        return reference.bend(gate, inputs, weight, placement)
     if isinstance(gate, Maximum):
         return _bent_maxima(_places(gate), inputs, placement)
     if not gate.is_relu:
@@ -151,6 +158,8 @@ def bend_and_multiply(
     gate: Gate, inputs: Tensor, weight: Tensor | None, placement: Placement, step: AffineStep
 ) -> Tensor:
     """As reference.bend_and_multiply, with a product only for the points there were, block by block on each thread."""
+    if isinstance(gate, OrderStatistic):
+        return reference.bend_and_multiply(gate, inputs, weight, placement, step)
     old = None if weight is None else weight[placement.old_rows]
     crossings, result = placement.crossings, inputs.new_empty(len(placement), prod(step.shape))
     parts = (
@@ -218,7 +227,7 @@ def _bent_maxima(places: np.ndarray, inputs: Tensor, placement: Placement) -> Te
     return outputs
 
 
-def _kinks(gate: Gate, crossings: Crossings) -> Tensor:
+def _kinks(gate: Knots | Maximum, crossings: Crossings) -> Tensor:
     """By how much the slope of a gate's output changes at each bend, with the interval as the unit of length."""
     if isinstance(gate, Maximum):
         # From an input to one that overtakes it, the slope grows by that of the lead.
@@ -246,7 +255,7 @@ def rows_in_doubt(
 
 
 def leads_in_doubt(
-    gate: Maximum,
+    gate: Maximum | OrderStatistic,
     values: Tensor,
     alike: Tensor,
     zeros: Tensor,
@@ -256,6 +265,8 @@ def leads_in_doubt(
     starts_interval: Tensor,
 ) -> Tensor:
     """As reference.leads_in_doubt."""
+    if isinstance(gate, OrderStatistic):
+        return reference.leads_in_doubt(gate, values, alike, zeros, bound, before, after, starts_interval)
     ties, shares = (alike.numpy(), zeros.numpy()), (bound.numpy(), before.numpy(), after.numpy())
     read = (values.contiguous().numpy(), gate.windows.numpy(), _places(gate))
     doubt = leads_that_are_open(*read, ties, shares, starts_interval.numpy())

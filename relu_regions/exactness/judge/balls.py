@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 
 from relu_regions.exactness.equal_by_construction import EqualNumbers
-from relu_regions.network.gates import Knots, Maximum, flattened
+from relu_regions.network.gates import Knots, Maximum, OrderStatistic, flattened
 from relu_regions.network.network import Network
 from relu_regions.network.steps import AffineStep, GateStep
 
@@ -171,6 +171,9 @@ def _bent(step: GateStep, inputs: Ball, weight: Tensor) -> Ball:
     gate, shape = step.gate, step.shape
     if isinstance(gate, Maximum):
         ball = _maximum(gate, inputs)
+    elif isinstance(gate, OrderStatistic):
+        # What is added to inputs one by one is not exceeded by the change of a rank's number.
+        ball = Ball.of(gate.apply(inputs.value), gate.candidates(widened(inputs.radius, inputs.size)).amax(-1))
     elif gate.is_relu:
         inactive = (inputs.high + inputs.radius < 0) | ((inputs.radius == 0) & (inputs.high <= 0))
         radius = inputs.radius.masked_fill(inactive, 0.0)

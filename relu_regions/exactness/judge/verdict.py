@@ -35,7 +35,7 @@ from relu_regions.exactness.judge.hearing import Hearing
 from relu_regions.exactness.judge.knots import hear_knots
 from relu_regions.exactness.judge.maxima import hear_maximum
 from relu_regions.exactness.judge.posts import BLOCK, chunks, rows_of
-from relu_regions.network.gates import Knots, Maximum
+from relu_regions.network.gates import Knots, Maximum, OrderStatistic
 from relu_regions.network.network import Network
 from relu_regions.network.plan import folded
 
@@ -60,7 +60,7 @@ class Verdict:
 
 
 def judge(network: Network, claims: Claims) -> Verdict:
-    """Decide which claims are true of the real-valued network.
+    """Decide which claims are true of the real-valued network; none is confirmed if it has order statistics.
 
     Args:
         network: in float64, on the device of the claims.
@@ -68,7 +68,10 @@ def judge(network: Network, claims: Claims) -> Verdict:
     network = folded(network)
     failed = _malformed(network, claims)
     error = torch.zeros_like(claims.t)
-    if not all(_is_continuous(step.gate) for step in network.gates if isinstance(step.gate, Knots)):
+    gates = [step.gate for step in network.gates]
+    if any(isinstance(gate, OrderStatistic) for gate in gates) or not all(
+        _is_continuous(gate) for gate in gates if isinstance(gate, Knots)
+    ):
         return Verdict(torch.zeros_like(failed), error)
     rows, open_ = rows_of(claims)
     failed[open_] = True
@@ -85,7 +88,7 @@ def judge(network: Network, claims: Claims) -> Verdict:
         for number, step, ball in bounds.through(Rows(chunk.line, chunk.position, chunk.weight)):
             if isinstance(step.gate, Knots):
                 hear_knots(hearing, number, step, step.gate, ball)
-            else:
+            elif isinstance(step.gate, Maximum):
                 hear_maximum(hearing, number, step, step.gate, ball)
             if bool(failed[chunk.line].all()):
                 break

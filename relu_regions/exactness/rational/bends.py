@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from relu_regions.exactness.rational.arithmetic import Point, SparseVector
-from relu_regions.exactness.rational.coefficients import ExactKnots, ExactMaximum, Piecewise
+from relu_regions.exactness.rational.coefficients import ExactKnots, ExactMaximum, ExactOrderStatistic, Piecewise
 from relu_regions.exactness.rational.functions import Functions
 
 __all__ = ["Bent", "Change", "Crossing", "bend"]
@@ -66,7 +67,13 @@ class Bent:
             self.changes[k].append(change)
 
 
-def bend(gate: ExactKnots | ExactMaximum, inputs: Functions, low: Point, high: Point, points: list[Point]) -> Bent:
+def bend(
+    gate: ExactKnots | ExactMaximum | ExactOrderStatistic,
+    inputs: Functions,
+    low: Point,
+    high: Point,
+    points: list[Point],
+) -> Bent:
     """Find every bend of a gate between low and high.
 
     Args:
@@ -76,7 +83,7 @@ def bend(gate: ExactKnots | ExactMaximum, inputs: Functions, low: Point, high: P
     """
     if isinstance(gate, ExactKnots):
         return _bend_at_knots(gate, inputs, low, high, points)
-    return _bend_maximum(gate, inputs, low, high, points)
+    return _bend_selection(gate, inputs, low, high, points)
 
 
 # ---------------------------------------------------------------- knots
@@ -151,7 +158,7 @@ def _piece_beside(table: Piecewise, line: tuple[int, int], point: Point, value: 
     return piece
 
 
-# ---------------------------------------------------------------- maximum
+# ---------------------------------------------------------------- maximum and order statistics
 
 
 class _Candidate(NamedTuple):
@@ -161,13 +168,24 @@ class _Candidate(NamedTuple):
     intercept: int
     slope: int
 
+    def crossing(self, other: _Candidate) -> Point:
+        """Where it meets one of another slope."""
+        return Point(self.intercept - other.intercept, other.slope - self.slope)
 
-def _bend_maximum(gate: ExactMaximum, inputs: Functions, low: Point, high: Point, points: list[Point]) -> Bent:
+    def just_right_of(self, point: Point) -> tuple[int, int, int]:
+        """What orders affine functions there: the value, then the slope, then (at -infinity) the intercept."""
+        return self.intercept * point.denominator + self.slope * point.numerator, self.slope, self.intercept
+
+
+def _bend_selection(
+    gate: ExactMaximum | ExactOrderStatistic, inputs: Functions, low: Point, high: Point, points: list[Point]
+) -> Bent:
     bent = Bent.empty(gate.size, inputs.exponent, points)
     bends = inputs.bends()
     ends = [*points, high]
     for unit, window in enumerate(gate.windows):
-        _follow_window(bent, unit, window, inputs, low, ends, bends)
+        contest = _Envelope() if isinstance(gate, ExactMaximum) else _Ranking(gate.ranks[unit])
+        _follow_window(bent, unit, window, contest, inputs, low, ends, bends)
     return bent
 
 
@@ -175,62 +193,87 @@ def _follow_window(
     bent: Bent,
     unit: int,
     window: tuple[tuple[int, int], ...],
+    contest: _Envelope | _Ranking,
     inputs: Functions,
     low: Point,
     ends: list[Point],
     bends: list[list[tuple[int, int]]],
 ) -> None:
-    """Follow the upper envelope of one unit's inputs from stretch to stretch; on each they all are affine."""
+    """Follow the winner among one unit's inputs from stretch to stretch; on each they all are affine."""
     lines = [_Candidate(position, inputs.intercept.get(i, 0), inputs.slope.get(i, 0)) for position, i in window]
     jumps: dict[int, list[tuple[int, int]]] = {}
     for place, (_, i) in enumerate(window):
         for k, jump in bends[i]:
             jumps.setdefault(k, []).append((place, jump))
-    winner = _winner_after(lines, low)
+    winner = contest.winner_after(lines, low)
     bent.start(unit, winner.position, winner.intercept, winner.slope)
-    last = len(ends) - 1
+    start, last = low, len(ends) - 1
     for k in [*sorted(jumps), last]:
         point = ends[k]
-        winner = _follow_envelope(bent, unit, lines, winner, point)
+        for crossing, following in contest.turns(lines, winner, start, point):
+            change = Change(unit, winner.position, following.position)
+            bent.crossings.append(Crossing(crossing, change, (following.slope - winner.slope) // crossing.denominator))
+            winner = following
         if k == last:
             return
         for place, jump in jumps[k]:
             position, intercept, slope = lines[place]
             moved = intercept - jump * point.numerator, slope + jump * point.denominator
             lines[place] = _Candidate(position, *moved)
-        following = _winner_after(lines, point)
+        following = contest.winner_after(lines, point)
         change = Change(unit, winner.position, following.position)
         bent.pass_point(k, change, (following.slope - winner.slope) // point.denominator)
-        winner = following
+        winner, start = following, point
 
 
-def _follow_envelope(bent: Bent, unit: int, lines: list[_Candidate], winner: _Candidate, end: Point) -> _Candidate:
-    """Follow the upper envelope of affine functions to a point; gives the winner just left of it."""
-    while True:
-        best = winner.intercept * end.denominator + winner.slope * end.numerator
-        ahead = [
-            line
-            for line in lines
-            if line.slope > winner.slope and line.intercept * end.denominator + line.slope * end.numerator > best
-        ]
-        if not ahead:
-            return winner
-        overtaking = [(Point(winner.intercept - line.intercept, line.slope - winner.slope), line) for line in ahead]
-        crossing = min((point for point, _ in overtaking), key=lambda point: point.order)
-        # Of several that overtake at one point the steepest leads, and of equals the first.
-        following = max((line for point, line in overtaking if point == crossing), key=lambda line: line.slope)
-        change = Change(unit, winner.position, following.position)
-        bent.crossings.append(Crossing(crossing, change, (following.slope - winner.slope) // crossing.denominator))
-        winner = following
+class _Envelope:
+    """Of affine functions the largest."""
+
+    def winner_after(self, lines: list[_Candidate], point: Point) -> _Candidate:
+        """The largest just right of a point; of equals the first."""
+        return max(lines, key=lambda line: line.just_right_of(point))
+
+    def turns(
+        self, lines: list[_Candidate], winner: _Candidate, start: Point, end: Point
+    ) -> Iterator[tuple[Point, _Candidate]]:
+        """Every point up to another where the largest becomes another one, and that one."""
+        while True:
+            best = winner.intercept * end.denominator + winner.slope * end.numerator
+            ahead = [
+                line
+                for line in lines
+                if line.slope > winner.slope and line.intercept * end.denominator + line.slope * end.numerator > best
+            ]
+            if not ahead:
+                return
+            overtaking = [(winner.crossing(line), line) for line in ahead]
+            crossing = min((point for point, _ in overtaking), key=lambda point: point.order)
+            # Of several that overtake at one point the steepest leads, and of equals the first.
+            winner = max((line for point, line in overtaking if point == crossing), key=lambda line: line.slope)
+            yield crossing, winner
 
 
-def _winner_after(lines: list[_Candidate], point: Point) -> _Candidate:
-    """The largest just right of a point: by value, then slope, then (at -infinity) intercept; of equals the first."""
-    return max(
-        lines,
-        key=lambda line: (
-            line.intercept * point.denominator + line.slope * point.numerator,
-            line.slope,
-            line.intercept,
-        ),
-    )
+class _Ranking(NamedTuple):
+    """Of affine functions the one of a rank: how many others, in falling order, come before it."""
+
+    rank: int
+
+    def winner_after(self, lines: list[_Candidate], point: Point) -> _Candidate:
+        """The one of the rank just right of a point; of equals the first."""
+        keys = [line.just_right_of(point) for line in lines]
+        return lines[keys.index(sorted(keys, reverse=True)[self.rank])]
+
+    def turns(
+        self, lines: list[_Candidate], winner: _Candidate, start: Point, end: Point
+    ) -> Iterator[tuple[Point, _Candidate]]:
+        """Every point strictly between two where the rank becomes another one's, and that one."""
+        while True:
+            crossings = (winner.crossing(line) for line in lines if line.slope != winner.slope)
+            ahead = [point for point in crossings if start < point < end]
+            if not ahead:
+                return
+            start = min(ahead, key=lambda point: point.order)
+            following = self.winner_after(lines, start)
+            if following != winner:
+                winner = following
+                yield start, winner

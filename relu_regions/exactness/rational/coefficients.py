@@ -21,12 +21,20 @@ from torch.nn import functional
 
 from relu_regions.exactness.rational.arithmetic import Matrix, SparseMatrix, SparseVector, dense_matrix, dyadic
 from relu_regions.exactness.rational.step_matrices import StepMatrix, step_matrices, transposed
-from relu_regions.network.gates import Knots, Maximum
+from relu_regions.network.gates import Knots, Maximum, OrderStatistic
 from relu_regions.network.network import Network
 from relu_regions.network.reading.operations import UnsupportedOperation
 from relu_regions.network.steps import AffineStep, GateStep
 
-__all__ = ["ExactAffine", "ExactKnots", "ExactMaximum", "ExactNetwork", "ExactStep", "Piecewise"]
+__all__ = [
+    "ExactAffine",
+    "ExactKnots",
+    "ExactMaximum",
+    "ExactNetwork",
+    "ExactOrderStatistic",
+    "ExactStep",
+    "Piecewise",
+]
 
 
 @dataclass(frozen=True)
@@ -111,7 +119,23 @@ class ExactMaximum:
     windows: tuple[tuple[tuple[int, int], ...], ...]
 
 
-ExactStep: TypeAlias = ExactAffine | ExactKnots | ExactMaximum
+@dataclass(frozen=True)
+class ExactOrderStatistic:
+    """A gate of order statistics.
+
+    Attributes:
+        windows: for each unit its inputs, each with its position in the window.
+        ranks: for each unit how many numbers of its window, in falling order, come before its own.
+    """
+
+    output: str
+    input: str
+    size: int
+    windows: tuple[tuple[tuple[int, int], ...], ...]
+    ranks: tuple[int, ...]
+
+
+ExactStep: TypeAlias = ExactAffine | ExactKnots | ExactMaximum | ExactOrderStatistic
 
 
 @dataclass
@@ -162,6 +186,10 @@ class ExactNetwork:
         if isinstance(step.gate, Knots):
             return _knots(step, step.gate)
         windows = tuple(map(_window, step.gate.windows.tolist()))
+        if isinstance(step.gate, OrderStatistic):
+            return ExactOrderStatistic(
+                step.output, step.inputs[0], step.units, windows, tuple(step.gate.ranks.tolist())
+            )
         return ExactMaximum(step.output, step.inputs[0], step.units, windows)
 
     def _affine(self, step: AffineStep) -> ExactAffine:
@@ -199,6 +227,8 @@ class ExactNetwork:
             return parts
         if isinstance(step.gate, Maximum):
             return [step.gate.windows.numpy()]
+        if isinstance(step.gate, OrderStatistic):
+            return [step.gate.windows.numpy(), step.gate.ranks.numpy()]
         return [numbers.numpy() + 0.0 for numbers in (step.gate.knots, step.gate.slopes, step.gate.offsets)]
 
 

@@ -11,7 +11,13 @@ from torch import Tensor
 
 from relu_regions.exactness.rational.arithmetic import Point, dyadic
 from relu_regions.exactness.rational.bends import Bent, bend
-from relu_regions.exactness.rational.coefficients import ExactAffine, ExactKnots, ExactMaximum, ExactNetwork
+from relu_regions.exactness.rational.coefficients import (
+    ExactAffine,
+    ExactKnots,
+    ExactMaximum,
+    ExactNetwork,
+    ExactOrderStatistic,
+)
 from relu_regions.exactness.rational.functions import Functions, apply_affine
 
 __all__ = ["Flip", "Stretch", "on_line"]
@@ -84,7 +90,7 @@ class Stretch:
             del following.values[name]
         return following
 
-    def _gate(self, step: ExactKnots | ExactMaximum) -> Stretch:
+    def _gate(self, step: ExactKnots | ExactMaximum | ExactOrderStatistic) -> Stretch:
         bent = bend(step, self.values[step.input], self.low, self.high, self.points)
         gate = len(self.first)
         flips = [old + [Flip(gate, *change) for change in changes] for old, changes in zip(self.flips, bent.changes)]

@@ -3,21 +3,30 @@
 What the checker trusts is how the library reads a model as steps, and the exact coefficients of these. What comes
 from the certificate it verifies. With a pattern for every region, each value of the network is an affine function of
 t and integer bends at the listed points. So each unit is evaluated once at every point where its input or its piece
-changes: in between its input is affine, and stays on one piece if it is on that piece just inside both ends.
+changes: in between its input is affine, and stays on one piece if it is on that piece just inside both ends. A unit of
+order statistics is evaluated too wherever its number meets another one.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 from typing import NoReturn
 
 import numpy as np
 
 from relu_regions.exactness.rational.arithmetic import SparseVector, dyadic
-from relu_regions.exactness.rational.coefficients import ExactAffine, ExactKnots, ExactMaximum, ExactNetwork, Piecewise
+from relu_regions.exactness.rational.coefficients import (
+    ExactAffine,
+    ExactKnots,
+    ExactMaximum,
+    ExactNetwork,
+    ExactOrderStatistic,
+    Piecewise,
+)
 from relu_regions.intervals.certificates.certificate import (
     Certificate,
     CertificateError,
@@ -113,6 +122,8 @@ class _Value:
 # A point p / q as (p, q), infinite where q is 0; an affine function as (intercept, slope).
 _Point = tuple[int, int]
 _Line = tuple[int, int]
+# Which of some functions is a unit's just beside a point.
+_Chosen = Callable[[dict[int, _Line], _Point, int], int]
 
 
 def _point(t: Number) -> _Point:
@@ -155,7 +166,7 @@ class _Check:
             elif isinstance(step, ExactKnots):
                 values[step.output] = self._knots(gate, step, values[step.input])
             else:
-                values[step.output] = self._maximum(gate, step, values[step.input])
+                values[step.output] = self._selection(gate, step, values[step.input])
             gate += not isinstance(step, ExactAffine)
             for name in released:
                 del values[name]
@@ -199,7 +210,7 @@ class _Check:
                 _reject(f"unit {unit} of gate {gate} ends on another piece")
         return made
 
-    def _maximum(self, gate: int, step: ExactMaximum, value: _Value) -> _Value:
+    def _selection(self, gate: int, step: ExactMaximum | ExactOrderStatistic, value: _Value) -> _Value:
         made = _Value(value.exponent, {}, {}, [{} for _ in self.points])
         events = _events(value.jumps)
         changes, turns = self.changes[gate], dict[int, list[int]]()
@@ -208,7 +219,9 @@ class _Check:
                 turns.setdefault(unit, []).append(k)
         for unit, (window, piece) in enumerate(zip(step.windows, self.certificate.first_pattern[gate])):
             lines = {p: (value.intercept.get(i, 0), value.slope.get(i, 0)) for p, i in window}
-            if piece != _leader(lines, *self.start):
+            chosen = _leader if isinstance(step, ExactMaximum) else partial(_ranked, step.ranks[unit])
+            start = self.start
+            if piece != chosen(lines, *start):
                 _reject(f"unit {unit} of gate {gate} starts on another piece")
             made.intercept[unit], made.slope[unit] = lines[piece]
             moves: dict[int, list[tuple[int, int]]] = {k: [] for k in turns.get(unit, ())}
@@ -218,15 +231,18 @@ class _Check:
             for k in sorted(moves):
                 point, old = self.points[k], lines[piece][1]
                 before, after = changes.get(k, {}).get(unit, (piece, piece))
-                fits = before == piece == _leader(lines, point, -1)
+                fits = before == piece == chosen(lines, point, -1)
+                # The largest at both ends is the largest between them; other ranks may have been others' meanwhile.
+                fits = fits and (chosen is _leader or _keeps(chosen, lines, piece, start, point))
                 for position, jump in moves[k]:
                     lines[position] = _bent(lines[position], jump, point)
-                if not fits or after != _leader(lines, point, 1):
+                if not fits or after != chosen(lines, point, 1):
                     _reject(f"unit {unit} of gate {gate} is on another piece beside bend {k}")
                 if change := lines[after][1] - old:
                     made.jumps[k][unit] = change // point[1]
-                piece = after
-            if piece != _leader(lines, *self.stop):
+                piece, start = after, (point, 1)
+            keeps = chosen is _leader or _keeps(chosen, lines, piece, start, self.stop[0])
+            if not keeps or piece != chosen(lines, *self.stop):
                 _reject(f"unit {unit} of gate {gate} ends on another piece")
         return made
 
@@ -337,3 +353,22 @@ def _lies(table: Piecewise, piece: int, line: _Line, point: _Point, side: int) -
 def _leader(lines: dict[int, _Line], point: _Point, side: int) -> int:
     """Which affine function is the largest just beside a point; of equals the first."""
     return max(lines, key=lambda c: (lines[c][0] * point[1] + lines[c][1] * point[0], lines[c][1] * side, lines[c][0]))
+
+
+def _ranked(rank: int, lines: dict[int, _Line], point: _Point, side: int) -> int:
+    """Which affine function has so many above it just beside a point; of equals the first."""
+    keys = {c: (a * point[1] + b * point[0], b * side, a) for c, (a, b) in lines.items()}
+    key = sorted(keys.values(), reverse=True)[rank]
+    return next(c for c in lines if keys[c] == key)
+
+
+def _keeps(chosen: _Chosen, lines: dict[int, _Line], piece: int, start: tuple[_Point, int], end: _Point) -> bool:
+    """Whether a piece chosen beside a point is so up to another: right of every place where it meets another one."""
+    (intercept, slope), (point, side) = lines[piece], start
+    for a, b in lines.values():
+        top, bottom = (intercept - a, b - slope) if b > slope else (a - intercept, slope - b)
+        after = top * point[1] - point[0] * bottom
+        inside = bottom and (after > 0 or (after == 0 and side < 0)) and top * end[1] < end[0] * bottom
+        if inside and chosen(lines, (top, bottom), 1) != piece:
+            return False
+    return True

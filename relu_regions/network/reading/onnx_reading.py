@@ -32,7 +32,7 @@ __all__ = ["OnnxFile", "check_against_onnxruntime", "open_onnx"]
 # Inputs that say how a tensor is laid out, not what it holds: torch.export wants them as plain numbers.
 _LAYOUT_INPUTS = {
     "CumSum": (1,), "Expand": (1,), "Gather": (1,), "Pad": (1, 3), "Reshape": (1,), "Resize": (2, 3),
-    "Slice": (1, 2, 3, 4), "Split": (1,), "Squeeze": (1,), "Tile": (1,), "Trilu": (1,), "Unsqueeze": (1,),
+    "Slice": (1, 2, 3, 4), "Split": (1,), "Squeeze": (1,), "Tile": (1,), "TopK": (1,), "Trilu": (1,), "Unsqueeze": (1,),
     "Upsample": (1,),
     **{f"Reduce{kind}": (1,) for kind in ("Max", "Min", "Mean", "Sum", "L1")},
 }  # fmt: skip
@@ -283,8 +283,16 @@ def _joined(parts: Sequence[Tensor], dim: int, of_one_row: set[int]) -> Tensor:
     return torch.cat([p.expand(rows, *p.shape[1:]) if n in of_one_row else p for n, p in enumerate(parts)], dim)
 
 
-# Operators that onnx2fx writes as comparisons or moves across the batch, which the reader refuses.
-_OWN_FUNCTIONS: dict[str, Callable[..., Tensor]] = {"Gather": _gather, "PRelu": _prelu}
+def _topk(x: Any, k: Any, *options: int) -> Any:
+    """Values and indices; or one of the two, which onnx2fx takes from both by a call of the same operator."""
+    if not options:
+        return x[k]
+    axis, largest, in_order = options
+    return x.topk(k[0], axis, bool(largest), bool(in_order))
+
+
+# Operators that onnx2fx writes as comparisons, positions or moves across the batch, which the reader refuses.
+_OWN_FUNCTIONS: dict[str, Callable[..., Any]] = {"Gather": _gather, "PRelu": _prelu, "TopK": _topk}
 
 
 # ---------------------------------------------------------------- the check

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from relu_regions.network.gates import Maximum, flattened
+from relu_regions.network.gates import Selection, flattened
 from relu_regions.network.reading.operations import UnsupportedOperation
 from relu_regions.network.step_graph import StepGraph
 from relu_regions.network.steps import AffineStep, GateStep
@@ -179,7 +179,7 @@ def _gate(step: GateStep, given: tuple[Tensor, Tensor], unit: _Unit) -> tuple[Te
     gate, (value, radius) = step.gate, given
     shape = (len(value), *step.shape)
     made = gate.apply(flattened(value)).view(shape)
-    if isinstance(gate, Maximum):
+    if isinstance(gate, Selection):
         passed = gate.candidates(flattened(radius)).amax(-1)
     else:
         passed = gate.sizes.slope * flattened(radius) + _MORE_ROUNDINGS * unit.result * (

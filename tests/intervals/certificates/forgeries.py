@@ -26,6 +26,7 @@ SOURCES = {
     "a range that ends first": make_case([3, 8, 7, 3], seed=7, t_range=LINE)._replace(lo=-0.125, hi=2.0),
     "several knots": make_case([3, 6, 3], ["hardtanh", "softshrink"], seed=22, t_range=LINE),
     "maximum": make_case([3, 9, 6, 3], ["maxout"], seed=9, t_range=LINE),
+    "order statistics": make_case([3, 9, 6, 3], ["order statistics"], seed=3, t_range=LINE),
     "tied at x": make_case([2, 5, 3], line="whole numbers", flavour="integers", seed=34, t_range=(-3.0, 3.0)),
     "tied at x, the range ends first": make_case(
         [2, 5, 3], line="whole numbers", flavour="integers", seed=21, t_range=(-3.0, 3.0)

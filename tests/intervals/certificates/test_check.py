@@ -226,7 +226,7 @@ def test_another_network(relu: tuple[Certificate, ExactNetwork]) -> None:
     rejected(replace(certificate, network=other.digest), other, "unit|class")
 
 
-@pytest.mark.parametrize("name", ["relu", "several knots", "maximum", "rays"])
+@pytest.mark.parametrize("name", ["relu", "several knots", "maximum", "order statistics", "rays"])
 def test_a_unit_whose_change_is_hidden(name: str) -> None:
     """The pieces must hold on both sides of every bend and just beyond the ends, for units that change nowhere too."""
     certificate, network = certified(SOURCES[name])
@@ -247,8 +247,21 @@ def test_a_unit_whose_change_is_hidden(name: str) -> None:
             rejected(replace(certificate, first_pattern=pattern, bends=bends), network, "unit")
 
 
+def test_a_rank_that_is_another_input_s_meanwhile() -> None:
+    """Of 0, t - 1 and -t - 1 the first is the middle one just inside of both ends, but not between -1 and 1."""
+    layers = [
+        ("affine", [[0.0], [1.0], [-1.0]], [0.0, -1.0, -1.0]),
+        ("order", [[0, 1, 2]], [1]),
+        ("affine", [[1.0], [0.0]], [9.0, 0.0]),
+    ]
+    certificate, network = certified(Case(layers, [0.0], [1.0], -3.0, 3.0))
+    assert [bend.flips for bend in certificate.bends] == [((0, 0, 0, 2),), ((0, 0, 2, 1),), ((0, 0, 1, 0),)]
+    rejected(replace(certificate, bends=()), network, "unit 0 of gate 0")
+    rejected(replace(certificate, bends=certificate.bends[1:2]), network, "unit 0 of gate 0")
+
+
 @pytest.mark.parametrize("step", [-1, 1], ids=["early", "late"])
-@pytest.mark.parametrize("name", ["relu", "maximum"])
+@pytest.mark.parametrize("name", ["relu", "maximum", "order statistics"])
 def test_a_unit_that_changes_one_bend_off(name: str, step: int) -> None:
     certificate, network = certified(SOURCES[name])
     ends = (certificate.lo.exact, certificate.hi.exact)

@@ -128,6 +128,16 @@ def rearranged(g: Graph) -> str:
     return g.gemm(g.node("Flatten", g.node("Dropout", g.node("Identity", x))), 16, 3)
 
 
+def top_values(g: Graph) -> str:
+    """The largest of each column and the smallest of all, in order; their positions are not read."""
+    x = g.node("Reshape", g.gemm("x", 6, 20), g.constant([-1, 4, 5], np.int64))
+    options = {"axis": 1, "largest": 1, "sorted": 1}
+    g.nodes.append(helper.make_node("TopK", [x, g.constant([3], np.int64)], ["values", "positions"], **options))
+    x = g.node("Flatten", "values")
+    g.nodes.append(helper.make_node("TopK", [x, g.constant([8], np.int64)], ["last", "other"], largest=0))
+    return g.gemm("last", 8, 3)
+
+
 IMAGE = (2, 6, 6)
 NETWORKS: dict[str, tuple[tuple[int, ...], Callable[[Graph], str]]] = {
     "normalised mlp": ((6,), mlp),
@@ -136,6 +146,7 @@ NETWORKS: dict[str, tuple[tuple[int, ...], Callable[[Graph], str]]] = {
     "pools": (IMAGE, pools),
     "residual": (IMAGE, residual),
     "rearranged": ((6,), rearranged),
+    "top values": ((6,), top_values),
 }
 
 

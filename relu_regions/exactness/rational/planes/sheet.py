@@ -10,10 +10,17 @@ import numpy as np
 from torch import Tensor
 
 from relu_regions.exactness.rational.arithmetic import SparseVector, dyadic
-from relu_regions.exactness.rational.coefficients import ExactAffine, ExactKnots, ExactMaximum, ExactNetwork
+from relu_regions.exactness.rational.coefficients import (
+    ExactAffine,
+    ExactKnots,
+    ExactMaximum,
+    ExactNetwork,
+    ExactOrderStatistic,
+)
 from relu_regions.exactness.rational.functions import Scaled, affine_image
 from relu_regions.exactness.rational.planes.bent_faces import BentFace, bend_at_knots, bend_maximum
 from relu_regions.exactness.rational.planes.polygons import Form, Polygon
+from relu_regions.network.reading.operations import UnsupportedOperation
 
 __all__ = ["Pattern", "Sheet", "forms_on", "on_plane"]
 
@@ -56,6 +63,12 @@ class Sheet:
             inputs = [self.values[name] for name in step.inputs]
             made = affine_image(step, inputs, range(0, 3 * len(self.polygons), 3))
             following = replace(self, values={**self.values, step.output: made}, step=self.step + 1)
+        elif isinstance(step, ExactOrderStatistic):
+            raise UnsupportedOperation(
+                f"{network.network.steps[self.step].origin} sorts its numbers. The parts of a plane on which a rank "
+                "remains one input's need not be convex, so they are no faces: walk lines, or take the maximum or the "
+                "minimum instead."
+            )
         else:
             following = self._gate(step)
         for name in network.releases[self.step]:

@@ -6,6 +6,7 @@ from relu_regions.network.reading.operations import (
     batch_norm,
     maximum,
     norms,
+    order_statistics,
     products,
     rearrangement,
     resampling,
@@ -24,7 +25,8 @@ from relu_regions.network.reading.operations.values import BATCH, Batch, FromBat
 
 # Importing a family registers its operations.
 _FAMILIES = (
-    weights, products, arithmetic, batch_norm, rearrangement, sums, resampling, activations, maximum, norms,
+    weights, products, arithmetic, batch_norm, rearrangement, sums, resampling, activations, maximum,
+    order_statistics, norms,
 )  # fmt: skip
 
 __all__ = [

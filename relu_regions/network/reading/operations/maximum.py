@@ -22,7 +22,7 @@ from relu_regions.network.reading.operations.registry import (
 from relu_regions.network.reading.operations.values import Value, values_in
 from relu_regions.network.steps import AffineStep, GateStep, Step
 
-__all__ = ["READS_ABSENT", "elementwise_maximum"]
+__all__ = ["READS_ABSENT", "elementwise_maximum", "signed_maximum"]
 
 # Of a value with places that hold minus infinity these may be read.
 READS_ABSENT = {
@@ -99,10 +99,11 @@ def elementwise_maximum(call: Call, sign: float) -> list[Step]:
         indices.append(torch.arange(start, start + size).view(shape).expand(call.shape).reshape(-1))
         start += size
     windows = torch.stack(indices, 1)
-    return _signed_maximum(call, operands, windows, sign)
+    return signed_maximum(call, operands, windows, sign)
 
 
-def _signed_maximum(call: Call, operands: Sequence[Any], windows: Tensor, sign: float) -> list[Step]:
+def signed_maximum(call: Call, operands: Sequence[Any], windows: Tensor, sign: float) -> list[Step]:
+    """The largest (sign 1) or smallest (sign -1) numbers of windows over the operands, flattened and side by side."""
     if sign == 1:
         return _maximum_of(call, operands, windows)
     if any(getattr(operand, "absent", None) is not None for operand in operands):
@@ -148,7 +149,7 @@ def _reduced_maximum(call: Call, sign: float) -> list[Step]:
     if isinstance(other, (Value, Tensor)):
         return elementwise_maximum(call, sign)
     value = only_first_is_value(call)
-    return _signed_maximum(call, [value], _reduction_windows(call, value, call.argument(1, "dim")), sign)
+    return signed_maximum(call, [value], _reduction_windows(call, value, call.argument(1, "dim")), sign)
 
 
 @register("amax", "max")

@@ -67,9 +67,9 @@ REASONS = (
         ("gt", "lt", "ge", "le", "eq", "ne", "argmax", "argmin"),
     ),
     Reason(
-        "sorts its numbers, which is not read",
-        "The largest and the smallest are: amax, amin, torch.maximum and torch.minimum",
-        ("topk", "sort", "msort", "kthvalue", "median", "mode"),
+        "gives positions, which jump",
+        "Sorted values, those of topk, kthvalue and median are read",
+        ("argsort", "mode"),
     ),
     Reason(
         "indexes by data, so it jumps",

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from relu_regions.network.gates import Knots, Maximum
+from relu_regions.network.gates import Gate
 from relu_regions.network.reading.operations.values import (
     STANDARD,
     Layout,
@@ -84,7 +84,7 @@ class Call:
         names = tuple(value.name for value in inputs)
         return AffineStep(self.name, names, self.shape, self.origin, function, **details)
 
-    def gate(self, value: Value, gate: Knots | Maximum) -> GateStep:
+    def gate(self, value: Value, gate: Gate) -> GateStep:
         """A gate that makes this call's output."""
         return GateStep(self.name, (value.name,), self.shape, self.origin, gate)
 

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from relu_regions.network.gates import Knots, Maximum
+from relu_regions.network.gates import Knots, Maximum, OrderStatistic
 from relu_regions.network.reading.operations.registry import ROW_BY_ROW, Call, Handler
 from relu_regions.network.reading.operations.values import Value, values_in
 from relu_regions.network.steps import AffineStep, GateStep, Step
@@ -58,6 +58,8 @@ def _of_gate(step: GateStep, count: int, widths: dict[str, int]) -> GateStep:
     if isinstance(gate, Maximum):
         starts = range(0, count * widths[step.inputs[0]], widths[step.inputs[0]])
         gate = Maximum(torch.cat([gate.windows + start for start in starts]))
+    elif isinstance(gate, OrderStatistic):
+        raise TypeError(f"{step.origin} is read in every layout, not row by row")
     elif gate.knots.shape[1] > 1:
         gate = Knots(*(numbers.repeat(1, count) for numbers in (gate.knots, gate.slopes, gate.offsets)))
     return replace(step, shape=(count, *step.shape), gate=gate)
