@@ -39,7 +39,14 @@ class Kernel(Protocol):
     through: Callable[[Chain, Points, bool, bool, int, float | None, int], Passed | None] | None
 
     def place(
-        self, gate: Gate, inputs: Tensor, position: Tensor, weight: Tensor | None, starts_interval: Tensor, record: bool
+        self,
+        gate: Gate,
+        inputs: Tensor,
+        position: Tensor,
+        weight: Tensor | None,
+        starts_interval: Tensor,
+        record: bool,
+        leads: bool = False,
     ) -> Placement: ...
 
     def workspace(self, gate: Gate, units: int, inputs: int, multiplied: bool) -> int: ...

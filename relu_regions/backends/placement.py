@@ -32,6 +32,8 @@ class Placement:
             (NaN where there is none), ``(3, P)``; None where the backend did not look.
         outputs: of the gate at the points there were, ``(P, units)``; None where they were not needed to find the
             bends.
+        leads: by how much the winner of a maximum leads every other input of its window at least, at each point:
+            over the units whose inputs are not all 0, and over all units, ``(2, P)``; None where nobody asked.
     """
 
     row: Tensor
@@ -44,6 +46,7 @@ class Placement:
     changes: Changes
     extremes: Tensor | None = None
     outputs: Tensor | None = None
+    leads: Tensor | None = None
 
     @classmethod
     def without_crossings(cls, row: Tensor, left: Tensor, right: Tensor, points: int) -> Placement:

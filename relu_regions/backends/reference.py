@@ -33,7 +33,13 @@ through = None
 
 
 def place(
-    gate: Gate, inputs: Tensor, position: Tensor, weight: Tensor | None, starts_interval: Tensor, record: bool
+    gate: Gate,
+    inputs: Tensor,
+    position: Tensor,
+    weight: Tensor | None,
+    starts_interval: Tensor,
+    record: bool,
+    leads: bool = False,
 ) -> Placement:
     """Find the bends of a gate and where they come to lie.
 
@@ -43,6 +49,7 @@ def place(
         position, weight: of the points, ``(P,)``; weight None where all are 1.
         starts_interval: False at the last point of each segment, ``(P,)`` bool.
         record: whether changes of piece at the points there are matter too.
+        leads: whether a maximum's smallest leads are of use; a backend need not find them.
     """
     column = None if weight is None else weight[:, None]
     crossings, changes = find_bends(gate, inputs, column, starts_interval, record)

@@ -155,7 +155,8 @@ class Certainty:
         for knot in gate.knots:
             distance, bound, known, asked = inputs, error, zeros, None
             if gate.sizes.knot == 0 and placed.extremes is not None:
-                asked = _near_zero(placed.extremes, error, *shares)
+                most, least, _ = placed.extremes
+                asked = _near_zero(most, least, error, *shares)
             if gate.sizes.knot > 0 and knot.any():
                 distance = inputs - (knot if points.weight is None else knot * points.weight[:, None])
                 bound, known = error + level, None
@@ -198,6 +199,11 @@ class Certainty:
         asked = starts
         if isinstance(gate, OrderStatistic):
             near = with_near_rivals(gate, inputs, beside(size), 2 * error, torch.maximum(*shares))
+            asked = starts & (near | torch.cat([near[1:], near[:1]]))
+        elif placed.leads is not None:
+            # Between two rows without a rival none is looked for; nor is one of zeros, which tie.
+            least = placed.leads[0 if zeros.all() else 1]
+            near = _near_zero(2 * size, least, 2 * error, *shares)
             asked = starts & (near | torch.cat([near[1:], near[:1]]))
         self._doubt(points, kernel.leads_in_doubt(gate, inputs, alike, zeros, 2 * error, *shares, asked))
         difference = 2 * torch.maximum(error[row], error[row + 1])
@@ -356,16 +362,15 @@ def beside(error: Tensor) -> Tensor:
     return result
 
 
-def _near_zero(extremes: Tensor, bound: Tensor, before: Tensor, after: Tensor) -> Tensor:
+def _near_zero(most: Tensor, least: Tensor, bound: Tensor, before: Tensor, after: Tensor) -> Tensor:
     """The rows whose extremes leave open whether some number is as small as its bounds allow for, ``(P,)`` bool.
 
     No number changes over an interval by more than the largest ones at its ends add up to, and rounding keeps that
     order.
 
     Args:
-        extremes: as those of a placement; the rest as rows_in_doubt.
+        most, least: the largest and the smallest absolute number of each row, ``(P,)``; the rest as rows_in_doubt.
     """
-    most, least, _ = extremes
     change, allowed = most[1:] + most[:-1], bound.clone()
     allowed[:-1] = torch.maximum(allowed[:-1], bound[:-1] + after[:-1] * change)
     allowed[1:] = torch.maximum(allowed[1:], bound[1:] + before[1:] * change)

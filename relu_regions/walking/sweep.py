@@ -263,7 +263,8 @@ class Sweep:
         name = step.inputs[0]
         inputs = flattened(points.values[name])
         starts = points.starts_interval
-        placed = self._kernel.place(gate, inputs, points.position, points.weight, starts, self.record)
+        bounded = self.certainty is not None
+        placed = self._kernel.place(gate, inputs, points.position, points.weight, starts, self.record, bounded)
         if self._needs(step, points, len(placed)) > self._allowance:
             if len(points) > 2:
                 return self._windows.halved(points)

@@ -6,19 +6,24 @@ import itertools
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import fields
+from dataclasses import fields, replace
 from importlib import import_module
+from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import linear
 
 import relu_regions as rr
 from relu_regions.backends import Name, kernel_for, reference, use
 from relu_regions.backends.crossings import Changes, Crossings, envelope_crossings, winners
+from relu_regions.backends.placement import Placement
+from relu_regions.exactness.error_bounds import Certainty
 from relu_regions.network.gates import Gate, Knots, Maximum
 from relu_regions.network.steps import AffineStep, Matrix, Origin
+from relu_regions.walking.segments import Segments
+from relu_regions.walking.sweep import Sweep
 from tests.backends.backends import BACKENDS, Backend
 
 pytest.importorskip("numba")
@@ -241,6 +246,19 @@ def test_numbers_that_overflowed_are_in_doubt(backend: Backend) -> None:
     assert module.exits(numbers, offsets, label, small)[1].tolist() == [False, True]
 
 
+def smallest_leads(row: torch.Tensor, gate: Maximum) -> list[float]:
+    """By how much the largest input of a window leads the others at least: without windows of zeros, and with them."""
+    leads: list[list[float]] = [[torch.inf], [torch.inf]]
+    for first, *others in gate.windows.tolist():
+        places = [first, *(place for place in others if place != first)]
+        own = row[places].sort(descending=True).values
+        lead = float(own[0] - own[1]) if len(own) > 1 else torch.inf
+        leads[1].append(lead)
+        if own.any():
+            leads[0].append(lead)
+    return [min(each) for each in leads]
+
+
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=str)
 @pytest.mark.parametrize("kind", ["generic", "few values", "rectified"])
 def test_many_windows_with_ties(kind: str, dtype: torch.dtype) -> None:
@@ -256,10 +274,11 @@ def test_many_windows_with_ties(kind: str, dtype: torch.dtype) -> None:
         gate, starts = Maximum(windows), torch.ones(21, dtype=torch.bool)
         starts[torch.tensor([3, 4, 11, 20])] = False
         inputs, position = inputs.to(dtype), torch.arange(21, dtype=dtype)
-        ours, truth = (k.place(gate, inputs, position, None, starts, True) for k in (compiled, reference))
+        ours, truth = (k.place(gate, inputs, position, None, starts, True, True) for k in (compiled, reference))
         for part in ("crossings", "changes"):
             one, other = getattr(ours, part), getattr(truth, part)
             assert all(torch.equal(getattr(one, f.name), getattr(other, f.name)) for f in fields(other)), part
+        assert ours.leads is not None and ours.leads.T.tolist() == [smallest_leads(row, gate) for row in inputs]
         bound, before, after = (torch.tensor([[0.02], [0.3], [0.3]]) * torch.rand(3, 21, generator=generator)).to(dtype)
         bound[::2] = 0
         alike = torch.randint(25, (30,), generator=generator)
@@ -271,6 +290,41 @@ def test_many_windows_with_ties(kind: str, dtype: torch.dtype) -> None:
             assert torch.equal(doubts, reference.leads_in_doubt(*parts))
             found += len(doubts)
     assert 100 < found < 25 * 21 * 22 - 1000
+
+
+def test_rows_without_a_rival_are_certain_anyway(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Doubts about maxima are the same where every row is looked at; bounds ten thousand million times as large leave some."""
+    torch.manual_seed(0)
+    layers = [
+        nn.Conv2d(1, 2, 3),
+        nn.ReLU(),
+        nn.MaxPool2d(3, 2, 1),
+        nn.Flatten(),
+        nn.Linear(18, 8),
+        nn.ReLU(),
+        nn.Linear(8, 2),
+    ]
+    network = rr.Network.from_module(nn.Sequential(*layers).double().eval(), (1, 7, 7))
+    x, d = torch.randn(2, 60, 1, 7, 7, dtype=torch.float64)
+    x[::3, :, :4] = d[::3, :, :4] = 0
+    place, asked, found = compiled.place, list[bool](), list[Tensor]()
+    for looked_at in (False, True):
+
+        def placed(*parts: Any, all_rows: bool = looked_at) -> Placement:
+            made = place(*parts)
+            asked.append(made.leads is not None)
+            return replace(made, leads=None) if all_rows else made
+
+        monkeypatch.setattr(compiled, "place", placed)
+        certainty = Certainty(network, x.dtype)
+        certainty.unit *= 2.0**33
+        ranges = torch.tensor([[-1.0, 1.0]]).double().expand(60, 2)
+        uncertain = torch.zeros(60, dtype=torch.bool)
+        with use("compiled"):
+            for points in Sweep(network, Segments(x, d, ranges), certainty=certainty):
+                uncertain[points.segments] |= points.uncertain
+        found.append(uncertain)
+    assert any(asked) and torch.equal(*found) and 5 < int(found[0].sum()) < 55
 
 
 def test_a_unit_bends_in_turn_whatever_rounding_makes_of_it() -> None:

@@ -16,7 +16,7 @@ from torch import Tensor
 from relu_regions.backends import reference
 from relu_regions.backends.cpu import loops, maximum_loops
 from relu_regions.backends.cpu.chained import through
-from relu_regions.backends.cpu.loop_arrays import Placed
+from relu_regions.backends.cpu.loop_arrays import Placed, Windows
 from relu_regions.backends.cpu.threaded_loops import (
     close_to_knots,
     crossings_of_knots,
@@ -52,24 +52,29 @@ _WORTH_SHARING = 1 << 20
 
 
 def place(
-    gate: Gate, inputs: Tensor, position: Tensor, weight: Tensor | None, starts_interval: Tensor, record: bool
+    gate: Gate,
+    inputs: Tensor,
+    position: Tensor,
+    weight: Tensor | None,
+    starts_interval: Tensor,
+    record: bool,
+    leads: bool = False,
 ) -> Placement:
     """As reference.place."""
     if isinstance(gate, OrderStatistic):
         return reference.place(gate, inputs, position, weight, starts_interval, record)
     z, extremes = inputs.contiguous(), inputs.new_empty(3, len(inputs))
     if isinstance(gate, Maximum):
-        outputs = inputs.new_empty(len(inputs), len(gate.windows))
+        outputs, least = inputs.new_empty(len(inputs), len(gate.windows)), inputs.new_empty(2, leads * len(inputs))
         found = overtakings(
-            z.numpy(), gate.windows.numpy(), _places(gate), starts_interval.numpy(), record, outputs.numpy(),
-            extremes.numpy(),
-        )  # fmt: skip
+            z.numpy(), _windows(gate), starts_interval.numpy(), record, outputs.numpy(), extremes.numpy(), least.numpy()
+        )
         between, at_points = found
         (row, unit, before, after), numbers = map(torch.from_numpy, followed(z.numpy(), gate.windows.numpy(), between))
         left, right, rise = numbers
         crossings = Crossings(row, unit, left, right, rise, before, after)
         placement = reference.placed(crossings, Changes(*_tensors(*at_points)), position, weight, True)
-        return replace(placement, extremes=extremes, outputs=outputs)
+        return replace(placement, extremes=extremes, outputs=outputs, leads=least if leads else None)
     w = torch.ones_like(position) if weight is None else weight
     t = position if weight is None else position / weight
     knots, ends = gate.knots.expand(-1, inputs.shape[1]).contiguous(), torch.stack([position, w, t], 1)
@@ -99,9 +104,8 @@ def workspace(gate: Gate, units: int, inputs: int, multiplied: bool) -> int:
     return 2 * units if multiplied else inputs + 2 * units
 
 
-def _places(gate: Maximum) -> np.ndarray:
-    """Of the inputs of every unit, ``(k, units)``; unsigned, so that no loop asks whether they count from the end."""
-    return np.ascontiguousarray(gate.windows.numpy().T.astype(np.uint32))
+def _windows(gate: Maximum) -> Windows:
+    return Windows.of(gate.windows.numpy())
 
 
 def _tensors(*arrays: np.ndarray) -> list[Tensor]:
@@ -133,7 +137,7 @@ def bend(gate: Gate, inputs: Tensor, weight: Tensor | None, placement: Placement
     if isinstance(gate, OrderStatistic):
         return reference.bend(gate, inputs, weight, placement)
     if isinstance(gate, Maximum):
-        return _bent_maxima(_places(gate), inputs, placement)
+        return _bent_maxima(_windows(gate).places, inputs, placement)
     if not gate.is_relu:
         outputs = gate.apply(insert(inputs, placement), None if weight is None else weight[:, None])
         inside, crossings = placement.inside, placement.crossings
@@ -168,10 +172,10 @@ def bend_and_multiply(
         placement.crossing_row, _kinks(gate, crossings),
     )  # fmt: skip
     placed, made = Placed(*(part.numpy() for part in parts)), result.numpy()
-    maxima = _maxima(_places(gate), inputs, placement) if isinstance(gate, Maximum) else None
+    maxima = _maxima(_windows(gate).places, inputs, placement) if isinstance(gate, Maximum) else None
     columns, geometry = step.columns.numpy(), np.array(step.form.geometry if step.form is not None else (), np.int64)
-    block, rectify = _rows_of_block(inputs, result), isinstance(gate, Knots) and gate.is_relu
     applied = (inputs if maxima is None else maxima).contiguous()
+    block, rectify = _rows_of_block(applied, result), isinstance(gate, Knots) and gate.is_relu
 
     def multiply(part: tuple[int, int]) -> None:
         """Fill the rows of a part of the points, and of the intervals between these."""
@@ -203,7 +207,7 @@ def bend_and_multiply(
 
 
 def _rows_of_block(inputs: Tensor, outputs: Tensor) -> int:
-    """How many rows of a gate's input and of a product go through the cache together."""
+    """How many rows of what a step multiplies and of the product go through the cache together."""
     return max(1, _BLOCK_BYTES // max(1, (inputs.shape[1] + outputs.shape[1]) * inputs.element_size()))
 
 
@@ -268,8 +272,7 @@ def leads_in_doubt(
     if isinstance(gate, OrderStatistic):
         return reference.leads_in_doubt(gate, values, alike, zeros, bound, before, after, starts_interval)
     ties, shares = (alike.numpy(), zeros.numpy()), (bound.numpy(), before.numpy(), after.numpy())
-    read = (values.contiguous().numpy(), gate.windows.numpy(), _places(gate))
-    doubt = leads_that_are_open(*read, ties, shares, starts_interval.numpy())
+    doubt = leads_that_are_open(values.contiguous().numpy(), _windows(gate), ties, shares, starts_interval.numpy())
     return torch.from_numpy(np.flatnonzero(doubt))
 
 

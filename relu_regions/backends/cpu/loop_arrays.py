@@ -11,7 +11,7 @@ import numpy as np
 
 from relu_regions.network.arrays import Numbers
 
-__all__ = ["Bounds", "Gate", "Lines", "Outputs", "Pieces", "Placed", "Products", "Room", "Stack", "bits_of"]
+__all__ = ["Bounds", "Gate", "Lines", "Outputs", "Pieces", "Placed", "Products", "Room", "Stack", "Windows", "bits_of"]
 
 
 def bits_of(numbers: Numbers) -> Numbers:
@@ -42,6 +42,26 @@ class Room(NamedTuple):
             np.empty((4, places), np.int64), np.empty((4, places), dtype), np.empty((1, places), np.bool_),
             np.empty((1, places), np.int64), np.empty((2, places), dtype),
         )  # fmt: skip
+
+
+class Windows(NamedTuple):
+    """The windows of a maximum gate.
+
+    Attributes:
+        windows: the inputs of every unit, ``(units, k)`` int64.
+        places: the same, ``(k, units)``; unsigned, so that no loop asks whether they count from the end.
+        short: the units whose windows are filled up by repeating their first input, ``(R,)`` int64.
+    """
+
+    windows: Numbers
+    places: Numbers
+    short: Numbers
+
+    @classmethod
+    def of(cls, windows: Numbers) -> Windows:
+        """Those of a gate's inputs, ``(units, k)``."""
+        (short,) = np.nonzero((windows[:, 1:] == windows[:, :1]).any(1))
+        return cls(windows, np.ascontiguousarray(windows.T.astype(np.uint32)), short)
 
 
 class Placed(NamedTuple):

@@ -59,6 +59,50 @@ def find_leaders(candidates, most, leader):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
+def find_rivals(candidates, places, short, leader, second, total):
+    """For each unit the largest of its inputs but its leader, -inf where there is none, and the sum of their sizes.
+
+    Args:
+        places, short: as those of loop_arrays.Windows.
+    """
+    for u in range(candidates.shape[1]):
+        second[u] = -np.inf if leader[u] == 0 else candidates[0, u]
+        total[u] = abs(candidates[0, u])
+    for j in range(1, candidates.shape[0]):
+        for u in range(candidates.shape[1]):
+            own = candidates[j, u]
+            total[u] += abs(own)
+            value = -np.inf if leader[u] == j else own
+            second[u] = value if value > second[u] else second[u]
+    for u in short:
+        second[u] = -np.inf if leader[u] == 0 else candidates[0, u]
+        for j in range(1, candidates.shape[0]):
+            if j != leader[u] and places[j, u] != places[0, u] and candidates[j, u] > second[u]:
+                second[u] = candidates[j, u]
+
+
+@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+def note_leads(most, second, total, lead, bits, i, leads):
+    """Notes the smallest lead of row i in ``leads[:, i]``, as bits: of units whose inputs are not all 0, and of all.
+
+    Args:
+        lead: room, ``(2, units)``; bits: of the same numbers.
+    """
+    integer = bits.dtype.type
+    for u in range(len(most)):
+        own = most[u] - second[u]
+        # What overflowed to NaN leads by nothing.
+        own = own if own > 0 else lead.dtype.type(0)
+        lead[0, u] = np.inf if total[u] == 0 else own
+        lead[1, u] = own
+    for which in range(2):
+        least = integer(~(integer(1) << (8 * bits.itemsize - 1)))
+        for u in range(len(most)):
+            least = integer(min(least, bits[which, u]))
+        leads[which, i] = least
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
 def appended(found, count, row, unit, before, after):
     """A list of columns row, unit, before, after with one more, longer where it was full."""
     if count == found.shape[1]:
@@ -76,7 +120,7 @@ def compare(here, there, differs):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def winners(values, bits, windows, places, starts_interval, record, outputs, extremes):
+def winners(values, bits, taken, starts_interval, record, outputs, extremes, leads):
     """Where the winners at the two ends of an interval differ, and where they do on the two sides of a point.
 
     An input that is the first of the largest at both ends of an interval wins at both; only where there is none are the
@@ -84,13 +128,18 @@ def winners(values, bits, windows, places, starts_interval, record, outputs, ext
 
     Args:
         bits: of the values.
+        taken: the windows of the gate, loop_arrays.Windows.
         outputs: the maxima, ``(P, units)``, filled in.
         extremes: as loops.locate, filled in.
+        leads: bits of what note_leads says of each row, ``(2, P)``, filled in; ``(2, 0)`` where nobody asks.
     """
+    windows, places, short = taken.windows, taken.places, taken.short
     crossings, changes = np.empty((4, 64), np.int64), np.empty((4, 64), np.int64)
     count, changed, units = 0, 0, len(windows)
     candidates = np.empty(places.shape, values.dtype)
     here, there, before = np.empty(units, np.int64), np.empty(units, np.int64), np.empty(units, np.int64)
+    (second, total), lead = np.empty((2, units), values.dtype), np.empty((2, units), values.dtype)
+    lead_bits = lead.view(bits.dtype)
     # Eight units at a time are looked at only if the leader of one of them differs, in this interval or the one before.
     differs, differed = np.zeros((2, (units + 7) // 8 * 8), np.uint8)
     eights, eights_before = differs.view(np.uint64), differed.view(np.uint64)
@@ -101,6 +150,9 @@ def winners(values, bits, windows, places, starts_interval, record, outputs, ext
         note_extremes(bits, i + 1, extremes)
         take(values[i + 1], places, candidates)
         find_leaders(candidates, outputs[i + 1], there)
+        if leads.shape[1] > 0:
+            find_rivals(candidates, places, short, there, second, total)
+            note_leads(outputs[i + 1], second, total, lead, lead_bits, i + 1, leads)
         if i < 0 or not starts_interval[i]:
             continue
         follows = i > 0 and starts_interval[i - 1]
@@ -228,31 +280,18 @@ def leads(v, at, after, before, a, b, bound, share_after, share_before):
     return (lead > bound) & (lead > bound + share_after * change_after) & (lead > bound + share_before * change_before)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
-def find_two(candidates, known, most, second, idle):
-    """For each unit the two largest of its inputs, and whether all are 0 and known to be.
+@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+def mark_close(most, second, total, known, bound, unsure):
+    """Marks the units whose winner does not lead by more than the bound, unless all inputs are 0 and known to be.
+
+    Of inputs that are all 0, which leads beside the row is decided at the row beside it, which has its own say.
 
     Args:
         known: of each unit, whether all its inputs are known to be 0 where they are computed to be.
     """
-    for u in range(candidates.shape[1]):
-        most[u], second[u], idle[u] = candidates[0, u], -np.inf, (candidates[0, u] == 0) & known[u]
-    for j in range(1, candidates.shape[0]):
-        for u in range(candidates.shape[1]):
-            value, top = candidates[j, u], most[u]
-            lower = top if value > top else value
-            second[u] = lower if lower > second[u] else second[u]
-            most[u] = value if value > top else top
-    for j in range(1, candidates.shape[0]):
-        for u in range(candidates.shape[1]):
-            idle[u] &= candidates[j, u] == 0
-
-
-@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
-def mark_close(most, second, idle_before, idle, idle_after, bound, unsure):
-    """Marks the units whose winner does not lead by more than the bound, unless idle at the row and beside it."""
     for u in range(len(most)):
-        unsure[u] = (not (most[u] - second[u] > bound)) & ((idle_before[u] & idle[u] & idle_after[u]) == 0)
+        idle = (total[u] == 0) & known[u]
+        unsure[u] = (not (most[u] - second[u] > bound)) & (not idle)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -275,35 +314,35 @@ def mark_open_lead(v, at, other, window, alike, zeros, bound, before, after, dou
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def leads_in_doubt(v, bits, windows, places, alike, zeros, bound, before, after, starts_interval, doubt):
-    """Marks the rows in doubt.
+def leads_in_doubt(v, bits, taken, alike, zeros, bound, before, after, starts_interval, doubt):
+    """Marks the rows in doubt; taken are the windows of the gate.
 
     Two inputs differ by no more than twice the largest number of a row. Where a winner leads by more than the bound
     with that in place of what their difference is on either side, it is certain; only where not is each lead looked at.
     """
+    windows, places, short = taken.windows, taken.places, taken.short
     last, units = v.shape[0] - 1, len(windows)
-    candidates, known = np.empty(places.shape, v.dtype), np.empty(units, np.uint8)
+    candidates, known, leader = np.empty(places.shape, v.dtype), np.empty(units, np.bool_), np.empty(units, np.int64)
     for u in range(units):
         known[u] = zeros[windows[u]].all()
-    most, second = np.empty((3, units), v.dtype), np.empty((3, units), v.dtype)
-    idle, unsure = np.empty((3, units), np.uint8), np.zeros((units + 7) // 8 * 8, np.uint8)
-    eights, size_bits = unsure.view(np.uint64), np.empty((3, len(v)), bits.dtype)
-    size = size_bits.view(v.dtype)[0]
-    taken = -1
+    most, second, total = np.empty((3, units), v.dtype)
+    unsure, size_bits = np.zeros((units + 7) // 8 * 8, np.uint8), np.empty((3, len(v)), bits.dtype)
+    eights, size = unsure.view(np.uint64), size_bits.view(v.dtype)[0]
+    noted = -1
     for i in range(last + 1):
         to_right, to_left = i < last and starts_interval[i], i > 0 and starts_interval[i - 1]
         if not (to_right or to_left):
             continue
         earlier, later = max(i - 1, 0), min(i + 1, last)
-        for row in range(max(earlier, taken + 1), later + 1):
+        for row in range(max(earlier, noted + 1), later + 1):
             note_extremes(bits, row, size_bits)
-            take(v[row], places, candidates)
-            find_two(candidates, known, most[row % 3], second[row % 3], idle[row % 3])
-            taken = row
+            noted = row
+        take(v[i], places, candidates)
+        find_leaders(candidates, most, leader)
+        find_rivals(candidates, places, short, leader, second, total)
         change_after, change_before = 2 * size[i] + 2 * size[later], 2 * size[i] + 2 * size[earlier]
         allowed = bound[i] + max(after[i] * change_after, before[i] * change_before)
-        here = i % 3
-        mark_close(most[here], second[here], idle[earlier % 3], idle[here], idle[later % 3], allowed, unsure)
+        mark_close(most, second, total, known, allowed, unsure)
         for eight in range(len(eights)):
             if eights[eight] == 0:
                 continue

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from relu_regions.backends.cpu import loops, maximum_loops
-from relu_regions.backends.cpu.loop_arrays import Room, bits_of
+from relu_regions.backends.cpu.loop_arrays import Room, Windows, bits_of
 from relu_regions.backends.threads import each_on_one_thread, parts_of
 from relu_regions.network.arrays import Numbers
 
@@ -74,25 +74,27 @@ def crossings_of_knots(
 
 def overtakings(
     values: Numbers,
-    windows: Numbers,
-    places: Numbers,
+    windows: Windows,
     starts_interval: Numbers,
     record: bool,
     outputs: Numbers,
     extremes: Numbers,
+    leads: Numbers,
 ) -> tuple[Numbers, Numbers]:
     """Where the winners of a maximum gate differ; arguments and results as maximum_loops.winners."""
 
     def of_part(part: tuple[int, int]) -> tuple[Numbers, Numbers]:
         (start, stop), own = part, _with_neighbours(part, 1, len(values))
         # Rows of its own: the loop goes on from what it writes there, and no other part may change that meanwhile.
-        largest = np.empty((own.stop - own.start, len(windows)), values.dtype)
+        largest = np.empty((own.stop - own.start, outputs.shape[1]), values.dtype)
         rows, most = values[own], np.empty((3, len(largest)), values.dtype)
+        least = np.empty((2, len(largest) if leads.shape[1] else 0), values.dtype)
         found: tuple[Numbers, Numbers] = maximum_loops.winners(
-            rows, bits_of(rows), windows, places, starts_interval[own], record, largest, bits_of(most)
+            rows, bits_of(rows), windows, starts_interval[own], record, largest, bits_of(most), bits_of(least)
         )
         here = slice(start - own.start, stop - own.start)
         outputs[start:stop], extremes[:, start:stop] = largest[here], most[:, here]
+        leads[:, start:stop] = least[:, here]
         for columns in found:
             columns[0] += own.start
         crossings, changes = (columns[:, (columns[0] >= start) & (columns[0] < stop)] for columns in found)
@@ -128,8 +130,7 @@ def close_to_knots(distance: Numbers, bound: Numbers, before: Numbers, after: Nu
 
 def leads_that_are_open(
     values: Numbers,
-    windows: Numbers,
-    places: Numbers,
+    windows: Windows,
     ties: tuple[Numbers, Numbers],
     shares: tuple[Numbers, Numbers, Numbers],
     starts_interval: Numbers,
@@ -146,7 +147,7 @@ def leads_that_are_open(
         own = _with_neighbours(part, 2, len(values))
         found, rows = np.zeros(own.stop - own.start, np.bool_), values[own]
         asked = (*(share[own] for share in shares), starts_interval[own])
-        maximum_loops.leads_in_doubt(rows, bits_of(rows), windows, places, *ties, *asked, found)
+        maximum_loops.leads_in_doubt(rows, bits_of(rows), windows, *ties, *asked, found)
         return own, found
 
     doubt = np.zeros(len(values), np.bool_)

@@ -35,7 +35,13 @@ _OPTIONS: dict[str, Any] = {"enable_fp_fusion": False}
 
 
 def place(
-    gate: Gate, inputs: Tensor, position: Tensor, weight: Tensor | None, starts_interval: Tensor, record: bool
+    gate: Gate,
+    inputs: Tensor,
+    position: Tensor,
+    weight: Tensor | None,
+    starts_interval: Tensor,
+    record: bool,
+    leads: bool = False,
 ) -> Placement:
     """As reference.place."""
     if not isinstance(gate, Knots):
