@@ -6,8 +6,12 @@ own float t, is within e of it. Rows lie in blocks, and a block has one row of r
 - An affine step makes e = |W| e + γ (|W| (|v̂| + e) + |b|), γ = γ_k = k u / (1 − k u) with twice the terms of its
   sums (Higham, Accuracy and Stability of Numerical Algorithms, 2nd edition, sections 3.1 and 3.3); what is more than
   γ_n covers the rounding of the bound.
+- All errors of a value together have a 2-norm, N at most. So a step's |W| e is no more than ‖row‖₂ N, number by number,
+  and N becomes σ N + ‖what the step itself rounds‖₂ with a bound σ of the step's 2-norm, or ‖e‖₂ where that is less.
+  e grows by |W|, as if errors had the worst signs for every number at once; N grows by much less.
 - A gate with knots passes a radius on by its steepest slope among the pieces that the ball touches: 0 where a ReLU is
-  certainly inactive. A maximum passes on the largest radius of the inputs that may attain it.
+  certainly inactive. A maximum passes on the largest radius of the inputs that may attain it. N grows by the
+  steepest slope, and by √(how many windows share an input).
 
 Underflow: radii count |a| and |v| that are not 0 as _SMALL at least. A product of two such is a normal number, and γ
 of it is more than all that underflow, gradual or to 0, can lose. So a radius is 0 only where every product is 0
@@ -16,6 +20,7 @@ whatever the rounding. Overflow: where a number is not finite its radius is infi
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -23,6 +28,7 @@ import torch
 from torch import Tensor
 
 from relu_regions.exactness.equal_by_construction import EqualNumbers
+from relu_regions.exactness.judge.operator_norms import OperatorNorms
 from relu_regions.network.gates import Knots, Maximum, OrderStatistic, flattened
 from relu_regions.network.network import Network
 from relu_regions.network.steps import AffineStep, GateStep
@@ -53,20 +59,25 @@ class Ball(NamedTuple):
         value: ``(B * R, *shape)``.
         radius: ``(B, *shape)``.
         low, high: the smallest and the largest number of each block's rows, ``(B, *shape)``.
+        norm: the largest 2-norm of a row's errors, ``(B,)``.
     """
 
     value: Tensor
     radius: Tensor
     low: Tensor
     high: Tensor
+    norm: Tensor
 
     @classmethod
-    def of(cls, value: Tensor, radius: Tensor) -> Ball:
-        """One whose extremes are not known yet."""
+    def of(cls, value: Tensor, radius: Tensor, norm: Tensor | None = None) -> Ball:
+        """One whose extremes are not known yet, and neither is its norm if that of the radii is less."""
         blocks = value.view(len(radius), -1, *value.shape[1:])
         low, high = blocks.amin(1), blocks.amax(1)
         finite = torch.isfinite(low) & torch.isfinite(high)
-        return cls(value, radius if finite.all() else torch.where(finite, radius, torch.inf), low, high)
+        if not finite.all():
+            radius = torch.where(finite, radius, torch.inf)
+            norm = None
+        return cls(value, radius, low, high, _least(norm, radius))
 
     @property
     def size(self) -> Tensor:
@@ -75,7 +86,21 @@ class Ball(NamedTuple):
 
     def flat(self) -> Ball:
         """The same with one dimension of numbers."""
-        return Ball(*(flattened(part) for part in self))
+        value, radius, low, high = (flattened(part) for part in self[:4])
+        return Ball(value, radius, low, high, self.norm)
+
+
+def _least(norm: Tensor | None, radius: Tensor) -> Tensor:
+    """The norm, or that of the radii where it is less, ``(B,)``."""
+    other = _norm(radius)
+    # A norm that overflowed is no number, and says nothing.
+    return other if norm is None else torch.fmin(norm, other)
+
+
+def _norm(radius: Tensor) -> Tensor:
+    numbers = not_below(radius).flatten(1)
+    norm: Tensor = torch.linalg.vector_norm(numbers, dim=1)
+    return norm * (1 + 2 * (numbers.shape[1] + 8) * UNIT)
 
 
 def not_below(numbers: Tensor) -> Tensor:
@@ -134,16 +159,24 @@ class RunningBounds:
         plain = bool(weight.all())
         per_row = len(inputs[0].value) // len(weight)
         value = step(*(b.value for b in inputs), weight=None if plain else weight.repeat_interleave(per_row))
-        constants = self._constants(step)
+        constants, norms = self._constants(step), self._norms(step)
+        carried = torch.stack([norm * ball.norm for norm, ball in zip(norms.whole, inputs)]).sum(0)
         if step.output in self.copies and step.bias is None:
-            return Ball.of(value, step.function(*(ball.radius for ball in inputs), *constants))
+            return Ball.of(value, step.function(*(ball.radius for ball in inputs), *constants), carried)
         unit = 2 * (step.terms + 2) * UNIT
         gamma = unit / (1 - unit)
-        parts = (ball.radius + gamma * not_below(ball.size + ball.radius) for ball in inputs)
-        radius = step.function(*parts, *constants) * (1 + 2 * gamma)
+        parts = (torch.cat([b.radius, gamma * not_below(b.size + b.radius)]) for b in inputs)
+        passed, made = (step.function(*parts, *constants) * (1 + 2 * gamma)).chunk(2)
+        column = (-1, *[1] * (made.ndim - 1))
         if step.bias is not None:
-            radius = radius + 2 * gamma * not_below(step.bias.abs()) * weight.view(-1, *[1] * (radius.ndim - 1))
-        return Ball.of(value, radius)
+            made = made + 2 * gamma * not_below(step.bias.abs()) * weight.view(column)
+        each = [rows * ball.norm.view(column) for rows, ball in zip(norms.rows, inputs)]
+        by_norm = each[0] if len(each) == 1 else torch.stack(each).sum(0)
+        room = 1 + 2 * (len(each) + 8) * UNIT
+        return Ball.of(value, torch.fmin(passed, by_norm * room) + made, (carried + _norm(made)) * room)
+
+    def _norms(self, step: AffineStep) -> OperatorNorms:
+        return self.network.derived((OperatorNorms, step.output), lambda: OperatorNorms.of(self.network, step))
 
     def _constants(self, step: AffineStep) -> tuple[Tensor, ...]:
         if step.output not in self._magnitudes:
@@ -177,17 +210,21 @@ def _bent(step: GateStep, inputs: Ball, weight: Tensor) -> Ball:
     elif gate.is_relu:
         inactive = (inputs.high + inputs.radius < 0) | ((inputs.radius == 0) & (inputs.high <= 0))
         radius = inputs.radius.masked_fill(inactive, 0.0)
-        ball = Ball(inputs.value.clamp_min(0), radius, inputs.low.clamp_min(0), inputs.high.clamp_min(0))
+        values = (inputs.value.clamp_min(0), radius, inputs.low.clamp_min(0), inputs.high.clamp_min(0))
+        ball = Ball(*values, norm=_least(inputs.norm, radius))
     else:
         ball = _knots(gate, inputs, weight)
-    return Ball(*(part.view(len(part), *shape) for part in ball))
+    value, radius, low, high = (part.view(len(part), *shape) for part in ball[:4])
+    return Ball(value, radius, low, high, ball.norm)
 
 
 def _maximum(gate: Maximum, inputs: Ball) -> Ball:
     best = gate.candidates(inputs.low - widened(inputs.radius, inputs.size)).amax(-1, keepdim=True)
     radius = gate.candidates(widened(inputs.radius, inputs.size))
     beaten = gate.candidates(inputs.high) + radius < best
-    return Ball.of(gate.apply(inputs.value), radius.masked_fill(beaten, 0.0).amax(-1))
+    shared = math.sqrt(int(torch.bincount(gate.windows.flatten()).max())) if gate.windows.numel() else 0.0
+    norm = inputs.norm * (shared * (1 + 16 * UNIT))
+    return Ball.of(gate.apply(inputs.value), radius.masked_fill(beaten, 0.0).amax(-1), norm)
 
 
 def _knots(gate: Knots, inputs: Ball, weight: Tensor) -> Ball:
@@ -209,4 +246,5 @@ def _knots(gate: Knots, inputs: Ball, weight: Tensor) -> Ball:
         rounding = 8 * UNIT * not_below(slope * not_below(size) + offset)
         steepest = torch.maximum(steepest, slope.expand_as(margin).masked_fill(outside, 0.0))
         made = torch.maximum(made, rounding.masked_fill(outside | exact, 0.0))
-    return Ball.of(value, not_below(inputs.radius) * steepest * (1 + 8 * UNIT) + made)
+    norm = (inputs.norm * not_below(gate.slopes.abs()).max() + _norm(made)) * (1 + 16 * UNIT)
+    return Ball.of(value, not_below(inputs.radius) * steepest * (1 + 8 * UNIT) + made, norm)

@@ -1,0 +1,83 @@
+"""Bounds of 2-norms lie above the singular values of the whole matrix, and close to them."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import relu_regions as rr
+from relu_regions.exactness.judge.operator_norms import OperatorNorms, spectral_norms
+from relu_regions.network.steps import AffineStep
+
+
+@pytest.mark.parametrize("shape", [(40, 30), (30, 40), (1, 7), (7, 1), (1, 1)], ids=str)
+@pytest.mark.parametrize("dtype", [torch.float64, torch.complex128], ids=str)
+def test_matrices(shape: tuple[int, int], dtype: torch.dtype) -> None:
+    torch.manual_seed(0)
+    for matrix in (torch.randn(shape, dtype=dtype), torch.ones(shape, dtype=dtype), torch.eye(*shape, dtype=dtype)):
+        for scale in (1e-100, 1.0, 1e100):
+            true = float(torch.linalg.matrix_norm(matrix, 2)) * scale
+            assert true <= float(spectral_norms(scale * matrix)) <= 1.1 * true
+
+
+def test_matrices_at_the_ends_of_the_floats() -> None:
+    zero = torch.zeros(3, 4, dtype=torch.float64)
+    small = torch.full_like(zero, 5e-324)
+    assert 0 <= float(spectral_norms(zero)) < 1e-100 and 1e-323 < float(spectral_norms(small)) < 1e-100
+    large = float(spectral_norms(torch.full_like(zero, 1.7e308)))
+    assert not large <= 1.7e308  # infinite, or no number: it bounds nothing
+
+
+def norms_and_matrices(model: nn.Module, *shape: int) -> list[tuple[OperatorNorms, list[Tensor]]]:
+    """The bounds of every affine step, and its matrices, from one column after another."""
+    network, found = rr.Network.from_module(model.double().eval(), shape), []
+    for step in network.steps:
+        if isinstance(step, AffineStep):
+            shapes = [network.shapes[name] for name in step.inputs]
+            matrices = []
+            for place, inputs in enumerate(shapes):
+                size = torch.Size(inputs).numel()
+                values = [torch.zeros(size, *other, dtype=torch.float64) for other in shapes]
+                values[place] = torch.eye(size, dtype=torch.float64).view(size, *inputs)
+                matrices.append(step.linear(*values).flatten(1).T)
+            found.append((OperatorNorms.of(network, step), matrices))
+    return found
+
+
+CONVOLUTIONS = [
+    nn.Conv2d(2, 3, 3, padding=1), nn.Conv2d(2, 4, 3, stride=2, padding=1), nn.Conv2d(4, 4, 3, groups=2, stride=2),
+    nn.Conv2d(2, 2, 1, stride=2), nn.Conv2d(1, 3, (2, 4), padding=2, dilation=(2, 1)), nn.Conv2d(2, 2, 2, stride=3),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("convolution", CONVOLUTIONS, ids=str)
+def test_convolutions(convolution: nn.Conv2d) -> None:
+    torch.manual_seed(1)
+    ((norms, (matrix,)),) = norms_and_matrices(convolution, convolution.in_channels, 7, 6)
+    true = float(torch.linalg.matrix_norm(matrix, 2))
+    assert true <= norms.whole[0] <= 1.3 * true
+    rows = torch.linalg.vector_norm(matrix, dim=1)
+    assert (norms.rows[0].flatten() >= rows).all() and (norms.rows[0].flatten() <= 1.001 * rows + 1e-12).all()
+
+
+class Others(nn.Module):
+    """A convolution along one axis, a product of one number, a mean, and a sum of two values."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.along, self.up = nn.Conv1d(2, 2, 3, padding=1), nn.ConvTranspose1d(2, 2, 2, stride=2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = torch.relu(self.along(x)) * 1.5 + x
+        return torch.nn.functional.avg_pool1d(self.up(torch.relu(y)), 2)
+
+
+def test_other_steps() -> None:
+    torch.manual_seed(2)
+    found = norms_and_matrices(Others(), 2, 6)
+    assert len(found) > 3
+    for norms, matrices in found:
+        for rows, whole, matrix in zip(norms.rows, norms.whole, matrices, strict=True):
+            assert float(torch.linalg.matrix_norm(matrix, 2)) <= whole
+            assert (rows.expand(1, *rows.shape[1:]).flatten() >= torch.linalg.vector_norm(matrix, dim=1)).all()
