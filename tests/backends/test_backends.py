@@ -293,7 +293,7 @@ def test_many_windows_with_ties(kind: str, dtype: torch.dtype) -> None:
 
 
 def test_rows_without_a_rival_are_certain_anyway(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Doubts about maxima are the same where every row is looked at; bounds ten thousand million times as large leave some."""
+    """Doubts about maxima are the same where every row is looked at; bounds are so large here that there are some."""
     torch.manual_seed(0)
     layers = [
         nn.Conv2d(1, 2, 3),
