@@ -25,6 +25,7 @@ EXPECTED = {
     "integrated_gradients": "networks",
     "judged": "networks",
     "norms": "methods",
+    "onnx_node_tests": "counts",
     "peers": "networks",
     "scaling": "tables",
 }
@@ -45,6 +46,7 @@ def test_every_benchmark_is_expected_here() -> None:
         "measuring",
         "mutants",
         "onnx_mutants",
+        "public_models",
         "verify_norm_bounds",
     }
 
@@ -63,6 +65,8 @@ def threads(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 def test_quick(name: str, threads: list[int], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     if name == "integrated_gradients":
         pytest.importorskip("captum")
+    if name == "onnx_node_tests":
+        pytest.importorskip("onnx2fx")  # needs Python 3.11
     out = tmp_path / "folder" / f"{name}.json"
     assert importlib.import_module(name).main(["--quick", "--out", str(out)]) == 0
     assert threads[-1] == 2

@@ -64,6 +64,7 @@ def fold_constants(model: onnx.ModelProto, spare_bytes: int) -> None:
     for node in graph.node:
         for index, name in enumerate(node.input):
             node.input[index] = renamed.get(name, name)
+        values.simplify(node)
         sizes = values.infer(node)
         shape = values.shape(node.input[0]) if node.input else None
         if node.op_type == "Shape" and shape is not None and all(isinstance(size, int) for size in shape):
@@ -107,6 +108,15 @@ class _Values:
             return list(self.known[name].shape)
         entry = self._types.get(name)
         return _shape(entry) if entry is not None else None
+
+    def simplify(self, node: onnx.NodeProto) -> None:
+        """A cast of a constant to another value's type depends on that type alone; a clip without bounds on nothing."""
+        if node.op_type == "CastLike" and node.input[0] in self.known and node.input[1] in self._types:
+            kind = self._types[node.input[1]].type.tensor_type.elem_type
+            node.op_type, node.input[1:] = "Cast", []
+            node.attribute.append(helper.make_attribute("to", kind))
+        elif node.op_type == "Clip" and not any(node.input[1:]) and not node.attribute:
+            node.op_type, node.input[1:] = "Identity", []
 
     def is_exact_cast(self, node: onnx.NodeProto) -> bool:
         """Whether it is a cast from one float to another: in the real network that is walked these change nothing."""
@@ -226,4 +236,4 @@ def _changes_nothing(node: onnx.NodeProto, known: dict[str, np.ndarray]) -> bool
     if node.op_type == "Dropout":
         training = node.input[2] if len(node.input) > 2 else ""
         return training == "" or (training in known and not known[training])
-    return node.op_type == "Identity" or (node.op_type == "Clip" and not any(node.input[1:]) and not node.attribute)
+    return node.op_type == "Identity"

@@ -10,6 +10,7 @@ import onnx
 from onnx import helper, numpy_helper
 
 from relu_regions.network.reading.onnx_folding import Shape, fold_constants, shapes_of
+from relu_regions.network.reading.onnx_misread import is_resized_wrongly
 from relu_regions.network.reading.onnx_rebuilding import describe_nodes
 from relu_regions.network.reading.operations import UnsupportedOperation
 
@@ -64,7 +65,31 @@ def folded(model: onnx.ModelProto, rows: int, spare_bytes: int) -> onnx.ModelPro
     _check_layouts(model.graph)
     model = _inferred(_at_batch(model, rows))
     _spell_out_padding(model.graph)
+    _check_resizing(model.graph)
     return model
+
+
+def _check_resizing(graph: onnx.GraphProto) -> None:
+    """Refuse resizing that torch, and so onnx2fx, does otherwise, and state scales in place of sizes."""
+    shapes, constants = shapes_of(graph), {tensor.name: tensor for tensor in graph.initializer}
+    for node in graph.node:
+        if node.op_type in ("Resize", "Upsample"):
+            given, made = (
+                [size for size in shapes.get(name) or [] if isinstance(size, int)]
+                for name in (node.input[0], node.output[0])
+            )
+            if len(given) != len(made) or is_resized_wrongly(node, given, made, constants):
+                raise UnsupportedOperation(
+                    f"{describe_nodes([node])} resizes as torch does not. Read are whole sizes by half pixels or "
+                    "aligned corners, and of the nearest numbers those that torch takes."
+                )
+            scales = np.array([after / before for before, after in zip(given, made)], np.float32)
+            if len(node.input) > 3 and [int(before * float(s)) for before, s in zip(given, scales)] == made:
+                # Among the sizes would be that of the batch.
+                graph.initializer.append(numpy_helper.from_array(scales, f"{node.output[0]}_scales"))
+                inputs = [node.input[0], "", f"{node.output[0]}_scales"]
+                del node.input[:]
+                node.input.extend(inputs)
 
 
 def _spell_out_padding(graph: onnx.GraphProto) -> None:

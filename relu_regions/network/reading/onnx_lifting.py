@@ -297,6 +297,22 @@ def _product(self: _Lifting) -> str:
     return made if len(first) > 1 and len(second) > 1 else self.reshaped(made, out)
 
 
+def _einsum(self: _Lifting) -> str:
+    """Einsum, with a letter for the points before the others of what depends on the input."""
+    equation = self.attributes()["equation"].decode("ascii").replace(" ", "")
+    given, arrow, result = equation.partition("->")
+    letters = [letter for letter in given if letter.isalpha()]
+    if not arrow:
+        result = "".join(sorted(letter for letter in set(letters) if letters.count(letter) == 1))
+    free = [letter for letter in "abcdefghijklmnopqrstuvwxyz" if letter not in letters]
+    if "." in equation or not free:
+        raise self.refuse()
+    parts = zip(given.split(","), self.node.input, strict=True)
+    named = ",".join(free[0] + part if name in self.lifted else part for part, name in parts)
+    inputs = [self.lifted.get(name, name) for name in self.node.input]
+    return self.emit("Einsum", inputs, equation=f"{named}->{free[0]}{result}")
+
+
 def _gemm(self: _Lifting) -> str:
     """Gemm as products, sums and multiples."""
     given = self.attributes()
@@ -361,6 +377,7 @@ def _writers() -> dict[str, _Writer]:
         ("Pad", _pad),
         ("ReduceL1 ReduceMax ReduceMean ReduceMin ReduceSum", _reduce),
         ("CumSum", _cumulated),
+        ("Einsum", _einsum),
         ("Expand", _expand),
         ("Tile", _tile),
         ("Trilu", _triangle),

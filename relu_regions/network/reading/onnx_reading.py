@@ -137,10 +137,28 @@ def _converted(path: Path, free: onnx.ModelProto, made: Rebuilt) -> FileModule:
     try:
         converter = _converter()(free)
         module = _with_named_nodes(converter.root(), converter.graph, made.labels).eval()
+        _state_dtype(module, made.entry)
     except (onnx2fx.Onnx2FxError, ImportError) as error:  # some of its operators ask for other packages
         raise UnsupportedOperation(f"onnx2fx could not convert {path}: {error}") from error
     sizes = free.graph.input[0].type.tensor_type.shape.dim[1:]
     return FileModule(path, module, tuple(size.dim_value for size in sizes), made.labels, made.logits)
+
+
+def _state_dtype(module: nn.Module, entry: Entry) -> None:
+    """Put a tensor of the input's type first, because tracing takes the input's dtype from the first tensor."""
+    from onnx import helper
+
+    kind = helper.tensor_dtype_to_np_dtype(entry.value.type.tensor_type.elem_type)
+    dtype = _DTYPES.get(kind.name)
+    if dtype is None:
+        raise UnsupportedOperation(f"its input holds {kind}, and relu_regions walks networks of floats.")
+    others = dict(module._buffers)
+    module._buffers.clear()
+    module.register_buffer("input_like", torch.empty(0, dtype=dtype))
+    module._buffers.update(others)
+
+
+_DTYPES = {"float32": torch.float32, "float64": torch.float64, "float16": torch.float16, "bfloat16": torch.bfloat16}
 
 
 def _converter() -> Any:

@@ -17,6 +17,7 @@ from onnx import AttributeProto, helper
 from relu_regions.network.reading.foreign import Asked, Label, shown
 from relu_regions.network.reading.onnx_ends import Entry, chosen_output, fixed_tensor, free_input, stated_type
 from relu_regions.network.reading.onnx_files import Tensors
+from relu_regions.network.reading.onnx_misread import is_misread
 from relu_regions.network.reading.operations import UnsupportedOperation
 
 __all__ = ["Rebuilt", "describe_nodes", "rebuilt"]
@@ -182,7 +183,7 @@ class _Rebuilding:
 
         if node.domain not in _STANDARD or not onnx.defs.has(node.op_type, self.opset):
             return False
-        if len(node.output) > _MOST_OUTPUTS or _is_taken_wrongly(node):
+        if len(node.output) > _MOST_OUTPUTS or is_misread(node):
             return False
         return bool(onnx2fx.is_supported(node.op_type, "", self.opset))
 
@@ -235,13 +236,3 @@ def _is_plain(operator: str, attribute: AttributeProto) -> bool:
     """Whether a text is a word, or what Einsum sums over."""
     allowed = _EQUATION if operator == "Einsum" and attribute.name == "equation" else _WORD
     return allowed.fullmatch(attribute.s.decode("ascii", "replace")) is not None
-
-
-def _is_taken_wrongly(node: onnx.NodeProto) -> bool:
-    """Whether onnx2fx 0.0.1 makes something else of a node, by an option that it takes no notice of."""
-    options = {attribute.name: helper.get_attribute_value(attribute) for attribute in node.attribute}
-    return (
-        (node.op_type == "Pad" and options.get("mode") == b"wrap")
-        or (node.op_type == "Resize" and options.get("nearest_mode") == b"ceil")
-        or (node.op_type == "ConvTranspose" and "output_shape" in options)
-    )

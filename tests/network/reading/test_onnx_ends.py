@@ -103,6 +103,13 @@ UNBATCHED: dict[str, tuple[list[Any], tuple[int, ...]]] = {
          ("Transpose", ["l"], "t"), ("ReduceSum", ["t", ints(-1)], "y", {"keepdims": 0})],
         (4, 3),
     ),
+    "einsum": (
+        [("Einsum", ["x", random(3, 2)], "e", {"equation": "ab, bc"}), ("Relu", ["e"], "r"),
+         ("Einsum", ["r"], "y", {"equation": "ba->ab"})],
+        (4, 3),
+    ),
+    "constants of the input's type": (
+        [("CastLike", [np.array(2, np.float64), "x"], "c"), ("Mul", ["x", "c"], "m"), ("Clip", ["m"], "y")], (4,)),
     "one number after all": ([("Relu", ["x"], "r"), ("ReduceMean", ["r"], "y", {"keepdims": 0})], (2, 3)),
     "slices, padding, tiles": (
         [("Slice", ["x", ints(0, 1), ints(3, 9)], "s"), ("Pad", ["s", ints(1, 0, 0, 2)], "p"), ("Relu", ["p"], "r"),
@@ -327,3 +334,12 @@ def test_unequal_padding(operator: str, options: dict[str, Any], tmp_path: Path)
              (operator, inputs, "y", {"kernel_shape": [3, 2], "strides": [2, 2], **options})]  # fmt: skip
     file = File(tmp_path, *nodes, x=[1, 2, 7, 6])
     check_points(file, rr.Network.from_onnx(file.path), (1, 2, 7, 6))
+
+
+def test_a_file_of_doubles(tmp_path: Path) -> None:
+    file = File(tmp_path, ("Relu", ["x"], "y"), x=[1, 3])
+    model = onnx.load(file.path)
+    for entry in (model.graph.input[0], model.graph.output[0]):
+        entry.type.tensor_type.elem_type = TensorProto.DOUBLE
+    onnx.save(model, file.path)
+    assert rr.Network.from_onnx(file.path).input_dtype == torch.float64

@@ -188,7 +188,7 @@ NOT_TAKEN = {
     ),
     "Resize": instead_of_relu(
         SQUARE, helper.make_node("Resize", ["s", "", "", "size"], ["o"], "odd", nearest_mode="ceil"), FLAT,
-        constants=[*SIZES, ints("size", 1, 1, 2, 2)],
+        constants=[*SIZES, ints("size", 1, 1, 1, 4)],
     ),
     "ConvTranspose": instead_of_relu(
         SQUARE, helper.make_node("ConvTranspose", ["s", "k"], ["o"], "odd", output_shape=[2, 2]), FLAT,
