@@ -34,7 +34,7 @@ from relu_regions.backends import Placement, kernel_for
 from relu_regions.backends.points import Points
 from relu_regions.exactness.equal_by_construction import EqualNumbers
 from relu_regions.exactness.maximum_bounds import coincident, rivals_in_doubt
-from relu_regions.exactness.rank_bounds import passing_in_doubt, with_near_rivals
+from relu_regions.exactness.rank_bounds import nearest_rival, passing_in_doubt
 from relu_regions.exactness.step_norms import StepNorms
 from relu_regions.network.chains import Chain
 from relu_regions.network.gates import Gate, Knots, Maximum, OrderStatistic, Selection
@@ -196,13 +196,13 @@ class Certainty:
             self._doubt(points, self._fading(inputs, zeros, placed))
         kernel, shares = kernel_for(inputs.device), self._shares(points)
         starts = points.starts_interval & ~points.uncertain.repeat_interleave(points.offsets.diff())
-        asked = starts
-        if isinstance(gate, OrderStatistic):
-            near = with_near_rivals(gate, inputs, beside(size), 2 * error, torch.maximum(*shares))
-            asked = starts & (near | torch.cat([near[1:], near[:1]]))
-        elif placed.leads is not None:
-            # Between two rows without a rival none is looked for; nor is one of zeros, which tie.
+        least = nearest_rival(gate, inputs) if isinstance(gate, OrderStatistic) else None
+        if placed.leads is not None:
+            # Of zeros, which tie, none is a rival.
             least = placed.leads[0 if zeros.all() else 1]
+        asked = starts
+        if least is not None:
+            # Between two rows without a rival none is looked for.
             near = _near_zero(2 * size, least, 2 * error, *shares)
             asked = starts & (near | torch.cat([near[1:], near[:1]]))
         self._doubt(points, kernel.leads_in_doubt(gate, inputs, alike, zeros, 2 * error, *shares, asked))

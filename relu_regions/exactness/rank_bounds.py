@@ -25,7 +25,7 @@ from relu_regions.backends.rank_crossings import inverted
 from relu_regions.exactness.maximum_bounds import sources_on
 from relu_regions.network.gates import OrderStatistic
 
-__all__ = ["passing_in_doubt", "with_near_rivals"]
+__all__ = ["nearest_rival", "passing_in_doubt"]
 
 
 def passing_in_doubt(
@@ -56,23 +56,18 @@ def passing_in_doubt(
     return torch.cat([passed.any(1).nonzero()[:, 0], stretches.row[passes.any(1) | both]])
 
 
-def with_near_rivals(gate: OrderStatistic, inputs: Tensor, size: Tensor, bound: Tensor, share: Tensor) -> Tensor:
-    """The points at which a piece's rivals are not all certain by their distance alone, ``(P,)`` bool.
+def nearest_rival(gate: OrderStatistic, inputs: Tensor) -> Tensor:
+    """How far a piece is from every other input of its window at least, over all units, ``(P,)``.
 
-    The nearest of them are its neighbours in the order, which sorting finds without comparing all with all.
+    The nearest is a neighbour in the order, which sorting finds without comparing all with all.
 
     Args:
-        size: the largest absolute number of the inputs at each point or beside it, ``(P,)``.
-        bound: of the error of a difference of two inputs, ``(P,)``.
-        share: of the change of that difference over the interval before or after the point, which adds to it, ``(P,)``.
+        inputs: ``(P, inputs)``.
     """
     windows, window = gate.different_windows
     gaps = inputs[:, windows].sort(-1, descending=True).values.diff(dim=-1).abs()
     gaps = torch.nn.functional.pad(gaps, (1, 1), value=torch.inf)
-    nearest = torch.minimum(gaps[:, window, gate.ranks], gaps[:, window, gate.ranks + 1]).amin(1)
-    # A difference changes by four times the largest number at most; five times that cover the rounding too.
-    near: Tensor = ~(nearest > bound + 5 * share * size)
-    return near
+    return torch.minimum(gaps[:, window, gate.ranks], gaps[:, window, gate.ranks + 1]).amin(1)
 
 
 class _Stretches(NamedTuple):

@@ -35,8 +35,17 @@ class Inequalities:
     piece: Int64[Tensor, " m"]
 
     @classmethod
-    def of_pattern(cls, network: Network, pattern: tuple[Tensor, ...]) -> Inequalities:
-        """Those of an activation pattern, for each gate ``(units,)`` int64."""
+    def of_pattern(cls, network: Network, pattern: tuple[Tensor, ...], x: Tensor | None = None) -> Inequalities:
+        """Those of an activation pattern.
+
+        Args:
+            pattern: for each gate ``(units,)`` int64.
+            x: a point that has it, ``(*input_shape)``: where inputs change places in an order without a change of
+                pattern, it says which side is meant.
+
+        Raises:
+            UnsupportedOperation: there is no point, and the network has order statistics.
+        """
         replay = Replay.of(network, tuple(pieces[None] for pieces in pattern), 1)
         size, names = prod(network.input_shape), {step.inputs[0] for step in network.gates}
         basis = torch.eye(size, dtype=dtype_of(network), device=replay.device).view(1, size, *network.input_shape)
@@ -44,13 +53,17 @@ class Inequalities:
         offsets = replay.forward(torch.zeros_like(basis[:, :1]), network.input_name, names, affine=True)
         parts = [cls.box(basis[0, :0].flatten(1), basis.new_zeros(0), 0)]
         for number, (step, pieces) in enumerate(zip(network.gates, pattern)):
-            if isinstance(step.gate, OrderStatistic):
-                raise UnsupportedOperation(
-                    f"{step.origin} sorts its numbers. A rank can be one input's in several places that hang together "
-                    "nowhere, so that a pattern is no polytope: ask for the affine map, or for regions along lines."
-                )
             name = step.inputs[0]
-            parts.append(_of_gate(step.gate, number, pieces, slopes[name].view(size, -1).T, offsets[name].view(-1)))
+            maps = slopes[name].view(size, -1).T, offsets[name].view(-1)
+            if not isinstance(step.gate, OrderStatistic):
+                parts.append(_of_gate(step.gate, number, pieces, *maps))
+            elif x is not None:
+                parts.append(_of_order(step.gate, number, pieces, *maps, maps[0] @ x.flatten() + maps[1]))
+            else:
+                raise UnsupportedOperation(
+                    f"{step.origin} sorts its numbers. A rank can be one input's in several places that don't hang "
+                    "together, so that a pattern alone is no polytope: Polytope.at gives the one around a point."
+                )
         return cls.joined(parts)
 
     @classmethod
@@ -78,6 +91,26 @@ def _of_gate(gate: Knots | Maximum, number: int, pieces: Tensor, slopes: Tensor,
         unit, piece, matrix, bounds = _of_maximum(gate, pieces, slopes, offsets)
     else:
         unit, piece, matrix, bounds = _of_knots(gate, pieces, slopes, offsets)
+    return Inequalities(matrix, bounds, torch.full_like(unit, number), unit, piece)
+
+
+def _of_order(
+    gate: OrderStatistic, number: int, pieces: Tensor, slopes: Tensor, offsets: Tensor, values: Tensor
+) -> Inequalities:
+    """What is above the input of a rank stays above it, and what is below stays below.
+
+    Args:
+        values: of the inputs at a point. Of those that are equal to the rank's there, as many count as above it as the
+            rank needs.
+    """
+    winner = gate.windows.gather(1, pieces[:, None])
+    lead = values[gate.windows] - values[winner]
+    own = gate.windows == winner
+    equal = (lead == 0) & ~own
+    above = (lead > 0) | (equal & (equal.cumsum(1) <= gate.ranks[:, None] - (lead > 0).sum(1, keepdim=True)))
+    unit, piece = (~own).nonzero(as_tuple=True)
+    rival, winner, sign = gate.windows[unit, piece], winner[unit, 0], 1 - 2 * above[unit, piece].to(slopes)
+    matrix, bounds = sign[:, None] * (slopes[rival] - slopes[winner]), sign * (offsets[winner] - offsets[rival])
     return Inequalities(matrix, bounds, torch.full_like(unit, number), unit, piece)
 
 

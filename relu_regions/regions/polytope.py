@@ -14,7 +14,7 @@ from torch import Tensor
 from relu_regions.lines.decision import Decision
 from relu_regions.lines.line_batch import Array, Model, PointBatch
 from relu_regions.network.arrays import Floats
-from relu_regions.network.gates import Maximum
+from relu_regions.network.gates import Maximum, OrderStatistic
 from relu_regions.network.network import Network
 from relu_regions.regions.affine_maps import Replay, affine_maps_of
 from relu_regions.regions.class_change import ClassChange, nearest_change
@@ -55,7 +55,7 @@ class Polytope:
 
         Raises:
             ValueError: the pattern does not fit the network.
-            UnsupportedOperation: the network has order statistics.
+            UnsupportedOperation: the network has order statistics, of which a pattern does not say enough.
         """
         network = network.to(torch.float64, pattern[0].device if pattern else torch.device("cpu"))
         with torch.no_grad():
@@ -64,6 +64,9 @@ class Polytope:
     @classmethod
     def at(cls, model: Model, x: Float[Array, " *input_shape"]) -> Polytope:
         """The region of a point; a unit exactly on a knot counts as on the piece below it.
+
+        Of a network that sorts numbers it is the part of it around the point: what is above the input of a rank stays
+        above it, and what is below stays below.
 
         Args:
             model: a torch.nn.Module in eval mode, an exported program, or a Network; not modified.
@@ -74,8 +77,9 @@ class Polytope:
         """
         point = PointBatch.of(model, x[None])
         with torch.no_grad():
+            network = point.network.to(torch.float64, point.x.device)
             pattern = tuple(pieces[0] for pieces in activation_patterns(point.network, point.x))
-        return cls.of_pattern(point.network, pattern)
+            return cls(network, pattern, Inequalities.of_pattern(network, pattern, point.x[0].double()))
 
     @property
     def matrix(self) -> Float64[Tensor, " m n"]:
@@ -248,9 +252,15 @@ class Polytope:
         """Give units of one gate that are on a bend the pieces they get where their inputs change at these slopes."""
         gate = self.network.gates[int(bending.gate[0])].gate
         for unit in set(bending.unit.tolist()):
-            rivals = torch.cat([pieces[unit : unit + 1], bending.piece[bending.unit == unit]]).sort().values
+            own = pieces[unit : unit + 1]
+            rivals = torch.cat([own, bending.piece[bending.unit == unit]]).sort().values
             if isinstance(gate, Maximum):
                 pieces[unit] = rivals[slopes[gate.windows[unit, rivals]].argmax()]
+            elif isinstance(gate, OrderStatistic):
+                # Those that are above it on this side grow more slowly, so they are below it beyond.
+                growth = slopes[gate.windows[unit, rivals]]
+                place = (growth < slopes[gate.windows[unit, own]]).sum()
+                pieces[unit] = rivals[growth.argsort(descending=True, stable=True)[place]]
             else:
                 pieces[unit] = rivals[-1] if slopes[unit] > 0 else rivals[0]
 

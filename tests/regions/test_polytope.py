@@ -16,9 +16,10 @@ from scipy.spatial import ConvexHull, HalfspaceIntersection
 from torch import nn
 
 import relu_regions as rr
+from relu_regions.network.steps import GateStep, evaluate
 from relu_regions.regions.patterns import activation_patterns
 from relu_regions.regions.polytope import Polytope
-from tests.models import mlp
+from tests.models import Wrapped, mlp
 from tests.networks import network_of
 from tests.oracles.fractions_map import exact_map
 from tests.strategies import GATES, Case, cases
@@ -182,6 +183,62 @@ def test_all_regions_of_a_plane_are_reached_from_one() -> None:
     assert len(slim) < len(met) and all(radius < 0.005 for radius in slim)
     area = sum(area_of(region) for region in found.values())
     assert area == pytest.approx(16, rel=1e-8)
+
+
+def sorting(seed: int) -> rr.Network:
+    torch.manual_seed(seed)
+    model = Wrapped(
+        lambda m, x: m.c(m.b(m.a(x).view(-1, 2, 3).sort(2).values.flatten(1)).view(-1, 5).median(1, keepdim=True)[0]),
+        a=nn.Linear(2, 6), b=nn.Linear(6, 5), c=nn.Linear(1, 2),
+    )  # fmt: skip
+    return rr.Network.from_module(model.double().eval(), (2,))
+
+
+def orders(network: rr.Network, points: torch.Tensor) -> torch.Tensor:
+    """Which inputs of each unit's window are above it, and which is it; a row for each point."""
+    values, found = {network.input_name: points}, []
+    for step in network.steps:
+        values[step.output] = evaluate(step, [values[name] for name in step.inputs])
+        if isinstance(step, GateStep):
+            numbers = values[step.inputs[0]].flatten(1)[:, step.gate.windows]
+            found.append((numbers - values[step.output].flatten(1)[..., None]).sign().flatten(1))
+    return torch.cat(found, 1)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_where_numbers_are_sorted_it_is_the_part_around_the_point(seed: int) -> None:
+    network, points = sorting(seed), 2 * sample((2,), 2000)
+    region = Polytope.at(network, points[0])
+    inside = (orders(network, points) == orders(network, points[:1])).all(1)
+    assert torch.equal(region.contains(points), inside) and 3 < inside.sum() < 1900
+    same_pattern = torch.cat([(a == a[0]).all(1)[:, None] for a in activation_patterns(network, points)], 1).all(1)
+    assert (same_pattern | ~inside).all()
+    with pytest.raises(rr.UnsupportedOperation, match=r"sorts its numbers.*Polytope\.at"):
+        Polytope.of_pattern(network, region.pattern)
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_the_parts_where_numbers_are_sorted_tile_a_plane(seed: int) -> None:
+    """From neighbour to neighbour, over the middle of each facet, with the pattern that is said to be there."""
+    network = sorting(seed)
+    found, waiting, areas = list[Polytope](), [torch.zeros(2, dtype=torch.float64)], 0.0
+    while waiting:
+        point = waiting.pop()
+        if any((region.slack(point[None]) > 0).all() for region in found):
+            continue
+        region = Polytope.at(network, point).within(-2, 2)
+        found.append(region)
+        areas += area_of(region)
+        corners = torch.from_numpy(qhull(region)[0].intersections)
+        for row in region.facets.tolist():
+            if region.inequalities.gate[row] >= 0:
+                normal = region.matrix[row] / region.matrix[row].norm()
+                # Inequalities of two units are the same where two numbers change places.
+                ends = corners[region.slack(corners)[:, row].abs() <= 1e-9 * region.matrix[row].norm()]
+                waiting.append(ends.mean(0) + 1e-8 * normal)
+                beyond = tuple(pieces[0] for pieces in activation_patterns(network, waiting[-1][None]))
+                assert same(region.neighbour(row), beyond)
+    assert areas == pytest.approx(16, rel=1e-7) and len(found) > 20
 
 
 def area_of(region: Polytope) -> float:
