@@ -93,7 +93,10 @@ class _Leads:
         return winner, ~((lead > error) | same | (exact & (lead >= 0))).all(-1)
 
     def place(self, flips: Flips, first: Tensor, number: int) -> None:
-        """Hear the flips of the gate: the first of a breakpoint says where it is, others must be ties of zeros."""
+        """Hear the flips of the gate: the first of a breakpoint says where it is, others must be tied to it.
+
+        So they are where the same two numbers meet in another window, or where zeros tie.
+        """
         if not len(flips.bend):
             return
         hearing, causes = self.hearing, flips.only(first)
@@ -103,10 +106,22 @@ class _Leads:
         own = self.at_breakpoints(causes.bend, causes.unit, causes.before, causes.after, tied=True)
         hearing.fail_bends(causes.bend[~own])
         others = flips.only(~first)
-        tied = self.at_breakpoints(others.bend, others.unit, others.before, others.after, tied=False)
-        hearing.fail_bends(others.bend[~tied | (hearing.cause[others.bend] == number)])
+        here = hearing.cause[others.bend] == number
+        same = here & self._meet_as_their_cause(others, causes)
+        tied = self.at_breakpoints(others.bend, others.unit, others.before, others.after, tied=False) & ~here
+        tied |= same & self.at_breakpoints(others.bend, others.unit, others.before, others.after, tied=True)
+        hearing.fail_bends(others.bend[~tied])
         zero = hearing.is_zero(others.bend, self.sources[others.unit, others.before])
         hearing.note_zeros(others.bend[zero], self.outputs[others.unit[zero]])
+
+    def _meet_as_their_cause(self, others: Flips, causes: Flips) -> Tensor:
+        """Whether the numbers that change places are those of the cause of the same breakpoint, ``(F,)`` bool."""
+        pairs = self.sources.new_zeros(len(self.hearing.cause), 2)
+        pairs[causes.bend] = self._pairs(causes)
+        return (self._pairs(others) == pairs[others.bend]).all(1)
+
+    def _pairs(self, flips: Flips) -> Tensor:
+        return torch.stack([self.sources[flips.unit, piece] for piece in (flips.before, flips.after)], 1)
 
     def _cells(self, flips: Flips, piece: Tensor) -> Cells:
         row = self.hearing.chunk.row[flips.bend]
