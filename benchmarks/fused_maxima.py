@@ -3,8 +3,9 @@
     python benchmarks/fused_maxima.py [--quick] [--rounds N] [--onnx FILE.onnx ...] [--out FILE.json]
 
 For each convolutional network with max pooling: breakpoints for a line, and the processor time on one core of a walk
-with breakpoints="pattern" and with "function" by that of nothing but the matrix products and convolutions at the points
-of the latter; and of the exact intervals, which fuse always. --onnx adds networks from files, between random points.
+with breakpoints="pattern" and with "function", the latter without a proof too, by that of nothing but the matrix
+products and convolutions at its points; and of the exact intervals, which fuse always. --onnx adds networks from
+files, between random points.
 Prints ratios taken in the same round, and writes JSON.
 """
 
@@ -12,6 +13,7 @@ from __future__ import annotations
 
 import statistics
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +26,7 @@ from torch import Tensor, nn
 
 import relu_regions as rr
 
-PRODUCTS, INTERVALS = "bare products", "intervals"
+PRODUCTS, UNPROVEN, INTERVALS = "bare products", "function, unproven", "intervals"
 MODES = ("pattern", "function")
 
 
@@ -50,7 +52,8 @@ def main(arguments: list[str] | None = None) -> int:
     torch.manual_seed(0)
     print(f"{machine()}, float64, {rounds} rounds")
     print("Processor time by that of the bare products at the points of function.\n")
-    print(f"{'network':32} breakpoints: pattern  function   time: pattern  function  intervals   pattern / function")
+    print("                                 breakpoints         time                                      pattern /")
+    print(f"{'network':32} pattern  function   pattern  function  unproven  intervals    function")
     networks = []
     for case in cases(options.quick, options.onnx):
         networks.append(measured(case, rounds))
@@ -81,8 +84,8 @@ def cases(quick: bool, files: list[Path]) -> Iterator[Case]:
 def measured(case: Case, rounds: int) -> dict[str, Any]:
     """All figures of one network."""
 
-    def walk(mode: Any) -> rr.Paths:
-        return rr.walk(case.network, case.x, case.d, case.t_range, breakpoints=mode, progress=False)
+    def walk(mode: Any, resolve: Any = "auto") -> rr.Paths:
+        return rr.walk(case.network, case.x, case.d, case.t_range, breakpoints=mode, resolve=resolve, progress=False)
 
     found = {mode: walk(mode) for mode in MODES}
     # Before the first gate there are two points for each segment, which cost nothing beside the others.
@@ -91,15 +94,16 @@ def measured(case: Case, rounds: int) -> dict[str, Any]:
         PRODUCTS: bare_products(products, 512),
         **{mode: lambda mode=mode: walk(mode) for mode in MODES},
     }
+    methods[UNPROVEN] = lambda: walk("function", "never")
     methods[INTERVALS] = lambda: rr.exact_interval(case.network, case.x, case.d, case.t_range)
     times = in_rounds(methods, rounds)
     return {
         "network": case.name,
         "segments": len(case.x),
         "breakpoints": {mode: int(paths.breakpoint_counts.sum()) for mode, paths in found.items()},
-        "certain": {mode: int(paths.certain.sum()) for mode, paths in found.items()},
+        "decided_by": {mode: dict(Counter(paths.decided_by)) for mode, paths in found.items()},
         "milliseconds": {name: 1000 * min(s.cpu for s in own) / len(case.x) for name, own in times.items()},
-        "by_products": {name: quotient(times[name], times[PRODUCTS]) for name in (*MODES, INTERVALS)},
+        "by_products": {name: quotient(times[name], times[PRODUCTS]) for name in (*MODES, UNPROVEN, INTERVALS)},
         "pattern_by_function": quotient(times["pattern"], times["function"]),
     }
 
@@ -113,8 +117,8 @@ def print_row(figures: dict[str, Any]) -> None:
     """One network's figures."""
     counts, cost = (figures[part] for part in ("breakpoints", "by_products"))
     each = "  ".join(f"{counts[mode] / figures['segments']:8.0f}" for mode in MODES)
-    times = "  ".join(f"{cost[name]:8.2f}" for name in (*MODES, INTERVALS))
-    print(f"{figures['network']:32}              {each}         {times}   {figures['pattern_by_function']:12.2f}")
+    times = "  ".join(f"{cost[name]:8.2f}" for name in (*MODES, UNPROVEN, INTERVALS))
+    print(f"{figures['network']:31} {each}  {times}    {figures['pattern_by_function']:8.2f}")
 
 
 if __name__ == "__main__":
