@@ -21,6 +21,7 @@ whatever the rounding. Overflow: where a number is not finite its radius is infi
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -73,9 +74,9 @@ class Ball(NamedTuple):
         """One whose extremes are not known yet, and neither is its norm if that of the radii is less."""
         blocks = value.view(len(radius), -1, *value.shape[1:])
         low, high = blocks.amin(1), blocks.amax(1)
-        finite = torch.isfinite(low) & torch.isfinite(high)
-        if not finite.all():
-            radius = torch.where(finite, radius, torch.inf)
+        width = high - low
+        if not torch.isfinite(width.sum()):
+            radius = torch.where(torch.isfinite(width), radius, torch.inf)
             norm = None
         return cls(value, radius, low, high, _least(norm, radius))
 
@@ -125,6 +126,8 @@ class RunningBounds:
         self.network, self.x, self.d = network, x, d
         self.copies = EqualNumbers.of(network).copies
         self.first_gate = min(network.gate_numbers, default=len(network.steps))
+        readers = Counter(name for step in network.steps for name in step.inputs)
+        self.own = {step.output for step in network.steps if _has_memory(step) and readers[step.output] == 1}
         self._magnitudes: dict[str, tuple[Tensor, ...]] = {}
 
     def through(self, rows: Rows) -> Iterator[tuple[int, GateStep, Ball]]:
@@ -135,7 +138,7 @@ class RunningBounds:
             if isinstance(step, GateStep):
                 inputs = balls[step.inputs[0]].flat()
                 yield network.gate_numbers[index], step, inputs
-                balls[step.output] = _bent(step, inputs, rows.weight)
+                balls[step.output] = _bent(step, inputs, rows.weight, step.inputs[0] in self.own)
             else:
                 balls[step.output] = self._affine(step, [balls[name] for name in step.inputs], rows.weight)
             for name in network.releases[index]:
@@ -191,7 +194,9 @@ def _on_lines(ends: Ball, line: Tensor, rows: Rows) -> Ball:
     here, along = ends.value[:count], ends.value[count:]
     each = line.repeat_interleave(rows.position.shape[1])
     weight = rows.weight.repeat_interleave(rows.position.shape[1])
-    value = here[each] * weight.view(column)
+    value = here[each]
+    if not weight.all():
+        value *= weight.view(column)
     value.addcmul_(rows.position.reshape(column), along[each])
     reach, weight = rows.position.abs().amax(1).view(column), rows.weight.view(column)
     base = ends.radius[:count] + 4 * UNIT * here.abs()
@@ -200,7 +205,17 @@ def _on_lines(ends: Ball, line: Tensor, rows: Rows) -> Ball:
     return Ball.of(value, (weight * base[line] + reach * slope[line]) * (1 + 8 * UNIT))
 
 
-def _bent(step: GateStep, inputs: Ball, weight: Tensor) -> Ball:
+def _has_memory(step: AffineStep | GateStep) -> bool:
+    """Whether what the step makes lies in memory of its own, and is no view of what it reads."""
+    return isinstance(step, AffineStep) and step.form is not None
+
+
+def _bent(step: GateStep, inputs: Ball, weight: Tensor, overwrite: bool) -> Ball:
+    """The ball behind a gate.
+
+    Args:
+        overwrite: whether nothing else needs what the gate reads.
+    """
     gate, shape = step.gate, step.shape
     if isinstance(gate, Maximum):
         ball = _maximum(gate, inputs)
@@ -210,8 +225,9 @@ def _bent(step: GateStep, inputs: Ball, weight: Tensor) -> Ball:
     elif gate.is_relu:
         inactive = (inputs.high + inputs.radius < 0) | ((inputs.radius == 0) & (inputs.high <= 0))
         radius = inputs.radius.masked_fill(inactive, 0.0)
-        values = (inputs.value.clamp_min(0), radius, inputs.low.clamp_min(0), inputs.high.clamp_min(0))
-        ball = Ball(*values, norm=_least(inputs.norm, radius))
+        value = inputs.value.clamp_min_(0) if overwrite else inputs.value.clamp_min(0)
+        low, high = inputs.low.clamp_min(0), inputs.high.clamp_min(0)
+        ball = Ball(value, radius, low, high, _least(inputs.norm, radius))
     else:
         ball = _knots(gate, inputs, weight)
     value, radius, low, high = (part.view(len(part), *shape) for part in ball[:4])

@@ -161,7 +161,7 @@ class Hearing:
 
     def is_zero(self, bend: Tensor, sources: Tensor) -> Tensor:
         """Whether numbers with these sources are known to be 0 at the true breakpoints, bool of the same shape."""
-        if not self._zeros:
+        if not self._zeros or not sources.numel():
             return torch.zeros_like(sources, dtype=torch.bool)
         return torch.isin(bend * self._sources + sources.abs(), torch.cat(self._zeros))
 

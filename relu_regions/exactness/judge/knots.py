@@ -24,19 +24,23 @@ def hear_knots(hearing: Hearing, number: int, step: GateStep, gate: Knots, ball:
     chunk = hearing.chunk
     asked, shares = hearing.asked(number), hearing.shares(number)
     # No number changes over a cell by more than twice the largest; what this leaves open is looked at more closely.
-    change = 2 * hearing.beside((ball.size + ball.radius).amax(1))
+    size = ball.size
+    change = 2 * hearing.beside((size + ball.radius).amax(1))
     extra = torch.where(shares > 0, shares * change[:, None], 0.0)
-    margin = widened(ball.radius + extra.amax(1, keepdim=True), ball.size)
+    margin = widened(ball.radius + extra.amax(1, keepdim=True), size)
+    constant = _constant(hearing, ball)
     claimed = hearing.flips.only(hearing.flips.gate == number)
     upper = torch.maximum(claimed.before, claimed.after)
     steep = (claimed.after - claimed.before).abs() != 1
     hearing.fail_bends(claimed.bend[steep])
-    pieces = torch.zeros_like(ball.radius, dtype=torch.int64)
+    pieces = ball.radius.new_zeros(len(chunk.part_block), ball.radius.shape[1], dtype=torch.int64)
     found: list[Flips] = []
     for knot in range(len(gate.knots)):
         level = gate.knots[knot] * chunk.weight[:, None]
         above = ball.low - margin > level
-        below = (ball.high + margin < level) | _constant(hearing, ball) & (ball.high <= level)
+        below = ball.high + margin < level
+        if constant is not None:
+            below |= constant & (ball.high <= level)
         block, unit = (~(above | below) & hearing.live[:, None]).nonzero(as_tuple=True)
         last = above.clone()
         side = _Sides(hearing, number, step, gate, knot, ball, asked, extra)
@@ -44,17 +48,23 @@ def hear_knots(hearing: Hearing, number: int, step: GateStep, gate: Knots, ball:
         block, unit = ((chunk.linked & hearing.live[1:])[:, None] & (last[:-1] != above[1:])).nonzero(as_tuple=True)
         side.note_changes(found, block * BLOCK + BLOCK - 1, unit, above[block + 1, unit])
         _hear_infinity(hearing, ball, level, knot, above, last)
-        pieces += above
+        pieces += above[chunk.part_block]
         chosen = claimed.only(upper == knot + 1)
         side.place(chosen, hearing.is_first[hearing.flips.gate == number][upper == knot + 1])
     hearing.compare(_joined(found, claimed), claimed, gate)
-    wrong = (pieces[chunk.part_block] != hearing.first_pieces(number)).any(1)
+    wrong = (pieces != hearing.first_pieces(number)).any(1)
     hearing.fail(chunk.part_line[wrong])
 
 
-def _constant(hearing: Hearing, ball: Ball) -> Tensor:
-    """The units that are exactly one number throughout a block and the one it is linked to, ``(B, units)`` bool."""
-    constant = (ball.radius == 0) & (ball.low == ball.high)
+def _constant(hearing: Hearing, ball: Ball) -> Tensor | None:
+    """The units that are exactly one number throughout a block and the one it is linked to, ``(B, units)`` bool.
+
+    None if there is none.
+    """
+    exact = ball.radius == 0
+    if not exact.any():
+        return None
+    constant = exact & (ball.low == ball.high)
     linked = hearing.chunk.linked[:, None]
     constant[:-1] &= ~linked | (constant[1:] & (ball.low[1:] == ball.low[:-1]))
     return constant

@@ -27,7 +27,7 @@ from relu_regions.exactness.judge.claims import Claims
 
 __all__ = ["BLOCK", "Chunk", "LineRows", "chunks", "rows_of"]
 
-BLOCK = 8
+BLOCK = 16
 
 Floats = NDArray[np.float64]
 
