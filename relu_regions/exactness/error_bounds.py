@@ -25,7 +25,7 @@ Numbers that are equal by construction (``relu_regions.exactness.equal_by_constr
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -35,15 +35,16 @@ from relu_regions.backends.points import Points
 from relu_regions.exactness.equal_by_construction import EqualNumbers
 from relu_regions.exactness.maximum_bounds import coincident, rivals_in_doubt
 from relu_regions.exactness.rank_bounds import nearest_rival, passing_in_doubt
+from relu_regions.exactness.shifts import Shifts, beside
 from relu_regions.exactness.step_norms import StepNorms
 from relu_regions.network.chains import Chain
 from relu_regions.network.gates import Gate, Knots, Maximum, OrderStatistic, Selection
 from relu_regions.network.network import Network
 from relu_regions.network.plan import chains, folded
-from relu_regions.network.rounding_constants import APART, CROSSING, NEW_ROW, PER_BEND, PER_INTERVAL, VALUE
+from relu_regions.network.rounding_constants import CROSSING, NEW_ROW, PER_BEND, PER_INTERVAL, VALUE
 from relu_regions.network.steps import AffineStep, GateStep
 
-__all__ = ["Certainty", "Shifts", "beside", "largest"]
+__all__ = ["Certainty", "largest"]
 
 
 class Certainty:
@@ -163,18 +164,18 @@ class Certainty:
             self._doubt(points, kernel_for(inputs.device).rows_in_doubt(distance, bound, *shares, known, asked))
         if zeros is not None:
             self._doubt(points, self._fading(inputs, zeros, placed))
-        self._doubt(points, shifts.out_of_order(placed, self._copies_cross(gate, name, placed)))
+        self._doubt(points, shifts.out_of_order(placed, lambda bends: self._copies_cross(gate, name, placed, bends)))
         return shifts
 
-    def _copies_cross(self, gate: Knots, name: str, placed: Placement) -> Tensor | None:
-        """Whether each crossing is of the same number as the one before it, ``(K - 1,)``; None if none is."""
+    def _copies_cross(self, gate: Knots, name: str, placed: Placement, bends: Tensor) -> Tensor:
+        """Whether some crossings are of the same numbers as those before them, ``(B,)`` bool."""
         if name not in self.equal.copies or (gate.sizes.knot > 0 and gate.knots.shape[1] > 1):
-            return None
+            return torch.zeros_like(bends, dtype=torch.bool)
         unit, knot = placed.crossings.unit, torch.maximum(placed.crossings.before, placed.crossings.after)
         source = self.equal.copies[name].to(unit.device)[unit]
         if gate.sizes.knot == 0:
             source = source.abs()
-        return (source[1:] == source[:-1]) & (knot[1:] == knot[:-1])
+        return (source[bends] == source[bends - 1]) & (knot[bends] == knot[bends - 1])
 
     def _selection(
         self,
@@ -208,7 +209,8 @@ class Certainty:
         self._doubt(points, kernel.leads_in_doubt(gate, inputs, alike, zeros, 2 * error, *shares, asked))
         difference = 2 * torch.maximum(error[row], error[row + 1])
         self._doubt(points, rivals_in_doubt(gate, alike, zeros, inputs, placed, difference, shifts.relative))
-        self._doubt(points, shifts.out_of_order(placed, coincident(gate, alike, zeros, inputs, placed)))
+        same = partial(coincident, gate, alike, zeros, inputs, placed)
+        self._doubt(points, shifts.out_of_order(placed, same))
         if isinstance(gate, OrderStatistic):
             self._doubt(points, passing_in_doubt(gate, alike, zeros, inputs, placed, starts))
         return shifts
@@ -321,45 +323,6 @@ class Certainty:
 
     def _doubt(self, points: Points, rows: Tensor) -> None:
         points.uncertain[torch.bucketize(rows, points.offsets[1:], right=True)] = True
-
-
-@dataclass(frozen=True)
-class Shifts:
-    """What bounds the bends of a gate.
-
-    Attributes:
-        relative, absolute: how far each crossing may be from the true one, ``(K,)``: relative to its interval, and in
-            t.
-        size: the largest number of the gate's input at each of the points there were, ``(P,)``.
-    """
-
-    relative: Tensor
-    absolute: Tensor
-    size: Tensor
-
-    def out_of_order(self, placed: Placement, same: Tensor | None = None) -> Tensor:
-        """The intervals in which the order of two crossings is not certain.
-
-        Args:
-            same: whether each crossing but the first coincides with the one before it by construction, ``(K - 1,)``
-                bool.
-        """
-        row, place = placed.crossings.row, placed.crossings.right
-        if len(row) < 2:
-            return row[:0]
-        shared = placed.crossing_row[1:] == placed.crossing_row[:-1]
-        close = ~(place.diff() > APART * (self.relative[1:] + self.relative[:-1])) | shared
-        if same is not None:
-            close &= ~(same & shared)
-        return row[1:][close & (row[1:] == row[:-1])]
-
-
-def beside(error: Tensor) -> Tensor:
-    """The largest bound of each row and its neighbours: that of the curve on either side."""
-    result = error.clone()
-    result[1:] = torch.maximum(result[1:], error[:-1])
-    result[:-1] = torch.maximum(result[:-1], error[1:])
-    return result
 
 
 def _near_zero(most: Tensor, least: Tensor, bound: Tensor, before: Tensor, after: Tensor) -> Tensor:

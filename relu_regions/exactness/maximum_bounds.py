@@ -45,15 +45,18 @@ def rivals_in_doubt(
     crossings = placed.crossings
     window, row = gate.windows[crossings.unit], crossings.row[:, None]
     here, there = inputs[row, window], inputs[row + 1, window]
-    same = sources_on(alike[window], zeros[window], here, there)
     leader, follower = crossings.before[:, None], crossings.after[:, None]
     lead_here, lead_there = here.gather(1, leader) - here, there.gather(1, leader) - there
     lead = crossings.left[:, None] * lead_here + crossings.right[:, None] * lead_there
     rounding = 8 * torch.finfo(inputs.dtype).eps * (lead_here.abs() + lead_there.abs())
     size = lead if isinstance(gate, Maximum) else lead.abs()
     open_lead = ~(size > error[:, None] + shift[:, None] * (lead_there - lead_here).abs() + rounding)
-    third = (same != same.gather(1, leader)) & (same != same.gather(1, follower))
-    return crossings.row[(open_lead & third).any(1)]
+    open_lead.scatter_(1, leader, False).scatter_(1, follower, False)
+    (close,) = open_lead.any(1).nonzero(as_tuple=True)
+    # Most bends are far from all others: what is equal by construction is asked of the rest alone.
+    same = sources_on(alike[window[close]], zeros[window[close]], here[close], there[close])
+    third = (same != same.gather(1, leader[close])) & (same != same.gather(1, follower[close]))
+    return crossings.row[close[(open_lead[close] & third).any(1)]]
 
 
 def sources_on(alike: Tensor, zeros: Tensor, here: Tensor, there: Tensor) -> Tensor:
@@ -62,13 +65,18 @@ def sources_on(alike: Tensor, zeros: Tensor, here: Tensor, there: Tensor) -> Ten
 
 
 def coincident(
-    gate: Maximum | OrderStatistic, alike: Tensor, zeros: Tensor, inputs: Tensor, placed: Placement
+    gate: Maximum | OrderStatistic, alike: Tensor, zeros: Tensor, inputs: Tensor, placed: Placement, bends: Tensor
 ) -> Tensor:
-    """Whether each bend but the first is that of the same two numbers as the bend before it, ``(K - 1,)`` bool."""
-    crossings = placed.crossings
-    pair = gate.windows[crossings.unit[:, None], torch.stack([crossings.before, crossings.after], 1)]
-    row = crossings.row[:, None]
-    same = sources_on(alike[pair], zeros[pair], inputs[row, pair], inputs[row + 1, pair])
-    # Two that change places in an order do so in two units, there and back.
-    same = same.sort(1).values
-    return (same[1:] == same[:-1]).all(1)
+    """Whether some bends are those of the same two numbers as the bends before them, ``(B,)`` bool.
+
+    Args:
+        bends: which, none of them the first, ``(B,)`` int64.
+    """
+    pairs = []
+    for crossings in (placed.crossings[bends - 1], placed.crossings[bends]):
+        pair = gate.windows[crossings.unit[:, None], torch.stack([crossings.before, crossings.after], 1)]
+        row = crossings.row[:, None]
+        same = sources_on(alike[pair], zeros[pair], inputs[row, pair], inputs[row + 1, pair])
+        # Two that change places in an order do so in two units, there and back.
+        pairs.append(same.sort(1).values)
+    return (pairs[0] == pairs[1]).all(1)

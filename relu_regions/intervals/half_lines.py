@@ -9,7 +9,8 @@ from torch import Tensor
 
 from relu_regions.backends import kernel_for
 from relu_regions.backends.points import Points
-from relu_regions.exactness.error_bounds import Certainty, beside
+from relu_regions.exactness.error_bounds import Certainty
+from relu_regions.exactness.shifts import beside
 from relu_regions.lines.decision import Decision
 from relu_regions.lines.line_batch import LineBatch
 from relu_regions.walking.segments import Segments

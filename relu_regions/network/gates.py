@@ -200,6 +200,16 @@ class Maximum(Selection):
             first input, which changes nothing.
     """
 
+    @cached_property
+    def by_position(self) -> Tensor:
+        """The windows once more, a row for each position, ``(k, units)`` int32, contiguous."""
+        return self.windows.T.to(torch.int32).contiguous()
+
+    @cached_property
+    def filled_up(self) -> Tensor:
+        """The units with short windows, ``(U,)`` int64."""
+        return (self.windows[:, 1:] == self.windows[:, :1]).any(1).nonzero()[:, 0]
+
     @property
     def sizes(self) -> GateSizes:
         """The largest numbers of the gate: the slope only grows, from that of one input to that of another."""

@@ -15,7 +15,8 @@ import relu_regions as rr
 from relu_regions.backends import reference
 from relu_regions.backends.placement import Placement
 from relu_regions.backends.threads import parts_of
-from relu_regions.exactness.error_bounds import Certainty, Shifts
+from relu_regions.exactness.error_bounds import Certainty
+from relu_regions.exactness.shifts import Shifts
 from relu_regions.network.gates import Gate, Knots, Maximum
 from relu_regions.network.steps import AffineStep, Convolution, GateStep
 from relu_regions.walking.segments import Segments

@@ -67,7 +67,13 @@ def place(
     if isinstance(gate, Maximum):
         outputs, least = inputs.new_empty(len(inputs), len(gate.windows)), inputs.new_empty(2, leads * len(inputs))
         found = overtakings(
-            z.numpy(), _windows(gate), starts_interval.numpy(), record, outputs.numpy(), extremes.numpy(), least.numpy()
+            z.numpy(),
+            Windows.of(gate),
+            starts_interval.numpy(),
+            record,
+            outputs.numpy(),
+            extremes.numpy(),
+            least.numpy(),
         )
         between, at_points = found
         (row, unit, before, after), numbers = map(torch.from_numpy, followed(z.numpy(), gate.windows.numpy(), between))
@@ -104,10 +110,6 @@ def workspace(gate: Gate, units: int, inputs: int, multiplied: bool) -> int:
     return 2 * units if multiplied else inputs + 2 * units
 
 
-def _windows(gate: Maximum) -> Windows:
-    return Windows.of(gate.windows.numpy())
-
-
 def _tensors(*arrays: np.ndarray) -> list[Tensor]:
     return [torch.from_numpy(array) for array in arrays]
 
@@ -137,7 +139,7 @@ def bend(gate: Gate, inputs: Tensor, weight: Tensor | None, placement: Placement
     if isinstance(gate, OrderStatistic):
         return reference.bend(gate, inputs, weight, placement)
     if isinstance(gate, Maximum):
-        return _bent_maxima(_windows(gate).places, inputs, placement)
+        return _bent_maxima(Windows.of(gate).places, inputs, placement)
     if not gate.is_relu:
         outputs = gate.apply(insert(inputs, placement), None if weight is None else weight[:, None])
         inside, crossings = placement.inside, placement.crossings
@@ -172,7 +174,7 @@ def bend_and_multiply(
         placement.crossing_row, _kinks(gate, crossings),
     )  # fmt: skip
     placed, made = Placed(*(part.numpy() for part in parts)), result.numpy()
-    maxima = _maxima(_windows(gate).places, inputs, placement) if isinstance(gate, Maximum) else None
+    maxima = _maxima(Windows.of(gate).places, inputs, placement) if isinstance(gate, Maximum) else None
     columns, geometry = step.columns.numpy(), np.array(step.form.geometry if step.form is not None else (), np.int64)
     applied = (inputs if maxima is None else maxima).contiguous()
     block, rectify = _rows_of_block(applied, result), isinstance(gate, Knots) and gate.is_relu
@@ -272,7 +274,7 @@ def leads_in_doubt(
     if isinstance(gate, OrderStatistic):
         return reference.leads_in_doubt(gate, values, alike, zeros, bound, before, after, starts_interval)
     ties, shares = (alike.numpy(), zeros.numpy()), (bound.numpy(), before.numpy(), after.numpy())
-    doubt = leads_that_are_open(values.contiguous().numpy(), _windows(gate), ties, shares, starts_interval.numpy())
+    doubt = leads_that_are_open(values.contiguous().numpy(), Windows.of(gate), ties, shares, starts_interval.numpy())
     return torch.from_numpy(np.flatnonzero(doubt))
 
 

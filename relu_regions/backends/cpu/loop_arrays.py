@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from relu_regions.network.arrays import Numbers
+from relu_regions.network.gates import Maximum
 
 __all__ = ["Bounds", "Gate", "Lines", "Outputs", "Pieces", "Placed", "Products", "Room", "Stack", "Windows", "bits_of"]
 
@@ -58,10 +59,9 @@ class Windows(NamedTuple):
     short: Numbers
 
     @classmethod
-    def of(cls, windows: Numbers) -> Windows:
-        """Those of a gate's inputs, ``(units, k)``."""
-        (short,) = np.nonzero((windows[:, 1:] == windows[:, :1]).any(1))
-        return cls(windows, np.ascontiguousarray(windows.T.astype(np.uint32)), short)
+    def of(cls, gate: Maximum) -> Windows:
+        """Those of a gate."""
+        return cls(gate.windows.numpy(), gate.by_position.numpy().view(np.uint32), gate.filled_up.numpy())
 
 
 class Placed(NamedTuple):
