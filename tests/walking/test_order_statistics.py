@@ -218,8 +218,8 @@ def test_what_follows_from_a_walk(name: str) -> None:
         assert torch.allclose(paths.norms(math.inf), jacobian.abs().sum(2).amax(1), rtol=1e-12)
 
 
-def test_a_decision_by_a_median_is_judged_open_and_then_settled() -> None:
-    """The judge hears no order statistics: it says nothing of them, and nothing false."""
+def test_an_interval_between_two_ranks_has_no_end() -> None:
+    """The largest is never less than the second largest, with which it ties at x."""
     gate = OrderStatistic(torch.tensor([[0, 1, 2]] * 2), torch.tensor([0, 1]))
     network = Network((GateStep("out", ("in",), (2,), Origin("", ""), gate),), "in", "out", (3,), (2,))
     interval = rr.exact_interval(network, torch.tensor([[0.0, 0, -1]]), torch.tensor([[1.0, 0, 0]]), certify=True)

@@ -22,6 +22,7 @@ its radius (`relu_regions.exactness.judge.balls`). docs/exactness.md has the pro
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -35,9 +36,11 @@ from relu_regions.exactness.judge.hearing import Hearing
 from relu_regions.exactness.judge.knots import hear_knots
 from relu_regions.exactness.judge.maxima import hear_maximum
 from relu_regions.exactness.judge.posts import BLOCK, chunks, rows_of
+from relu_regions.exactness.judge.ranks import hear_order_statistic
 from relu_regions.network.gates import Knots, Maximum, OrderStatistic
 from relu_regions.network.network import Network
 from relu_regions.network.plan import folded
+from relu_regions.network.steps import GateStep, Step
 
 __all__ = ["Verdict", "judge", "leader"]
 
@@ -60,7 +63,7 @@ class Verdict:
 
 
 def judge(network: Network, claims: Claims) -> Verdict:
-    """Decide which claims are true of the real-valued network; none is confirmed if it has order statistics.
+    """Decide which claims are true of the real-valued network.
 
     Args:
         network: in float64, on the device of the claims.
@@ -68,18 +71,13 @@ def judge(network: Network, claims: Claims) -> Verdict:
     network = folded(network)
     failed = _malformed(network, claims)
     error = torch.zeros_like(claims.t)
-    gates = [step.gate for step in network.gates]
-    if any(isinstance(gate, OrderStatistic) for gate in gates) or not all(
-        _is_continuous(gate) for gate in gates if isinstance(gate, Knots)
-    ):
+    if not all(_is_continuous(step.gate) for step in network.gates if isinstance(step.gate, Knots)):
         return Verdict(torch.zeros_like(failed), error)
     rows, open_ = rows_of(claims)
     failed[open_] = True
     bounds, equal = RunningBounds(network, claims.x, claims.d), EqualNumbers.of(network)
     # Up to the first gate only x and d go through the network.
-    shapes = [network.steps[index].shape for index in range(max(0, bounds.first_gate - 1), len(network.steps))]
-    widest = max((math.prod(shape) for shape in shapes), default=1)
-    blocks = max(1, _CHUNK_BYTES // (8 * BLOCK * max(1, widest)))
+    blocks = max(1, _CHUNK_BYTES // (8 * BLOCK * _widest(network.steps[max(0, bounds.first_gate - 1) :])))
     kept = [line for line, bad in zip(rows, failed[[line.line for line in rows]].tolist()) if not bad]
     for chunk in chunks(kept, blocks, claims.t.device):
         if bool(failed[chunk.line].all()):
@@ -90,11 +88,20 @@ def judge(network: Network, claims: Claims) -> Verdict:
                 hear_knots(hearing, number, step, step.gate, ball)
             elif isinstance(step.gate, Maximum):
                 hear_maximum(hearing, number, step, step.gate, ball)
+            else:
+                hear_order_statistic(hearing, number, step, step.gate, ball)
             if bool(failed[chunk.line].all()):
                 break
         error[chunk.claimed] = hearing.error
     counts = claims.offsets.diff()
     return Verdict(~failed, error.masked_fill(failed.repeat_interleave(counts), 0.0))
+
+
+def _widest(steps: Sequence[Step]) -> int:
+    """Numbers of the widest value, or of all windows of an order statistic, where sides are kept for each."""
+    widths = [math.prod(step.shape) for step in steps]
+    gates = (step.gate for step in steps if isinstance(step, GateStep))
+    return max([1, *widths, *(gate.windows.numel() for gate in gates if isinstance(gate, OrderStatistic))])
 
 
 def _malformed(network: Network, claims: Claims) -> Tensor:
