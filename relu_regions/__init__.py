@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from relu_regions import backends as backends
     from relu_regions import plot as plot
+    from relu_regions.exactness.stages import UnprovenWarning as UnprovenWarning
     from relu_regions.intervals import rational_door as rational
     from relu_regions.intervals.interval import Interval as Interval
     from relu_regions.intervals.interval import exact_interval as exact_interval
@@ -44,6 +45,7 @@ __all__ = [
     "Paths",
     "Polytope",
     "Region",
+    "UnprovenWarning",
     "UnsupportedOperation",
     "affine_map",
     "exact_interval",
@@ -65,6 +67,7 @@ _NAMES = {
     "Paths": "paths.paths",
     "Polytope": "regions.polytope",
     "Region": "paths.paths",
+    "UnprovenWarning": "exactness.stages",
     "UnsupportedOperation": "network.reading.operations.registry",
     "affine_map": "regions.affine_maps",
     "exact_interval": "intervals.interval",

@@ -7,9 +7,13 @@ from collections import Counter
 import torch
 from torch import Tensor
 
-__all__ = ["STAGES", "counted", "decided_by"]
+__all__ = ["STAGES", "UnprovenWarning", "counted", "decided_by"]
 
 STAGES = ("nothing", "bounds", "judge", "rational")
+
+
+class UnprovenWarning(UserWarning):
+    """Some lines of an answer are not proven: ``certain`` is False there, and the text says how many and why."""
 
 
 def decided_by(certain: Tensor, judged: Tensor, settled: Tensor) -> list[str]:

@@ -19,7 +19,14 @@ from relu_regions.intervals.half_lines import HalfLine, half_lines
 from relu_regions.intervals.judging import confirmed
 from relu_regions.lines.decision import Decision
 from relu_regions.lines.line_batch import Array, LineBatch, Model, Range
-from relu_regions.walking.settle import Resolve, may_settle, settle_intervals, worth_settling
+from relu_regions.walking.settle import (
+    Resolve,
+    may_settle,
+    seconds_for,
+    settle_intervals,
+    warn_of_doubt,
+    worth_settling,
+)
 from relu_regions.walking.splicing import with_rows
 
 __all__ = ["Interval", "exact_interval"]
@@ -132,6 +139,7 @@ def exact_interval(
     decision: Sequence[int] | None = None,
     dtype: torch.dtype = torch.float64,
     resolve: Resolve = "auto",
+    resolve_seconds: float | None = None,
     certify: bool = False,
     memory_budget: int | None = None,
 ) -> Interval:
@@ -147,6 +155,8 @@ def exact_interval(
         dtype: of the walk, float64 or float32. What is proven is about the model, x and d as given: lines that float32
             leaves in doubt, or whose numbers it does not hold, are walked in float64.
         resolve: what to do about lines on which rounding may have decided something; see ``relu_regions.walk``.
+        resolve_seconds: how long rational arithmetic may take in all; by default 60 seconds with "auto", and however
+            long it takes with "always". A line begun in time is finished. `UnprovenWarning` says how many are left.
         certify: prove every answer and enclose every end by a few neighbouring floats: lines in doubt are settled
             however long it takes, and ends are evaluated once more in twice the working precision.
         memory_budget: bytes that the walk may take; a quarter of the free memory by default.
@@ -159,20 +169,28 @@ def exact_interval(
     """
     if certify and resolve == "never":
         raise ValueError('certify settles what is in doubt; resolve must not be "never".')
+    if certify and resolve_seconds is not None:
+        raise ValueError("certify settles what is in doubt however long it takes; leave out resolve_seconds.")
     lines = LineBatch.of(model, x, d, t_range, dtype, proven=may_settle(resolve)).fused()
-    asked = _Asked(Decision.of(lines.network.output_shape, decision), resolve, certify, memory_budget)
+    if certify:
+        resolve = "always"
+    seconds = seconds_for(resolve, resolve_seconds)
+    asked = _Asked(Decision.of(lines.network.output_shape, decision), resolve, seconds, certify, memory_budget)
     with torch.no_grad():
         found, points = _proven(lines, asked) if lines.given is None else _proven_in_float32(lines, lines.given, asked)
     if lines.original is not None:
         lines.compare(*_ends_and_insides(found))
+    if found.certain is not None and may_settle(resolve):
+        warn_of_doubt(found.certain, points, resolve, lines.network, seconds)
     return _enclosed(found, lines.given or lines, asked.decision, points) if certify else found
 
 
 class _Asked(NamedTuple):
-    """What exact_interval was asked besides the lines."""
+    """What exact_interval was asked besides the lines; seconds are those of rational arithmetic."""
 
     decision: Decision
     resolve: Resolve
+    seconds: float
     certify: bool
     memory_budget: int | None
 
@@ -266,16 +284,17 @@ def _settled(found: Interval, lines: LineBatch, asked: _Asked, points: Tensor) -
     Args:
         points: how many points the walk has looked at on each line, ``(N,)`` int64.
     """
-    resolve: Resolve = "always" if asked.certify else asked.resolve
-    numbers = worth_settling(asked.in_doubt(found), points, resolve, lines.network)
-    return _with_settled(found, lines, asked.decision, numbers) if numbers else found
+    numbers = worth_settling(asked.in_doubt(found), points, asked.resolve, lines.network)
+    return _with_settled(found, lines, asked.decision, numbers, asked.seconds) if numbers else found
 
 
-def _with_settled(found: Interval, lines: LineBatch, decision: Decision, numbers: list[int]) -> Interval:
-    """The intervals, those of some lines as rational arithmetic has them."""
-    columns = settle_intervals(lines, numbers, decision)
-    columns |= {name: torch.ones(len(numbers), dtype=torch.bool) for name in ("certain", "settled")}
-    return _with_lines(found, numbers, columns)
+def _with_settled(
+    found: Interval, lines: LineBatch, decision: Decision, numbers: list[int], seconds: float = math.inf
+) -> Interval:
+    """The intervals, those of some lines as rational arithmetic has them: of the first ones if time is up."""
+    columns = settle_intervals(lines, numbers, decision, seconds)
+    columns |= {name: torch.ones_like(columns["tied"]) for name in ("certain", "settled")}
+    return _with_lines(found, numbers[: len(columns["tied"])], columns)
 
 
 def _ends_and_insides(found: Interval) -> tuple[Tensor, Tensor]:

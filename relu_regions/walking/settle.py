@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import math
+import time
+import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Literal, get_args
@@ -15,18 +18,33 @@ from relu_regions.exactness.rational.coefficients import ExactNetwork
 from relu_regions.exactness.rational.interval import exact_interval
 from relu_regions.exactness.rational.paths import RationalPath
 from relu_regions.exactness.rational.walk import walk
+from relu_regions.exactness.stages import UnprovenWarning
 from relu_regions.lines.decision import Decision
 from relu_regions.lines.line_batch import LineBatch
 from relu_regions.network.network import Network
 from relu_regions.network.steps import AffineStep
 
-__all__ = ["Resolve", "Settled", "may_settle", "nearest", "rounding_of", "settle", "settle_intervals", "worth_settling"]
+__all__ = [
+    "Resolve",
+    "Settled",
+    "may_settle",
+    "nearest",
+    "rounding_of",
+    "seconds_for",
+    "settle",
+    "settle_intervals",
+    "warn_of_doubt",
+    "worth_settling",
+]
 
 
 Resolve = Literal["auto", "always", "never"]
 
 # A rational walk handles some 10^8 products a second, so "auto" spends at most about ten seconds on a line.
 AFFORDABLE_PRODUCTS = 10**9
+
+# All lines of a call together may take so many seconds by default.
+AUTO_SECONDS = 60.0
 
 # Making the exact network costs as much as some tens of points, and 140 bytes for each product. It counts as so many
 # points here, so that "auto" never makes one of more than 10^7 products, which would take gigabytes.
@@ -42,6 +60,46 @@ def may_settle(resolve: Resolve) -> bool:
     if resolve not in get_args(Resolve):
         raise ValueError(f"resolve must be one of {get_args(Resolve)}, not {resolve!r}.")
     return resolve != "never"
+
+
+def seconds_for(resolve: Resolve, given: float | None) -> float:
+    """How many seconds rational arithmetic may take in a call.
+
+    Args:
+        given: by the caller; None for 60 with "auto", and for no limit else.
+
+    Raises:
+        TypeError, ValueError: what was given is not a number, or is negative.
+    """
+    if given is None:
+        return AUTO_SECONDS if resolve == "auto" else math.inf
+    if isinstance(given, bool) or not isinstance(given, (int, float)):
+        raise TypeError(f"resolve_seconds must be a number of seconds or None, not {given!r}.")
+    if not given >= 0:
+        raise ValueError(f"resolve_seconds must not be negative, but is {given!r}.")
+    return float(given)
+
+
+def warn_of_doubt(certain: Tensor, points: Tensor, resolve: Resolve, network: Network, seconds: float) -> None:
+    """Warn of lines that are not proven, once for all, in the name of the caller's caller.
+
+    Args:
+        certain: ``(N,)`` bool.
+        points: how many points each line has, ``(N,)`` int64.
+        seconds: how long rational arithmetic was allowed to take.
+    """
+    count = int((~certain).sum())
+    if not count:
+        return
+    late = len(worth_settling(~certain, points, resolve, network))
+    large = [f"{count - late} would take rational arithmetic too long"] if count > late else []
+    left = [f"{late} were left after {seconds:g} seconds of it"] if late else []
+    warnings.warn(
+        f"{count} of {len(certain)} lines are not proven (certain is False): {', '.join([*large, *left])}. "
+        'resolve="always" proves them however long it takes, resolve="never" asks for no proof.',
+        UnprovenWarning,
+        stacklevel=3,
+    )
 
 
 def worth_settling(doubt: Tensor, points: Tensor, resolve: Resolve, network: Network) -> list[int]:
@@ -79,21 +137,24 @@ class Settled:
     flips: Flips
 
 
-def settle(lines: LineBatch, numbers: list[int]) -> list[Settled]:
-    """Walk some lines of a batch in rational arithmetic."""
-    return [_rounded(path, lines) for path in walk(*_exact(lines, numbers))]
+def settle(lines: LineBatch, numbers: list[int], seconds: float = math.inf) -> list[Settled]:
+    """Walk some lines of a batch in rational arithmetic: the first of them if time is up before the last."""
+    return [_rounded(walk(*line)[0], lines) for line in _while_time(_exact(lines, numbers), seconds)]
 
 
-def settle_intervals(lines: LineBatch, numbers: list[int], decision: Decision) -> dict[str, Tensor]:
+def settle_intervals(
+    lines: LineBatch, numbers: list[int], decision: Decision, seconds: float = math.inf
+) -> dict[str, Tensor]:
     """The generalization intervals of some lines of a batch in rational arithmetic, rounded.
 
     Returns:
         ``lo``, ``hi`` and their errors ``lo_error`` and ``hi_error``, float64; ``label``, ``label_lo``, ``label_hi``
-        and ``tied``; ``(K,)`` each, on the CPU.
+        and ``tied``; ``(K,)`` each, on the CPU, of the first K lines if time is up before the last.
     """
-    found = exact_interval(*_exact(lines, numbers), decision=decision.classes)
-    named = ("label", "label_lo", "label_hi", "tied")
-    columns = {name: torch.tensor([getattr(interval, name) for interval in found]) for name in named}
+    question = _while_time(_exact(lines, numbers), seconds)
+    found = [exact_interval(*line, decision=decision.classes)[0] for line in question]
+    named = {name: torch.bool if name == "tied" else torch.int64 for name in ("label", "label_lo", "label_hi", "tied")}
+    columns = {n: torch.tensor([getattr(one, n) for one in found], dtype=dtype) for n, dtype in named.items()}
     for name in ("lo", "hi"):
         ends = torch.tensor([nearest(getattr(interval, name)) for interval in found], dtype=torch.float64)
         columns[name] = ends
@@ -102,7 +163,21 @@ def settle_intervals(lines: LineBatch, numbers: list[int], decision: Decision) -
     return columns
 
 
-def _exact(lines: LineBatch, numbers: list[int]) -> tuple[ExactNetwork, Tensor, Tensor, tuple[Tensor, Tensor]]:
+_Question = tuple[ExactNetwork, Tensor, Tensor, tuple[Tensor, Tensor]]
+
+
+def _while_time(question: _Question, seconds: float) -> Iterator[_Question]:
+    """One line after another, as long as time is left when one begins."""
+    begun = time.monotonic()
+    network, x, d, (low, high) = question
+    for number in range(len(x)):
+        if time.monotonic() - begun >= seconds:
+            return
+        one = slice(number, number + 1)
+        yield network, x[one], d[one], (low[one], high[one])
+
+
+def _exact(lines: LineBatch, numbers: list[int]) -> _Question:
     network = ExactNetwork(lines.network.to(torch.float64, "cpu"))
     x, d, low, high = (part[numbers].double().cpu() for part in (lines.x, lines.d, lines.low, lines.high))
     return network, x, d, (low, high)

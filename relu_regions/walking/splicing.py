@@ -23,7 +23,8 @@ def with_rows(old: Tensor, numbers: Sequence[int], new: Tensor | bool) -> Tensor
         new: ``(K, *shape)`` of any device, or what all of them become.
     """
     result = old.clone()
-    result[torch.tensor(numbers, device=old.device)] = new.to(old) if isinstance(new, Tensor) else new
+    rows = torch.tensor(numbers, dtype=torch.int64, device=old.device)
+    result[rows] = new.to(old) if isinstance(new, Tensor) else new
     return result
 
 

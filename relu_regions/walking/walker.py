@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Literal, get_args
+from typing import Literal, NamedTuple, get_args
 
 import torch
 from jaxtyping import Float
@@ -16,7 +16,16 @@ from relu_regions.walking.collect import Collected
 from relu_regions.walking.judging import with_confirmed
 from relu_regions.walking.progress import Progress
 from relu_regions.walking.segments import Segments
-from relu_regions.walking.settle import Resolve, Settled, may_settle, rounding_of, settle, worth_settling
+from relu_regions.walking.settle import (
+    Resolve,
+    Settled,
+    may_settle,
+    rounding_of,
+    seconds_for,
+    settle,
+    warn_of_doubt,
+    worth_settling,
+)
 from relu_regions.walking.single_precision import in_float32, with_lines
 from relu_regions.walking.splicing import Splice, with_rows
 from relu_regions.walking.sweep import Sweep
@@ -35,6 +44,7 @@ def walk(
     breakpoints: Breakpoints = "pattern",
     dtype: torch.dtype = torch.float64,
     resolve: Resolve = "auto",
+    resolve_seconds: float | None = None,
     memory_budget: int | None = None,
     progress: bool | None = None,
 ) -> Paths:
@@ -56,6 +66,8 @@ def walk(
             "auto" evaluates the network anew at their breakpoints, with a bound for each unit, which proves most of
             them, and walks the others again in rational arithmetic where that takes seconds. "always" does so however
             long it takes, "never" computes no bounds. ``Paths.certain`` says what is proven, ``decided_by`` by what.
+        resolve_seconds: how long rational arithmetic may take in all; by default 60 seconds with "auto", and however
+            long it takes with "always". A line begun in time is finished. `UnprovenWarning` says how many are left.
         memory_budget: bytes that the walk may take besides its result; a quarter of the free memory by default.
         progress: whether to show a progress bar; by default where a person is looking and it takes long.
 
@@ -70,43 +82,55 @@ def walk(
     lines = LineBatch.of(model, x, d, t_range, dtype, proven=may_settle(resolve))
     if breakpoints == "function":
         lines = lines.fused()
+    asked = _Asked(resolve, seconds_for(resolve, resolve_seconds), memory_budget, progress)
     with torch.no_grad():
-        if lines.given is not None and resolve != "never":
-            return _proven_in_float32(lines, lines.given, resolve, memory_budget, progress)
-        return _proven(lines, resolve, memory_budget, progress)
+        paths = _proven(lines, asked) if lines.given is None else _proven_in_float32(lines, lines.given, asked)
+    if may_settle(resolve):
+        warn_of_doubt(paths.certain, paths.region_counts, resolve, paths.network, asked.seconds)
+    return paths
 
 
-def _proven(lines: LineBatch, resolve: Resolve, memory_budget: int | None, progress: bool | None) -> Paths:
+class _Asked(NamedTuple):
+    """What walk was asked besides the lines; seconds are those of rational arithmetic."""
+
+    resolve: Resolve
+    seconds: float
+    memory_budget: int | None
+    progress: bool | None
+
+
+def _proven(lines: LineBatch, asked: _Asked) -> Paths:
     """The paths of a batch, walked in its own dtype, those in doubt proven as far as ``resolve`` allows it."""
-    certainty = Certainty.of(lines.network, lines.x.dtype) if may_settle(resolve) else None
-    paths = collected(lines, certainty, memory_budget, progress)
-    if lines.original is not None:
-        lines.compare(*_inside_regions(paths))
+    certainty = Certainty.of(lines.network, lines.x.dtype) if may_settle(asked.resolve) else None
+    paths = _walked(lines, certainty, asked)
     if certainty is None:
         return paths
     paths = with_confirmed(lines, paths)
-    doubtful = worth_settling(~paths.certain, paths.region_counts, resolve, lines.network)
-    return with_settled(paths, doubtful, settle(lines, doubtful)) if doubtful else paths
+    doubtful = worth_settling(~paths.certain, paths.region_counts, asked.resolve, lines.network)
+    settled = settle(lines, doubtful, asked.seconds) if doubtful else []
+    return with_settled(paths, doubtful[: len(settled)], settled) if settled else paths
 
 
-def _proven_in_float32(
-    lines: LineBatch, given: LineBatch, resolve: Resolve, memory_budget: int | None, progress: bool | None
-) -> Paths:
+def _proven_in_float32(lines: LineBatch, given: LineBatch, asked: _Asked) -> Paths:
     """The paths of a batch in float32: what is in doubt there is walked in float64.
 
     All of it is where float32 does not hold the numbers that were given, since bounds would be about other ones.
     """
     if not lines.is_as_given:
-        exact = replace(given, original=lines.original)
-        return in_float32(_proven(exact, resolve, memory_budget, progress), lines)
-    paths = collected(lines, Certainty.of(lines.network, torch.float32), memory_budget, progress)
-    if lines.original is not None:
-        lines.compare(*_inside_regions(paths))
+        return in_float32(_proven(replace(given, original=lines.original), asked), lines)
+    paths = _walked(lines, Certainty.of(lines.network, torch.float32), asked)
     doubt = (~paths.certain).nonzero()[:, 0]
     if not len(doubt):
         return paths
-    others = _proven(given.only(doubt), resolve, memory_budget, progress)
-    return with_lines(paths, doubt.tolist(), in_float32(others, lines.only(doubt)))
+    return with_lines(paths, doubt.tolist(), in_float32(_proven(given.only(doubt), asked), lines.only(doubt)))
+
+
+def _walked(lines: LineBatch, certainty: Certainty | None, asked: _Asked) -> Paths:
+    """The paths as a sweep finds them, compared with the model."""
+    paths = collected(lines, certainty, asked.memory_budget, asked.progress)
+    if lines.original is not None:
+        lines.compare(*_inside_regions(paths))
+    return paths
 
 
 def collected(
