@@ -69,7 +69,7 @@ class _Leads:
         if zeros is not None:
             # A ReLU's 0 is 0 whatever the radius of the block, if its sign there is certain; else the line fails.
             radius = radius.masked_fill(zeros.to(device) & (ball.value == 0), 0.0)
-        self.value, self.radius = ball.value, radius
+        self.ball, self.value, self.radius = ball, ball.value, radius
 
     def winners(self, shares: Tensor) -> tuple[Tensor, Tensor]:
         """The input that leads each window at each row, and whether that is open; ``(rows, units)`` each.
@@ -77,16 +77,45 @@ class _Leads:
         Args:
             shares: as `Hearing.shares`.
         """
-        value, radius = self.value[:, self.windows], self.radius[:, self.windows]
-        winner = value.argmax(-1)  # of equals the first
-        chosen = winner[..., None]
-        lead, error = value.gather(-1, chosen) - value, radius.gather(-1, chosen) + radius
-        shares, size = shares.view(-1, 1, 1), (value.abs() + radius).amax((1, 2), keepdim=True)
+        shares, size = shares.view(-1), (self.value.abs() + self.radius).amax(1)
         change = size.clone()
         change[1:] = torch.maximum(change[1:], size[:-1])
         change[:-1] = torch.maximum(change[:-1], size[1:])
-        error = error * (1 + 16 * UNIT) + torch.where(shares > 0, 8 * shares * change, 0.0)
-        sources = self.sources.expand_as(value)
+        added = torch.where(shares > 0, 8 * shares * change, 0.0).view(-1, BLOCK)
+        winner, sure = self._in_whole_blocks(added.amax(1))
+        winner, open_ = winner.repeat_interleave(BLOCK, 0), torch.zeros_like(sure).repeat_interleave(BLOCK, 0)
+        block, unit = (~sure).nonzero(as_tuple=True)
+        rows = block[:, None] * BLOCK + torch.arange(BLOCK, device=block.device)
+        winner[rows, unit[:, None]], open_[rows, unit[:, None]] = self._row_by_row(rows, unit, added[block])
+        return winner, open_
+
+    def _in_whole_blocks(self, added: Tensor) -> tuple[Tensor, Tensor]:
+        """The input whose least number in a block is the largest, and whether it leads throughout, ``(B, units)`` each.
+
+        Args:
+            added: to what an error may be in each block, ``(B,)``.
+        """
+        low, high, radius = (part[:, self.windows] for part in (self.ball.low, self.ball.high, self.ball.radius))
+        winner = low.argmax(-1)
+        chosen = winner[..., None]
+        error = (radius.gather(-1, chosen) + radius) * (1 + 16 * UNIT) + added[:, None, None]
+        sources = self.sources.expand_as(low)
+        leads = (low.gather(-1, chosen) - high > error) | (sources == sources.gather(-1, chosen))
+        return winner, leads.all(-1)
+
+    def _row_by_row(self, rows: Tensor, unit: Tensor, added: Tensor) -> tuple[Tensor, Tensor]:
+        """The same of some units at the rows of some blocks, and whether that is open; ``(S, BLOCK)`` each.
+
+        Args:
+            rows: ``(S, BLOCK)``; unit: ``(S,)``; added: to what an error may be, ``(S, BLOCK)``.
+        """
+        inputs = self.windows[unit][:, None]
+        value, radius = self.value[rows[..., None], inputs], self.radius[rows[..., None], inputs]
+        winner = value.argmax(-1)  # of equals the first
+        chosen = winner[..., None]
+        lead, error = value.gather(-1, chosen) - value, radius.gather(-1, chosen) + radius
+        error = error * (1 + 16 * UNIT) + added[..., None]
+        sources = self.sources[unit][:, None].expand_as(value)
         later = torch.arange(value.shape[-1], device=winner.device) > chosen
         same = sources == sources.gather(-1, chosen)
         exact = (radius.gather(-1, chosen) == 0) & (radius == 0) & later
