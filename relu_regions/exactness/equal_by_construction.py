@@ -80,8 +80,9 @@ class EqualNumbers:
         if found is None:
             return
         place, sign = found
-        sources = torch.cat([self.sources(name) for name in step.inputs])
-        zeros = torch.cat([self._zeros(name) for name in step.inputs])
+        # At the end, what a number that takes nothing is: 0.
+        sources = torch.cat([*(self.sources(name) for name in step.inputs), torch.zeros(1, dtype=torch.int64)])
+        zeros = torch.cat([*(self._zeros(name) for name in step.inputs), torch.ones(1, dtype=torch.bool)])
         biased = torch.zeros(len(place), dtype=torch.bool)
         if step.bias is not None:
             biased = step.bias.cpu().expand(1, *step.shape).reshape(-1) != 0

@@ -6,6 +6,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from relu_regions import walk
 from relu_regions.exactness.equal_by_construction import EqualNumbers
 from relu_regions.network.network import Network
 from tests.models import Wrapped, mlp
@@ -50,6 +51,20 @@ def test_padding_is_zero_and_constants_are_not() -> None:
         lambda m, x: torch.relu(pad(torch.relu(m.a(x)), (1, 1), value=0.5)), a=nn.Linear(4, 3)
     )
     assert found.zeros[network.gates[1].inputs[0]].tolist() == [False, True, True, True, False]
+
+
+def test_what_takes_nothing_is_zero() -> None:
+    """A sum over no numbers, in the middle and at the end of a network."""
+
+    def run(m: Wrapped, x: torch.Tensor) -> torch.Tensor:
+        return torch.relu(torch.cat([m.a(x), x[:, :0].sum(1, keepdim=True)], 1)) + x[:, 4:].sum(1, keepdim=True)
+
+    found, network = equal_numbers(run, a=nn.Linear(4, 3))
+    assert found.sources(network.gates[0].inputs[0])[3] == 0
+    x, d = torch.randn(2, 3, 4, dtype=torch.float64)
+    for line, path in enumerate(walk(network, x, d, (-2, 2))):
+        true = network(x[line] + path.breakpoints[:, None] * d[line])
+        torch.testing.assert_close(path.outputs_at(path.breakpoints), true)
 
 
 def test_zeros_come_from_gates_that_do_not_pass_through_them() -> None:

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from relu_regions.network.reading.exported_operations import operation_named, writes
+from relu_regions.network.reading.exported_operations import counted, operation_named, writes
 from relu_regions.network.reading.foreign import FileModule, FileNode, Label, shown
 from relu_regions.network.reading.last_operations import LOGITS
 from relu_regions.network.reading.limits import Limits
@@ -29,7 +29,7 @@ _MEMORY_FORMATS = {
     1: torch.contiguous_format, 2: torch.channels_last, 3: torch.channels_last_3d, 4: torch.preserve_format,
 }  # fmt: skip
 _STRIDED = 7
-_WORD = re.compile(r"[A-Za-z_]{0,32}")  # modes and such
+_WORD = re.compile(r"[A-Za-z_]{0,32}|[A-Za-z, .>-]{0,200}")  # modes and such, and what an einsum sums over
 
 
 class _Named(NamedTuple):
@@ -137,7 +137,7 @@ def read_graph(
         name = f"file_node_{index}"
         labels[name] = label
         args, kwargs = _arguments(node, schema)
-        nodes.append(FileNode(function))
+        nodes.append(FileNode(counted(function, schema, limits)))
         steps.append(_Step(name, args, kwargs, list(map(_output_names, node["outputs"])), ()))
     used = {name for step in steps for name in _names((step.args, *step.kwargs.values()))} | {chosen}
     tensors = {name: tensor(stored[name]) for name in stored if name in used}

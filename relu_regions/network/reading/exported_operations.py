@@ -10,9 +10,10 @@ from typing import Any
 import torch
 
 from relu_regions.network.reading.decompositions import SPELLED_OUT
+from relu_regions.network.reading.limits import Limits
 from relu_regions.network.reading.operations import OPERATIONS, PURE, REFUSED, UnsupportedOperation
 
-__all__ = ["operation_named", "writes"]
+__all__ = ["counted", "operation_named", "writes"]
 
 _ATEN = re.compile(r"torch\.ops\.aten\.(\w+)\.(\w+)", re.ASCII)
 _SIZES = frozenset({"sym_size", "sym_numel"})
@@ -61,6 +62,26 @@ def writes(target: str) -> bool:
     schema = getattr(getattr(packet, match[2], None), "_schema", None) if match and packet is not None else None
     named_so = target.rpartition(".")[0].endswith("_")
     return named_so or (schema is not None and any(argument.is_out for argument in schema.arguments))
+
+
+def counted(function: Callable[..., Any], schema: Any, limits: Limits) -> Callable[..., Any]:
+    """A function whose operations are counted before tracing writes them out: those of recurrent layers."""
+    if schema is None or not str(schema.name).startswith("aten::rnn_"):
+        return function
+    names = [argument.name for argument in schema.arguments]
+
+    def compute(*args: Any, **kwargs: Any) -> Any:
+        given = {**dict(zip(names, args)), **kwargs}
+        time = given["input"].shape[1 if given.get("batch_first") else 0] if "num_layers" in given else 1
+        directions = 2 if given.get("bidirectional") else 1
+        if isinstance(time, int):
+            limits.check_nodes(_OPERATIONS_A_STEP * time * directions * int(given.get("num_layers", 1)))
+        return function(*args, **kwargs)
+
+    return compute
+
+
+_OPERATIONS_A_STEP = 5  # of a recurrent layer
 
 
 def _on_sizes(function: Callable[..., Any]) -> Callable[..., Any]:

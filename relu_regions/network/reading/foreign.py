@@ -117,6 +117,7 @@ class FileModule:
             program = exported(self.module, self.input_shape)
             _check_sizes(program, limits)
             reading = read(self.module, program, LOGITS if self.logits else None)
+            limits.check_nodes(len(reading.network.steps))
             check(reading)
         network: StepGraph = reading.network
         steps = []
@@ -127,7 +128,8 @@ class FileModule:
 
 
 def _check_sizes(program: ExportedProgram, limits: Limits) -> None:
-    """Refuse values and constants that are too large, from the shapes in a trace."""
+    """Refuse values and constants that are too large, from the shapes in a trace, and traces that are too long."""
+    limits.check_nodes(len(program.graph.nodes))
     total = constants = given = 0
     dependent: set[str] = set(program.graph_signature.user_inputs)
     for node in program.graph.nodes:

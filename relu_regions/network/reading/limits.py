@@ -23,7 +23,7 @@ class Limits:
         total_elements: numbers in all tensors of the file that are needed.
         value_elements: numbers in one value of the network for one point of its input.
         values_elements: numbers in all values of the network for one point of its input.
-        nodes: operations in the graph.
+        nodes: operations in the graph, also as it is traced, where recurrent layers are written out step by step.
         depth: how deep JSON, and messages of ONNX, may be nested.
     """
 

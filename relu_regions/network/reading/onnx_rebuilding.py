@@ -173,6 +173,12 @@ class _Rebuilding:
         branching = [n for n in nodes if any(a.HasField("g") or a.graphs for a in n.attribute)]
         if branching:
             raise UnsupportedOperation(f"it has control flow, which cannot be read: {describe_nodes(branching)}.")
+        recurrent = [n for n in nodes if n.op_type in ("GRU", "LSTM", "RNN")]
+        if recurrent:
+            raise UnsupportedOperation(
+                f"it has recurrent layers, which are curved or not read: {describe_nodes(recurrent)}. Read are those "
+                "of torch modules and .pt2 files with nonlinearity='relu'."
+            )
         functions = {(function.domain, function.name) for function in self.file.functions}
         unknown = [n for n in nodes if not self._is_known(n) or (n.domain, n.op_type) in functions]
         if unknown:

@@ -130,6 +130,12 @@ def _explained(error: Exception, model: nn.Module, shape: tuple[int, ...]) -> Ex
             f"The model returns a {kind[1].rpartition('.')[2]}, in which torch sees no tensors. Register the class "
             "with torch.export.register_dataclass, or return its tensors in a tuple or a dict."
         )
+    if scripted := [path for path, module in model.named_modules() if isinstance(module, torch.jit.ScriptModule)]:
+        return ValueError(
+            f"The model's module {scripted[0]!r} is scripted by torch.jit, which torch.export does not trace "
+            f"({name}: {reason}). Put the module that it was made from in its place, with its weights: "
+            "original.load_state_dict(scripted.state_dict())."
+        )
     if "per channel when training" in reason:
         return UnsupportedOperation(
             f"Cannot read the norm in {where}: it has no running statistics, so a point's answer depends on the others "

@@ -99,6 +99,17 @@ def test_reads_sizes_parts_and_outputs_by_key(tmp_path: Path) -> None:
             rr.Network.from_exported(tmp_path / "model.pt2", output)
 
 
+def test_what_an_einsum_sums_over_is_read(tmp_path: Path) -> None:
+    layers = {"a": nn.Linear(4, 6), "b": nn.Linear(3, 5)}
+    model = Wrapped(lambda m, x: torch.einsum("bij, kj -> bik", m.a(x).view(-1, 2, 3), m.b.weight).relu(), **layers)
+    program = exported(model, (4,))
+    assert any("einsum" in str(node.target) for node in program.graph.nodes)
+    torch.export.save(program, tmp_path / "model.pt2")
+    x = torch.randn(3, 4)
+    found = rr.Network.from_exported(tmp_path / "model.pt2")(x.double()).float()
+    torch.testing.assert_close(found, model(x), rtol=1e-5, atol=1e-6)
+
+
 def test_a_refusal_names_the_file_and_the_module(tmp_path: Path) -> None:
     path = saved(nn.Sequential(nn.Linear(4, 4), nn.Tanh()), (4,), tmp_path / "model.pt2")
     with pytest.raises(rr.UnsupportedOperation, match=r"model\.pt2.*tanh in 1 \(Tanh\)"):

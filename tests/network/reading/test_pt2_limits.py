@@ -138,3 +138,24 @@ def test_involved_sizes_are_refused(outer: bool, tmp_path: Path) -> None:
     path = saved(Involved(outer), (4,), tmp_path / "model.pt2")
     with pytest.raises(rr.UnsupportedOperation, match=r"model\.pt2.*sizes of a result depend on the batch"):
         rr.Network.from_exported(path)
+
+
+class Recurrent(nn.Module):
+    """As many steps in time as the input has."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.RNN(2, 3, num_layers=2, nonlinearity="relu", batch_first=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        made: Tensor = self.layer(x)[0][:, -1]
+        return made
+
+
+def test_steps_in_time_are_counted_before_they_are_written_out(tmp_path: Path) -> None:
+    path = saved(Recurrent(), (4, 2), tmp_path / "model.pt2")
+    network = rr.Network.from_exported(path, limits=Limits(nodes=200))
+    x = torch.randn(3, 4, 2, dtype=torch.float64)
+    torch.testing.assert_close(network(x), rr.Network.from_exported(path)(x))
+    with pytest.raises(ValueError, match=r"40 nodes, more than the limit of 39.*Limits\(nodes=\.\.\.\)"):
+        rr.Network.from_exported(path, limits=Limits(nodes=39))

@@ -13,6 +13,7 @@ import relu_regions as rr
 from tests.models import Wrapped, mlp
 
 X = torch.rand(2, 4)
+THRESHOLDS = torch.tensor([0.0, 1.0, 2.0, 3.0])
 
 
 class Unregistered:
@@ -46,6 +47,18 @@ CASES: dict[str, tuple[Callable[[], nn.Module], str]] = {
     "norm without statistics": (
         lambda: nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4, track_running_stats=False)),
         r"1 \(BatchNorm1d\).*no running statistics.*track_running_stats=True",
+    ),
+    "scripted inside": (
+        lambda: nn.Sequential(nn.Linear(4, 4), torch.jit.script(mlp(4, 3, 2).eval())),
+        r"'1' is scripted.*load_state_dict",
+    ),
+    "sides that jump": (
+        lambda: Wrapped(lambda m, x: torch.where(x > m.b, x, 0.0), b=THRESHOLDS),
+        r"sides of gt are 0 and 1 at the threshold 1, 1 apart, so the answer jumps",
+    ),
+    "sides that meet to rounding": (
+        lambda: Wrapped(lambda m, x: torch.where(x > m.b, x - m.b, 0.1 * (x - m.b)), b=THRESHOLDS),
+        r"by rounding alone.*compare that with 0",
     ),
     "order": (lambda: Wrapped(lambda m, x: x.sort(1).indices.double()), "second output .*not continuous"),
     "condition on weights": (lambda: Wrapped(_conditional, a=nn.Linear(4, 3)), "torch.cond in the model itself"),

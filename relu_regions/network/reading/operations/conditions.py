@@ -41,6 +41,26 @@ class Condition:
         operation = self.call.origin.operation
         return self.call.refuse(f"{operation} gives an answer that jumps, and what is made of it does too")
 
+    def refuse_between(self, knot: float, below: float, above: float, jump: float) -> UnsupportedOperation:
+        """The error where two sides do not meet.
+
+        Args:
+            knot: the threshold.
+            below, above: what the sides are there, rounded.
+            jump: how far they are apart.
+        """
+        rounding = jump <= 8 * torch.finfo(torch.float64).eps * max(abs(below), abs(above), abs(knot))
+        instead = (
+            "by rounding alone: write the difference from the threshold once, and compare that with 0, as in "
+            "y = x - c and where(y > 0, y, 0.1 * y)"
+            if rounding
+            else "so the answer jumps there"
+        )
+        return self.call.refuse(
+            f"the sides of {self.call.origin.operation} are {below:.6g} and {above:.6g} at the threshold {knot:.6g}, "
+            f"{jump:.3g} apart, {instead}"
+        )
+
 
 class _Piece(NamedTuple):
     """``slope * x + offset``, ``(units,)`` each."""
@@ -174,9 +194,9 @@ def _gate(call: Call, condition: Condition, below: _Piece, above: _Piece) -> lis
         raise condition.refuse()
     distinct: Tensor = torch.unique(rows, dim=1)
     for knot, slope, offset, other_slope, other_offset in distinct.T.tolist():
-        ends = (Fraction(a) * Fraction(knot) + Fraction(b) for a, b in ((slope, offset), (other_slope, other_offset)))
-        if len(set(ends)) > 1:
-            raise condition.refuse()
+        ends = [Fraction(a) * Fraction(knot) + Fraction(b) for a, b in ((slope, offset), (other_slope, other_offset))]
+        if ends[0] != ends[1]:
+            raise condition.refuse_between(knot, float(ends[0]), float(ends[1]), abs(float(ends[1] - ends[0])))
     rows = distinct if distinct.shape[1] == 1 else rows
     if torch.equal(rows[1:3], rows[3:5]):
         shape = (1, *value.shape) if rows.shape[1] > 1 else ()
