@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import NamedTuple, TypeVar
@@ -279,6 +280,18 @@ class OrderStatistic(Selection):
             reached = beyond.sort(-1, descending=True).values.gather(-1, place[:, None])
             piece[row, unit] = (tied & (beyond == reached)).to(torch.uint8).argmax(-1)
         return piece
+
+    @cached_property
+    def two_norm(self) -> float:
+        """By how much the 2-norm of a change of the inputs grows at most.
+
+        Sorting makes no change longer. But a window may have a unit for one rank more than once, and share inputs.
+        """
+        windows, window = self.different_windows
+        pairs, counts = torch.unique(torch.stack([window, self.ranks]), dim=1, return_counts=True)
+        repeats = counts.new_zeros(len(windows)).scatter_reduce(0, pairs[0], counts, "amax")
+        uses = torch.bincount(windows.flatten(), repeats.repeat_interleave(windows.shape[1]).double())
+        return math.sqrt(float(uses.max())) if len(uses) else 0.0
 
     @cached_property
     def different_windows(self) -> tuple[Tensor, Tensor]:

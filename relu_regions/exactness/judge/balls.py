@@ -220,8 +220,7 @@ def _bent(step: GateStep, inputs: Ball, weight: Tensor, overwrite: bool) -> Ball
     if isinstance(gate, Maximum):
         ball = _maximum(gate, inputs)
     elif isinstance(gate, OrderStatistic):
-        # What is added to inputs one by one is not exceeded by the change of a rank's number.
-        ball = Ball.of(gate.apply(inputs.value), gate.candidates(widened(inputs.radius, inputs.size)).amax(-1))
+        ball = _order_statistic(gate, inputs)
     elif gate.is_relu:
         inactive = (inputs.high + inputs.radius < 0) | ((inputs.radius == 0) & (inputs.high <= 0))
         radius = inputs.radius.masked_fill(inactive, 0.0)
@@ -241,6 +240,13 @@ def _maximum(gate: Maximum, inputs: Ball) -> Ball:
     shared = math.sqrt(int(torch.bincount(gate.windows.flatten()).max())) if gate.windows.numel() else 0.0
     norm = inputs.norm * (shared * (1 + 16 * UNIT))
     return Ball.of(gate.apply(inputs.value), radius.masked_fill(beaten, 0.0).amax(-1), norm)
+
+
+def _order_statistic(gate: OrderStatistic, inputs: Ball) -> Ball:
+    """No number of a rank changes by more than some input of its window, nor sorted numbers by more than all of it."""
+    radius = gate.candidates(widened(inputs.radius, inputs.size)).amax(-1)
+    norm = inputs.norm * (gate.two_norm * (1 + 16 * UNIT))
+    return Ball.of(gate.apply(inputs.value), radius, norm)
 
 
 def _knots(gate: Knots, inputs: Ball, weight: Tensor) -> Ball:

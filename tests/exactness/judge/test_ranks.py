@@ -10,7 +10,9 @@ import torch
 
 from relu_regions import rational
 from relu_regions.exactness.judge import Claims, judge
+from relu_regions.network.gates import OrderStatistic
 from relu_regions.network.network import Network
+from relu_regions.network.steps import AffineStep, Matrix
 from tests.exactness.judge.test_verdict import heard, judged
 from tests.networks import network_of
 from tests.strategies import make_case
@@ -139,3 +141,39 @@ def test_zeros_of_rectified_numbers_that_tie_throughout_are_confirmed() -> None:
     network = network_of(layers, 1)
     claims = claimed(network, (-2.5, 2.5))
     assert claims.t.tolist() == [-2.0] and judge(network, claims).confirmed.all()
+
+
+def test_deep_networks_that_sort_are_confirmed() -> None:
+    """Thirty layers that lengthen no vector: errors add up, where row sums alone would multiply them."""
+    torch.manual_seed(0)
+    pairs = ("order", [[unit - unit % 2, unit - unit % 2 + 1] for unit in range(16)], [0, 1] * 8)
+    layers = [layer for _ in range(30) for layer in (("affine", rotation(), (0.2 * torch.randn(16)).tolist()), pairs)]
+    network = network_of([*layers, ("affine", rotation()[:3], None)], 16)
+    # The norms of matrices alone are bounded.
+    steps = (replace(s, form=Matrix((16,))) if isinstance(s, AffineStep) else s for s in network.steps)
+    network = replace(network, steps=tuple(steps))
+    x, d = torch.randn(2, 2, 16, dtype=torch.float64)
+    paths, _, verdict = heard(network, x, d, (-1.0, 1.0))
+    assert verdict.confirmed.all() and len(paths.t) > 60
+
+
+def rotation() -> list[list[float]]:
+    matrix: list[list[float]] = torch.linalg.qr(torch.randn(16, 16, dtype=torch.float64))[0].tolist()
+    return matrix
+
+
+@pytest.mark.parametrize(
+    ("windows", "ranks", "expected"),
+    [
+        ([[0, 1, 2]] * 3, [0, 1, 2], 1.0),
+        ([[0, 1, 2], [3, 4, 5]], [1, 1], 1.0),
+        ([[0, 1, 2]] * 3, [1, 1, 2], math.sqrt(2)),
+        ([[0, 1, 2], [2, 3, 4], [2, 5, 0]], [1, 0, 2], math.sqrt(3)),
+    ],
+)
+def test_no_change_grows_by_more_than_the_two_norm(windows: list[list[int]], ranks: list[int], expected: float) -> None:
+    gate = OrderStatistic(torch.tensor(windows), torch.tensor(ranks))
+    assert gate.two_norm == pytest.approx(expected)
+    one, other = torch.randn(2, 20_000, 6, dtype=torch.float64)
+    change = (gate.apply(one) - gate.apply(other)).norm(dim=1) / (one - other).norm(dim=1)
+    assert 0.5 * expected < change.max() <= expected
