@@ -129,8 +129,8 @@ _PUBLIC = """
 ## Networks that people have
 
 `benchmarks/public_models.py` makes networks of torchvision and timm with random weights, for inputs of 3 × 64 × 64 and
-in float64, and compares what is read with the model's own forward pass at 50 points of a segment. The difference is
-that of the largest output; units are those of all gates together.
+in float64, and compares what is read with the model's own forward pass at 50 points of a segment. The largest
+difference is given as a part of the largest output; units are those of all gates together.
 
 """
 

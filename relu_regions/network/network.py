@@ -108,7 +108,8 @@ class Network(StepGraph):
         The weights are those of the file, exactly. Where onnxruntime is installed, its answers on random inputs are
         compared with the network's.
 
-        The first axis of the file's input is the batch, of free or of any fixed size. Where it has a fixed size and the
+        The network answers for a point what the file answers for that point alone. The first axis of the file's input
+        is the batch, of free or of any fixed size. Where it has a fixed size and the
         network mixes what lies on it, or where there is one axis alone, all of the input is one point; a first axis of
         1 is then left out.
 

@@ -132,16 +132,17 @@ def _narrow_equal_rows(graph: onnx.GraphProto, shapes: dict[str, Shape], rows: i
     for tensor in graph.initializer:
         array = numpy_helper.to_array(tensor) if list(tensor.dims[:1]) == [rows] else None
         if array is not None and (array == array[:1]).all():
-            equal[tensor.name] = (tensor, array[:1])
+            equal[tensor.name] = array[:1]
+    narrowed: set[str] = set()
     for node in graph.node:
+        rank = len(shapes.get(node.output[0]) or [])
+        along = any(attribute.name == "axis" and attribute.i in (0, -rank) for attribute in node.attribute)
         for place, name in enumerate(node.input):
-            ranked = name in equal and len(shapes.get(node.output[0]) or []) == equal[name][1].ndim
-            along = any(attribute.name == "axis" and attribute.i == 0 for attribute in node.attribute)
-            if node.op_type in _SIDE_BY_SIDE and ranked and not along:
-                one = f"{name}_row"
-                if not any(tensor.name == one for tensor in graph.initializer):
-                    graph.initializer.append(numpy_helper.from_array(np.ascontiguousarray(equal[name][1]), one))
-                node.input[place] = one
+            if node.op_type in _SIDE_BY_SIDE and not along and name in equal and rank == equal[name].ndim:
+                narrowed.add(name)
+                node.input[place] = f"{name}_row"
+    for name in sorted(narrowed):
+        graph.initializer.append(numpy_helper.from_array(np.ascontiguousarray(equal[name]), f"{name}_row"))
 
 
 # Operators whose inputs after the first say how the first is laid out, by a few numbers for each of its axes.

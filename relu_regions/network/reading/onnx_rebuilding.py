@@ -142,24 +142,26 @@ class _Rebuilding:
 
     def _in_order(self, indices: list[int], makers: dict[str, list[int]]) -> Iterator[int]:
         """The nodes as the file has them, but none before what it reads."""
-        state: dict[int, bool] = {}  # False while what it reads is looked for, True once it is there
+        done: set[int] = set()
+        waiting_for: set[int] = set()
         for first in indices:
             waiting = [first]
             while waiting:
                 index = waiting[-1]
-                before = [maker for name in self.graph.node[index].input for maker in makers.get(name, [])]
-                missing = [maker for maker in before if not state.get(maker)] if not state.get(index) else []
-                if missing and (index in state or any(maker in state for maker in missing)):
+                if index in done:
+                    waiting.pop()
+                    continue
+                before = (maker for name in self.graph.node[index].input for maker in makers.get(name, []))
+                missing = [maker for maker in before if maker not in done]
+                if not missing:
+                    done.add(waiting.pop())
+                    yield index
+                    continue
+                if index in waiting_for or not waiting_for.isdisjoint(missing):
                     where = describe_nodes([self.graph.node[index]])
                     raise ValueError(f"its nodes read each other in a circle at {where}")
-                if missing:
-                    state[index] = False
-                    waiting.extend(reversed(missing))
-                    continue
-                waiting.pop()
-                if not state.get(index):
-                    state[index] = True
-                    yield index
+                waiting_for.add(index)
+                waiting.extend(reversed(missing))
 
     def _refuse_several(self, used: set[str]) -> None:
         """Of tensors of one name, dense or sparse, readers of ONNX take different ones."""

@@ -167,6 +167,20 @@ def test_a_batch_of_another_size(tmp_path: Path) -> None:
     assert same(network(torch.from_numpy(x).double()), file(x=x))
 
 
+@pytest.mark.parametrize("axis", [0, -2])
+def test_equal_rows_joined_below_a_batch_are_no_batch(axis: int, tmp_path: Path) -> None:
+    rows = np.repeat(random(1, 3), 4, 0)
+    nodes = [
+        ("Concat", ["x", rows], "j", {"axis": axis}),
+        ("Relu", ["j"], "r"),
+        ("Slice", ["r", ints(0), ints(4)], "y"),
+    ]
+    file = File(tmp_path, *nodes, x=[4, 3])
+    network = rr.Network.from_onnx(file.path)
+    assert network.input_shape == (4, 3)
+    check_points(file, network, (4, 3))
+
+
 def test_rows_that_differ_are_no_batch(tmp_path: Path) -> None:
     """What is added differs from member to member: only all members together are a point."""
     rows = np.repeat(random(1, 6), 4, 0)
