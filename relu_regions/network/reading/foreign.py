@@ -147,6 +147,7 @@ def _check_sizes(program: ExportedProgram, limits: Limits) -> None:
             dependent.add(node.name)
             total += elements
             limits.check_values(_laid_out(node, elements))
+            limits.check_value(f"what {stack[-1][0] if stack else node.name} compares", _compared(node))
         elif not _is_view(node):
             constants += elements
     limits.check_values(total)
@@ -167,6 +168,18 @@ def _laid_out(node: Any, elements: int) -> int:
     if "cdist" in name and isinstance(node.args[0], torch.fx.Node):
         return int(node.args[0].meta["val"].shape[-1] * elements)  # every difference
     return elements
+
+
+def _compared(node: Any) -> int:
+    """With how many numbers all results of an order statistic are compared: each with those of its dimension."""
+    if operation_name(node.target) not in _SORTING or not isinstance(node.meta["val"], (list, tuple)):
+        return 0
+    names = [argument.name for argument in node.target._schema.arguments]
+    dimension = {**dict(zip(names, node.args)), **node.kwargs}.get("dim", -1)
+    return _elements(node.meta["val"][0]) * _size_for(node.args[0].meta["val"].shape[dimension], 1)
+
+
+_SORTING = {"sort", "topk", "kthvalue", "median", "nanmedian"}
 
 
 def _elements(value: Tensor) -> int:

@@ -21,7 +21,8 @@ class Limits:
         spare_bytes: what may always be unpacked, and what folded constants may take beyond the file's own tensors.
         tensor_elements: numbers in one tensor of the file.
         total_elements: numbers in all tensors of the file that are needed.
-        value_elements: numbers in one value of the network for one point of its input.
+        value_elements: numbers in one value of the network for one point of its input; of what is sorted, also those
+            that all results are compared with: a million where 1,000 numbers are put in order.
         values_elements: numbers in all values of the network for one point of its input.
         nodes: operations in the graph, also as it is traced, where recurrent layers are written out step by step.
         depth: how deep JSON, and messages of ONNX, may be nested.

@@ -69,6 +69,9 @@ def folded(model: onnx.ModelProto, rows: int, spare_bytes: int) -> onnx.ModelPro
     return model
 
 
+_MOST_RESIZED = 1 << 20
+
+
 def _check_resizing(graph: onnx.GraphProto) -> None:
     """Refuse resizing that torch, and so onnx2fx, does otherwise, and state scales in place of sizes."""
     shapes, constants = shapes_of(graph), {tensor.name: tensor for tensor in graph.initializer}
@@ -78,6 +81,11 @@ def _check_resizing(graph: onnx.GraphProto) -> None:
                 [size for size in shapes.get(name) or [] if isinstance(size, int)]
                 for name in (node.input[0], node.output[0])
             )
+            if max(made, default=0) > _MOST_RESIZED:
+                raise ValueError(
+                    f"{describe_nodes([node])} makes an axis of {max(made):,} numbers; at most {_MOST_RESIZED:,} are "
+                    "compared with what torch takes"
+                )
             if len(given) != len(made) or is_resized_wrongly(node, given, made, constants):
                 raise UnsupportedOperation(
                     f"{describe_nodes([node])} resizes as torch does not. Read are whole sizes by half pixels or "

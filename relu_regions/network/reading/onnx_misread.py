@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
-from math import floor
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import onnx
 import torch
 from onnx import helper, numpy_helper
 
 __all__ = ["is_misread", "is_resized_wrongly"]
+
+Integers = npt.NDArray[np.int64]
 
 
 def is_misread(node: onnx.NodeProto) -> bool:
@@ -86,29 +88,34 @@ def _nearest_differs(before: int, after: int, scale: Fraction, operator: str, op
     rounding = options.get("nearest_mode", b"round_prefer_floor")
     if operator == "Upsample":
         coordinates, rounding = b"asymmetric", b"floor"
+    exact = _coordinates(before, after, scale, coordinates)
+    if exact is None:
+        return True
+    top, bottom = exact
+    taken = {
+        b"floor": lambda: top // bottom,
+        b"ceil": lambda: -(-top // bottom),
+        b"round_prefer_ceil": lambda: (2 * top + bottom) // (2 * bottom),
+        b"round_prefer_floor": lambda: -((bottom - 2 * top) // (2 * bottom)),
+    }.get(rounding)
     places = torch.arange(before, dtype=torch.float64).view(1, 1, -1)
-    torch_takes = torch.nn.functional.interpolate(places, size=after, mode="nearest").flatten().tolist()
-    for place in range(after):
-        exact = _coordinate(place, before, after, scale, coordinates)
-        if exact is None:
-            return True
-        half_up, half_down = floor(exact + Fraction(1, 2)), -floor(Fraction(1, 2) - exact)
-        taken = {
-            b"floor": floor(exact), b"ceil": -floor(-exact), b"round_prefer_ceil": half_up,
-            b"round_prefer_floor": half_down,
-        }.get(rounding)  # fmt: skip
-        if taken is None or min(max(taken, 0), before - 1) != torch_takes[place]:
-            return True
-    return False
+    torch_takes = torch.nn.functional.interpolate(places, size=after, mode="nearest").flatten().numpy()
+    return taken is None or not np.array_equal(taken().clip(0, before - 1), torch_takes)
 
 
-def _coordinate(place: int, before: int, after: int, scale: Fraction, mode: bytes) -> Fraction | None:
-    """Where a place of the result lies in what is resized; None if the mode is not known."""
-    half = Fraction(1, 2)
+def _coordinates(before: int, after: int, scale: Fraction, mode: bytes) -> tuple[Integers, int] | None:
+    """Where each place of the result lies in what is resized, as integers over one more.
+
+    None if the mode is not known, or the integers do not fit into 64 bits.
+    """
+    p, q = scale.numerator, scale.denominator
+    if p < 1 or 4 * (2 * after + 1) * max(p, q, before) > np.iinfo(np.int64).max:
+        return None
+    place = np.arange(after, dtype=np.int64)
     if mode == b"asymmetric":
-        return place / scale
+        return place * q, p
     if mode == b"align_corners":
-        return Fraction(place * (before - 1), after - 1) if after > 1 else Fraction(0)
+        return place * (before - 1), max(after - 1, 1)
     if mode == b"pytorch_half_pixel" and after == 1:
-        return Fraction(0)
-    return (place + half) / scale - half if mode in (b"half_pixel", b"pytorch_half_pixel") else None
+        return place, 1
+    return ((2 * place + 1) * q - p, 2 * p) if mode in (b"half_pixel", b"pytorch_half_pixel") else None

@@ -31,7 +31,7 @@ __all__ = ["OnnxFile", "check_against_onnxruntime", "open_onnx"]
 
 # Inputs that say how a tensor is laid out, not what it holds: torch.export wants them as plain numbers.
 _LAYOUT_INPUTS = {
-    "CumSum": (1,), "Expand": (1,), "Gather": (1,), "Pad": (1, 3), "Reshape": (1,), "Resize": (2, 3),
+    "CumSum": (1,), "Expand": (1,), "Pad": (1, 3), "Reshape": (1,), "Resize": (2, 3),
     "Slice": (1, 2, 3, 4), "Split": (1,), "Squeeze": (1,), "Tile": (1,), "TopK": (1,), "Trilu": (1,), "Unsqueeze": (1,),
     "Upsample": (1,),
     **{f"Reduce{kind}": (1,) for kind in ("Max", "Min", "Mean", "Sum", "L1")},
@@ -262,6 +262,8 @@ def _plain_call(
 
     layout = _LAYOUT_INPUTS.get(operator, ())
     arguments = tuple(plain(value) if position in layout else value for position, value in enumerate(node.args))
+    if operator == "Gather" and (place := _single_number(root, arguments[1])) is not None:
+        arguments = (arguments[0], place, *arguments[2:])
     bounds = operator == "Clip"
     keywords = {name: plain(value) if bounds else value for name, value in node.kwargs.items()}
     if operator == "Gemm" and arguments[3:] == (1.0, 1.0, 0, 1):
@@ -277,11 +279,17 @@ def _prelu(x: Tensor, slope: Tensor) -> Tensor:
     return nn.functional.prelu(x.flatten(1), slopes).view(x.shape)
 
 
-def _gather(x: Tensor, positions: Any, axis: int) -> Tensor:
+def _single_number(root: nn.Module, argument: Any) -> int | None:
+    """A constant position as a plain number; several of them stay a tensor, which takes no time to pass on."""
+    constant = isinstance(argument, torch.fx.Node) and argument.op == "get_attr"
+    held = getattr(root, str(argument.target)) if constant else None
+    return int(held) if held is not None and held.ndim == 0 else None
+
+
+def _gather(x: Tensor, positions: Tensor | int, axis: int) -> Tensor:
     if isinstance(positions, int):
         return x.select(axis, positions)
-    index = positions if isinstance(positions, Tensor) else torch.tensor(positions)
-    return x[(slice(None),) * (axis % x.ndim) + (index,)]
+    return x[(slice(None),) * (axis % x.ndim) + (positions,)]
 
 
 def _of_one_row(root: nn.Module, node: torch.fx.Node) -> set[int]:

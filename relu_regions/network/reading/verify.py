@@ -15,7 +15,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from relu_regions.network.gates import Selection, flattened
+from relu_regions.network.gates import OrderStatistic, Selection, flattened
 from relu_regions.network.reading.operations import UnsupportedOperation
 from relu_regions.network.step_graph import StepGraph
 from relu_regions.network.steps import AffineStep, GateStep
@@ -84,9 +84,7 @@ class Original:
     @property
     def most_rows(self) -> int:
         """How many points one comparison takes at most."""
-        widest = max(
-            [step.workspace if isinstance(step, AffineStep) else step.units for step in self.network.steps] or [1]
-        )
+        widest = max(map(_workspace, self.network.steps), default=1)
         return max(4, min(_ROWS, _NUMBERS // max(1, widest)))
 
     def check(self, points: Tensor, alone: bool = False) -> None:
@@ -143,6 +141,16 @@ def _shown(point: Tensor) -> str:
     return f"[{', '.join(numbers)}{', …' if point.numel() > 4 else ''}]"
 
 
+def _workspace(step: AffineStep | GateStep) -> int:
+    """Numbers for each point that a step takes at its peak, when it is only evaluated."""
+    if isinstance(step, AffineStep):
+        return step.workspace
+    gate = step.gate
+    if isinstance(gate, OrderStatistic):
+        return max(step.units, gate.different_windows[0].numel())
+    return gate.windows.numel() if isinstance(gate, Selection) else step.units
+
+
 def _with_radius(network: StepGraph, x: Tensor, unit: _Unit) -> tuple[Tensor, Tensor]:
     """The network at points in float64, and how far a model may be from it: both ``(N, *output_shape)``.
 
@@ -179,7 +187,10 @@ def _gate(step: GateStep, given: tuple[Tensor, Tensor], unit: _Unit) -> tuple[Te
     gate, (value, radius) = step.gate, given
     shape = (len(value), *step.shape)
     made = gate.apply(flattened(value)).view(shape)
-    if isinstance(gate, Selection):
+    if isinstance(gate, OrderStatistic):
+        windows, window = gate.different_windows
+        passed = flattened(radius)[:, windows].amax(-1)[:, window]
+    elif isinstance(gate, Selection):
         passed = gate.candidates(flattened(radius)).amax(-1)
     else:
         passed = gate.sizes.slope * flattened(radius) + _MORE_ROUNDINGS * unit.result * (

@@ -10,12 +10,16 @@ import numpy as np
 import pytest
 
 import relu_regions as rr
+from relu_regions.network.gates import OrderStatistic
+from relu_regions.network.reading.foreign import Asked, FileNode
 from relu_regions.network.reading.limits import Limits
 
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnx2fx")  # needs Python 3.11
 
 from onnx import TensorProto, helper, numpy_helper  # noqa: E402
+
+from relu_regions.network.reading.onnx_reading import open_onnx  # noqa: E402
 
 Change = Callable[[Any], None]
 
@@ -147,6 +151,52 @@ def test_layouts_of_a_million_axes_are_refused_before_shapes_are_inferred(tmp_pa
 
     with pytest.raises(ValueError, match=r"network\.onnx.*apart.*laid out by 1,048,578 numbers"):
         rr.Network.from_onnx(saved(tmp_path / "network.onnx", axes))
+
+
+def test_resizing_to_millions_is_refused_before_places_are_compared(tmp_path: Path) -> None:
+    def resized(model: Any) -> None:
+        del model.graph.node[1:]
+        model.graph.initializer.extend([ints("apart", 1, 1, 4), ints("sizes", 1, 1, 2**36)])
+        model.graph.node.append(helper.make_node("Reshape", ["h", "apart"], ["r"], "apart"))
+        model.graph.node.append(helper.make_node("Resize", ["r", "", "", "sizes"], ["y"], "wide", mode="nearest"))
+
+    with pytest.raises(ValueError, match=r"network\.onnx.*wide.*makes an axis of 68,719,476,736 numbers"):
+        rr.Network.from_onnx(saved(tmp_path / "network.onnx", resized))
+
+
+def sorting(size: int) -> Change:
+    """All numbers of a wide value in order."""
+
+    def change(model: Any) -> None:
+        del model.graph.node[1:]
+        places = np.arange(size) % 4
+        model.graph.initializer.extend([numpy_helper.from_array(places, "places"), ints("k", size)])
+        model.graph.node.append(helper.make_node("Gather", ["h", "places"], ["r"], "wide", axis=1))
+        model.graph.node.append(helper.make_node("TopK", ["r", "k"], ["y", "order"], "sorted"))
+
+    return change
+
+
+def test_tables_of_what_is_sorted_are_counted_before_they_are_made(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"network\.onnx.*what sorted compares has 1,000,000,000,000 numbers"):
+        rr.Network.from_onnx(saved(tmp_path / "network.onnx", sorting(10**6)))
+
+
+def test_the_widest_order_allowed_is_compared_without_its_table(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def table(self: OrderStatistic, values: object) -> object:
+        raise AssertionError("a number for each result and each number of its window")
+
+    monkeypatch.setattr(OrderStatistic, "candidates", table)
+    assert rr.Network.from_onnx(saved(tmp_path / "network.onnx", sorting(4096))).output_shape == (4096,)
+
+
+def test_many_positions_stay_a_tensor(tmp_path: Path) -> None:
+    path = saved(tmp_path / "network.onnx", sorting(1000))
+    module = open_onnx(path, Asked(), Limits()).module(True).module
+    held = [part.function.args for part in module.modules() if isinstance(part, FileNode)]
+    assert all(len(argument) <= 10 for arguments in held for argument in arguments if isinstance(argument, list))
 
 
 def test_huge_values_are_refused_before_they_are_made(tmp_path: Path) -> None:

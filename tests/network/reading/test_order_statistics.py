@@ -64,6 +64,7 @@ REFUSED: dict[str, tuple[Callable[[Tensor], Tensor], str]] = {
     "topk over the batch": (lambda x: x.topk(1, dim=0).values.expand_as(x), "topk.*does not keep the batch"),
     "median of all": (lambda x: x - x.median(), "median.*does not keep the batch"),
     "topk in no order": (lambda x: x.topk(2, sorted=False).values, "sorted=False leaves the order"),
+    "nothing": (lambda x: x.topk(0).values, "its result has no numbers"),
     "minus infinity": (lambda x: nn.functional.pad(x, (0, 1), value=-torch.inf).sort().values, "reads minus infinity"),
 }
 

@@ -216,3 +216,10 @@ def test_inputs_of_a_program_s_module_are_fixed() -> None:
 def test_a_scripted_module_is_refused_by_name() -> None:
     with pytest.raises(ValueError, match="module that it was made from"):
         rr.walk(torch.jit.trace(mlp(6, 5, 3).double().eval(), X), X, X)
+
+
+@pytest.mark.parametrize("gate", [nn.MaxPool1d(600, 1), Wrapped(lambda m, x: x.sort().values)], ids=["pool", "sort"])
+def test_wide_windows_are_compared_at_few_points(gate: nn.Module) -> None:
+    network = rr.Network.from_module(gate.eval(), (1, 24_000 if isinstance(gate, nn.MaxPool1d) else 3000))
+    original = Original(network, gate, torch.float64, torch.device("cpu"), torch.float64)
+    assert original.most_rows == (4 if isinstance(gate, nn.MaxPool1d) else 32)

@@ -62,6 +62,8 @@ def _ranked(call: Call, chosen: slice, rising: bool) -> list[Step]:
     size = rows.shape[-1]
     ranks = torch.arange(size).flip(0) if rising else torch.arange(size)
     ranks = ranks[chosen].unsqueeze(-1)
+    if not math.prod(call.shape):
+        raise call.refuse("its result has no numbers")
     windows = rows.unsqueeze(-2).expand(*rows.shape[:-1], len(ranks), size)
     windows, ranks = (_laid_out(part, dimension) for part in (windows, ranks.expand_as(windows)))
     for rank, sign in ((0, 1.0), (size - 1, -1.0)):
