@@ -23,7 +23,8 @@ class Limits:
         total_elements: numbers in all tensors of the file that are needed.
         value_elements: numbers in one value of the network for one point of its input; of what is sorted, also those
             that all results are compared with: a million where 1,000 numbers are put in order.
-        values_elements: numbers in all values of the network for one point of its input.
+        values_elements: numbers in all values of the network for one point of its input, or in the largest of them for
+            a batch of the size that the file is made for.
         nodes: operations in the graph, also as it is traced, where recurrent layers are written out step by step.
         depth: how deep JSON, and messages of ONNX, may be nested.
     """
@@ -74,6 +75,19 @@ class Limits:
             ValueError: they have more than ``values_elements``.
         """
         _check("all values together", elements, "numbers for one point", "values_elements", self.values_elements)
+
+    def check_batch(self, rows: int, widest: int) -> None:
+        """Refuse the batch of a file's own size, with which the network is compared once.
+
+        Args:
+            rows: points in it.
+            widest: numbers in the largest value of the network for one point.
+
+        Raises:
+            ValueError: for all points together that value has more than ``values_elements``.
+        """
+        what = f"its largest value, for the batch of {rows:,} that it is made for,"
+        _check(what, rows * widest, "numbers", "values_elements", self.values_elements)
 
     def check_folded(self, folded: int, given: int) -> None:
         """Refuse constants that a network computes from others.

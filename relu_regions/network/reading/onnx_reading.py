@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from importlib.util import find_spec
+from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -91,6 +92,9 @@ class OnnxFile:
         return _converted(self.path, free, self.made)
 
     def _compare(self, reading: Reading, batched: bool) -> None:
+        if batched:
+            widest = max((prod(step.shape) for step in reading.network.steps), default=1)
+            self.limits.check_batch(self.made.entry.sizes[0], max(widest, prod(reading.network.input_shape)))
         check_against_onnxruntime(reading.network, self.made.model, self.made.entry, batched, reading.original.last)
 
 

@@ -164,6 +164,15 @@ def test_resizing_to_millions_is_refused_before_places_are_compared(tmp_path: Pa
         rr.Network.from_onnx(saved(tmp_path / "network.onnx", resized))
 
 
+def test_a_batch_of_millions_is_refused_before_it_is_made(tmp_path: Path) -> None:
+    def batch(model: Any) -> None:
+        model.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 10**8
+        model.graph.output[0].type.tensor_type.shape.dim[0].dim_value = 10**8
+
+    with pytest.raises(ValueError, match=r"network\.onnx.*300,000,000 numbers"):
+        rr.Network.from_onnx(saved(tmp_path / "network.onnx", batch))
+
+
 def sorting(size: int) -> Change:
     """All numbers of a wide value in order."""
 
