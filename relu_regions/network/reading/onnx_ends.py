@@ -16,6 +16,8 @@ from relu_regions.network.reading.last_operations import LOGITS
 
 __all__ = ["Entry", "chosen_output", "fixed_tensor", "free_input", "stated_type"]
 
+_MOST_AXES = 32  # onnx and torch take the square of their number, and more
+
 
 @dataclass(frozen=True)
 class Entry:
@@ -100,6 +102,8 @@ def _entry(value: onnx.ValueInfoProto, asked: tuple[int, ...] | None) -> Entry:
     known = value.type.tensor_type.HasField("shape")
     given = [shown(axis.dim_param) or axis.dim_value or "?" for axis in value.type.tensor_type.shape.dim[:33]]
     where = f"the input {shown(value.name)!r} has shape {given if known else 'unknown'}"
+    if max(len(sizes), len(asked or ())) > _MOST_AXES:
+        raise ValueError(f"the input {shown(value.name)!r} has more than {_MOST_AXES} axes")
     if asked is not None:
         if not known:
             sizes = [0, *asked]

@@ -173,6 +173,15 @@ def test_a_batch_of_millions_is_refused_before_it_is_made(tmp_path: Path) -> Non
         rr.Network.from_onnx(saved(tmp_path / "network.onnx", batch))
 
 
+def test_an_input_of_thousands_of_axes_is_refused(tmp_path: Path) -> None:
+    def axes(model: Any) -> None:
+        for _ in range(5000):
+            model.graph.input[0].type.tensor_type.shape.dim.add().dim_value = 1
+
+    with pytest.raises(ValueError, match=r"network\.onnx.*the input 'x' has more than 32 axes"):
+        rr.Network.from_onnx(saved(tmp_path / "network.onnx", axes))
+
+
 def sorting(size: int) -> Change:
     """All numbers of a wide value in order."""
 
