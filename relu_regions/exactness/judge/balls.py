@@ -99,7 +99,7 @@ def _least(norm: Tensor | None, radius: Tensor) -> Tensor:
 
 
 def _norm(radius: Tensor) -> Tensor:
-    numbers = not_below(radius).flatten(1)
+    numbers = flattened(not_below(radius))
     norm: Tensor = torch.linalg.vector_norm(numbers, dim=1)
     return norm * (1 + 2 * (numbers.shape[1] + 8) * UNIT)
 

@@ -170,6 +170,9 @@ def _check_layouts(graph: onnx.GraphProto) -> None:
         most = _MOST_PARTS if node.op_type == "Split" else _MOST_SIZES
         if node.op_type in _LAID_OUT and sizes > most:
             raise ValueError(f"{describe_nodes([node])} is laid out by {sizes:,} numbers; at most {most:,} are read")
+        parts = next((one.i for one in node.attribute if one.name == "num_outputs"), len(node.output))
+        if node.op_type == "Split" and parts != len(node.output):
+            raise ValueError(f"{describe_nodes([node])} has {len(node.output)} outputs, and is to have {parts:,}")
 
 
 def _free_reshape(model: onnx.ModelProto, node: onnx.NodeProto, shapes: dict[str, Shape], rows: int) -> bool:

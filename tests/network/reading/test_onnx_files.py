@@ -156,6 +156,18 @@ def test_layouts_of_many_axes_are_refused_before_shapes_are_inferred(ones: int, 
         rr.Network.from_onnx(saved(tmp_path / "network.onnx", axes))
 
 
+def test_a_split_into_more_parts_than_outputs_is_refused_before_shapes_are_inferred(tmp_path: Path) -> None:
+    def parted(model: Any) -> None:
+        node = helper.make_node("Split", ["h"], ["one", "other"], "parted", axis=1, num_outputs=10**9)
+        model.graph.node[1].CopyFrom(node)
+        del model.graph.node[2:]
+        model.graph.output[0].name = "one"
+        model.opset_import[0].version = 18  # the first that knows num_outputs
+
+    with pytest.raises(ValueError, match=r"network\.onnx.*parted.*2 outputs, and is to have 1,000,000,000"):
+        rr.Network.from_onnx(saved(tmp_path / "network.onnx", parted))
+
+
 def test_resizing_to_millions_is_refused_before_places_are_compared(tmp_path: Path) -> None:
     def resized(model: Any) -> None:
         del model.graph.node[1:]
