@@ -327,6 +327,15 @@ _OWN_FUNCTIONS: dict[str, Callable[..., Any]] = {"Gather": _gather, "PRelu": _pr
 
 # ---------------------------------------------------------------- the check
 
+# Numbers of the widest value that are computed at once; a file's batch may be thousands of points.
+_PART_NUMBERS = 1 << 22
+
+
+def _by_parts(network: StepGraph, x: Tensor) -> Tensor:
+    """What a network makes of points, a few at a time."""
+    widest = max(prod(shape) for shape in network.shapes.values())
+    return torch.cat([network(part) for part in torch.split(x, max(1, _PART_NUMBERS // max(1, widest)))])
+
 
 def check_against_onnxruntime(
     network: StepGraph,
@@ -373,7 +382,7 @@ def check_against_onnxruntime(
                 raise
             continue  # the file leaves its batch free, and takes one point alone
         with torch.no_grad():
-            exact, own = last(network(x.double())), last(rounded(x))
+            exact, own = last(_by_parts(network, x.double())), last(_by_parts(rounded, x))
         rounding = max(float((own.double() - exact).abs().max()), torch.finfo(own.dtype).eps * float(exact.abs().max()))
         if theirs.numel() != exact.numel():
             raise UnsupportedOperation(
