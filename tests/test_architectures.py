@@ -20,7 +20,7 @@ def walk(model: torch.nn.Module, x: torch.Tensor, d: torch.Tensor, t_range: Rang
     return rr.walk(model, x, d, t_range, resolve="never", **options)
 
 
-SEGMENTS, EVERY = 4, pytest.mark.parametrize("architecture", ARCHITECTURES, ids=lambda a: a.name)
+SEGMENTS, EVERY = 4, of_each(ARCHITECTURES)
 
 
 def lines(architecture: Architecture, seed: int = 1) -> tuple[torch.Tensor, torch.Tensor]:
@@ -34,7 +34,7 @@ def forward(model: torch.nn.Module, x: torch.Tensor, d: torch.Tensor, t: torch.T
         return model(x + t.view(-1, *[1] * x.ndim) * d)
 
 
-@EVERY
+@pytest.mark.parametrize("architecture", ARCHITECTURES, ids=lambda a: a.name)
 @pytest.mark.parametrize("reach", [2.0, 1000.0, math.inf])
 def test_logits_are_the_forward_pass(architecture: Architecture, reach: float) -> None:
     model = architecture.model()
@@ -137,7 +137,7 @@ def assert_same_regions(one: tuple[torch.Tensor, torch.Tensor], other: tuple[tor
     assert torch.equal(one[1], other[1])
 
 
-@of_each(ARCHITECTURES)
+@EVERY
 @pytest.mark.parametrize(("budget", "reach"), [(1, 0.5), (400_000, 3)])
 def test_windows_do_not_change_the_answer(architecture: Architecture, budget: int, reach: float) -> None:
     """A budget of a byte cuts wherever a cut can be made."""
@@ -149,7 +149,7 @@ def test_windows_do_not_change_the_answer(architecture: Architecture, budget: in
         assert_same_regions(wide_regions(whole, index), wide_regions(cut, index))
 
 
-@of_each(ARCHITECTURES)
+@EVERY
 def test_turning_round_turns_the_answer(architecture: Architecture) -> None:
     model = architecture.model()
     x, d = lines(architecture)
@@ -159,7 +159,7 @@ def test_turning_round_turns_the_answer(architecture: Architecture) -> None:
         assert_same_regions(wide_regions(paths, index), (-ends.flip(0, 1), patterns.flip(0)))
 
 
-@of_each(ARCHITECTURES)
+@EVERY
 def test_the_batch_does_not_matter(architecture: Architecture) -> None:
     model = architecture.model()
     x, d = lines(architecture)
@@ -169,7 +169,7 @@ def test_the_batch_does_not_matter(architecture: Architecture) -> None:
         assert_same_regions(wide_regions(together, index), wide_regions(alone, 0))
 
 
-@of_each(ARCHITECTURES)
+@EVERY
 def test_float32_finds_nearly_the_same(architecture: Architecture) -> None:
     model = architecture.model()
     x, d = lines(architecture)

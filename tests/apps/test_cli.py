@@ -172,6 +172,7 @@ def test_usage(capsys: pytest.CaptureFixture[str]) -> None:
 # ---------------------------------------------------------------- the demo
 
 
+@pytest.mark.long
 def test_demo(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     from relu_regions.apps.demo import run_demo
 

@@ -23,6 +23,7 @@ def digits() -> Dataset:
     return load("digits").per_class(5)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_what_was_fitted_is_read_again(architecture: str, digits: Dataset, tmp_path: Path) -> None:
     given = {"descent": Descent(momentum=0.9, max_epochs=3, checkpoints=(0, 2)), "cache_dir": tmp_path}

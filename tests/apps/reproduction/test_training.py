@@ -50,6 +50,7 @@ def trained_by_torch(
     return model, losses, errors
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("momentum", [0.0, 0.8])
 @pytest.mark.parametrize("weight_decay", [0.0, 0.05])
 @pytest.mark.parametrize("batch_size", [1, 8, 100])

@@ -14,7 +14,7 @@ from relu_regions.exactness.rational import step_matrices
 from relu_regions.network.network import Network
 from relu_regions.network.steps import AffineStep
 from tests.architecture import Wrapped
-from tests.models import ARCHITECTURES, Architecture
+from tests.models import ARCHITECTURES, Architecture, of_each
 
 
 def affine_steps(network: Network) -> list[tuple[AffineStep, list[tuple[int, ...]]]]:
@@ -32,7 +32,7 @@ def from_basis_vectors(step: AffineStep, shapes: list[tuple[int, ...]], place: i
     return step.linear(*inputs).reshape(size, -1).T.numpy()
 
 
-@pytest.mark.parametrize("architecture", ARCHITECTURES, ids=lambda a: a.name)
+@of_each(ARCHITECTURES)
 def test_every_short_cut_is_what_the_step_makes_of_basis_vectors(architecture: Architecture) -> None:
     for step, shapes in affine_steps(Network.from_module(architecture.model(), architecture.shape)):
         for place, matrix in enumerate(step_matrices.step_matrices(step, shapes)):

@@ -22,7 +22,7 @@ from relu_regions.network.gates import Knots
 from relu_regions.network.network import Network
 from relu_regions.network.reading.operations import UnsupportedOperation
 from relu_regions.network.steps import GateStep, Origin
-from tests.models import ARCHITECTURES, Architecture, mlp
+from tests.models import ARCHITECTURES, Architecture, mlp, of_each
 from tests.networks import network_of
 from tests.oracles import fractions_walk as truth
 from tests.strategies import FLAVOURS, GATES, LINES, Case, cases, make_case
@@ -206,7 +206,7 @@ def test_a_stretch_away_from_x() -> None:
 COINCIDENT = {"group sort"}
 
 
-@pytest.mark.parametrize("architecture", ARCHITECTURES, ids=lambda a: a.name)
+@of_each(ARCHITECTURES)
 def test_the_float_walk_agrees(architecture: Architecture) -> None:
     model = architecture.model()
     generator = torch.Generator().manual_seed(0)

@@ -29,7 +29,7 @@ from relu_regions.intervals.certificates.certificate import (
 )
 from relu_regions.intervals.certificates.check import check as checker
 from tests.intervals.certificates.forgeries import SOURCES, certified, mutations, refused
-from tests.models import ARCHITECTURES, Architecture, mlp
+from tests.models import ARCHITECTURES, Architecture, mlp, of_each
 from tests.networks import network_of
 from tests.strategies import GATES, Case, cases, make_case
 
@@ -47,7 +47,7 @@ def test_true_certificates_are_accepted(case: Case) -> None:
     rational.check(Certificate.from_json(certificate.to_json()), network)
 
 
-@pytest.mark.parametrize("architecture", ARCHITECTURES, ids=lambda a: a.name)
+@of_each(ARCHITECTURES)
 def test_every_architecture(architecture: Architecture) -> None:
     model = architecture.model()
     generator = torch.Generator().manual_seed(0)
