@@ -22,6 +22,7 @@ from tests.models import Wrapped, mlp
 from tests.networks import network_of
 from tests.oracles import fractions_walk as truth
 from tests.strategies import FLAVOURS, GATES, LINES, Case, cases, make_case
+from tests.true_walks import assert_true, nothing_settled, walked
 
 # The truth's hardsigmoid has slope 1/6, which no float is.
 EXACT = [name for name in GATES if name != "hardsigmoid"]
@@ -29,34 +30,12 @@ ANY = {"gates": st.lists(st.sampled_from(EXACT), min_size=1, max_size=2), "skips
 MAXIMA = {**ANY, "gates": st.sampled_from([["maxout"], ["relu", "maxout"], ["maxout", "hardtanh"]])}
 
 
-def walked(case: Case, memory_budget: int | None = None) -> rr.Paths:
-    x, d = (torch.tensor([numbers], dtype=torch.float64) for numbers in (case.x, case.d))
-    network = network_of(case.layers, len(case.x))
-    return rr.walk(network, x, d, (case.lo, case.hi), memory_budget=memory_budget)
-
-
-def assert_true(paths: rr.Paths, case: Case) -> None:
-    """Count, order, flips and patterns are those of the truth, and every t is within its bound."""
-    exact = truth.walk(case.layers, case.x, case.d, case.lo, case.hi)
-    path = paths[0]
-    flips = torch.stack([path.flips.gate, path.flips.unit, path.flips.before, path.flips.after], 1)
-    found = [flips[path.flips.row == number].tolist() for number in range(1, len(path))]
-    assert found == [[list(flip) for flip in point.flips] for point in exact.breakpoints]
-    assert [pattern[0].tolist() for pattern in paths.first_patterns] == [list(gate) for gate in exact.first_pattern]
-    assert paths.t_error is not None
-    for t, error, point in zip(path.breakpoints.tolist(), paths.t_error[1:-1].tolist(), exact.breakpoints):
-        assert math.isinf(error) or abs(Fraction(t) - point.t) <= Fraction(error)
-
-
 @settings(max_examples=120, deadline=None)
 @given(cases(**ANY), st.sampled_from([None, 1]))
 def test_bounds_that_leave_no_doubt_are_right(case: Case, memory_budget: int | None) -> None:
     """Also with a budget of a byte, which cuts wherever a cut can be made."""
-    allowed, settle.AFFORDABLE_PRODUCTS = settle.AFFORDABLE_PRODUCTS, -1
-    try:
+    with nothing_settled():
         paths = walked(case, memory_budget)
-    finally:
-        settle.AFFORDABLE_PRODUCTS = allowed
     assert not paths.settled.any()
     if paths.certain.all():
         assert_true(paths, case)
@@ -83,11 +62,8 @@ def test_each_flavour_on_each_line(flavour: str, line: str) -> None:
 @settings(max_examples=80, deadline=None)
 @given(cases(**MAXIMA))
 def test_bounds_of_maxima_that_leave_no_doubt_are_right(case: Case) -> None:
-    allowed, settle.AFFORDABLE_PRODUCTS = settle.AFFORDABLE_PRODUCTS, -1
-    try:
+    with nothing_settled():
         paths, interval = walked(case), interval_of(case)
-    finally:
-        settle.AFFORDABLE_PRODUCTS = allowed
     if paths.certain.all():
         assert_true(paths, case)
     if interval.certain is not None and interval.certain.all():
@@ -333,11 +309,8 @@ def test_every_interval_is_settled_by_default(case: Case) -> None:
 @settings(max_examples=120, deadline=None)
 @given(cases(**ANY))
 def test_intervals_without_doubt_are_right(case: Case) -> None:
-    allowed, settle.AFFORDABLE_PRODUCTS = settle.AFFORDABLE_PRODUCTS, -1
-    try:
+    with nothing_settled():
         interval = interval_of(case)
-    finally:
-        settle.AFFORDABLE_PRODUCTS = allowed
     if interval.certain is not None and interval.certain.all():
         assert_true_interval(interval, case)
 

@@ -16,11 +16,11 @@ from relu_regions import rational
 from relu_regions.network.gates import OrderStatistic
 from relu_regions.network.network import Network
 from relu_regions.network.steps import GateStep, Origin
-from relu_regions.walking import settle
 from tests.models import Wrapped
 from tests.networks import network_of
 from tests.oracles import fractions_walk as truth
 from tests.strategies import Case, cases, make_case
+from tests.true_walks import assert_true, nothing_settled, walked
 
 Line = tuple[float, float]
 F = Fraction
@@ -96,31 +96,11 @@ ORDERS = {
 }
 
 
-def walked(case: Case) -> rr.Paths:
-    x, d = (torch.tensor([numbers], dtype=torch.float64) for numbers in (case.x, case.d))
-    return rr.walk(network_of(case.layers, len(case.x)), x, d, (case.lo, case.hi))
-
-
-def assert_true(paths: rr.Paths, case: Case) -> None:
-    exact = truth.walk(case.layers, case.x, case.d, case.lo, case.hi)
-    path = paths[0]
-    flips = torch.stack([path.flips.gate, path.flips.unit, path.flips.before, path.flips.after], 1)
-    found = [flips[path.flips.row == number].tolist() for number in range(1, len(path))]
-    assert found == [[list(flip) for flip in point.flips] for point in exact.breakpoints]
-    assert [pattern[0].tolist() for pattern in paths.first_patterns] == [list(gate) for gate in exact.first_pattern]
-    assert paths.t_error is not None
-    for t, error, point in zip(path.breakpoints.tolist(), paths.t_error[1:-1].tolist(), exact.breakpoints):
-        assert math.isinf(error) or abs(Fraction(t) - point.t) <= Fraction(error)
-
-
 @settings(max_examples=80, deadline=None)
 @given(cases(max_width=10, max_layers=3, **ORDERS))
 def test_what_bounds_leave_no_doubt_of_is_true(case: Case) -> None:
-    allowed, settle.AFFORDABLE_PRODUCTS = settle.AFFORDABLE_PRODUCTS, -1
-    try:
+    with nothing_settled():
         paths = walked(case)
-    finally:
-        settle.AFFORDABLE_PRODUCTS = allowed
     assert not paths.settled.any()
     if paths.certain.all():
         assert_true(paths, case)

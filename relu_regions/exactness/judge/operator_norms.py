@@ -74,7 +74,9 @@ def _by_sums(step: AffineStep, shapes: list[tuple[int, ...]], place: int) -> tup
     rows = rows.detach()
     if not rows.numel() or not columns.numel():
         return rows, 0.0
-    return rows, math.sqrt(float(rows.max())) * math.sqrt(float(columns.max())) * (1 + 8 * _UNIT)
+    # A column has as many summands as there are outputs, and so many roundings.
+    norm = math.sqrt(float(rows.max())) * math.sqrt(float(columns.max())) * (1 + _gamma(rows.numel() + 8))
+    return rows, norm
 
 
 def spectral_norms(matrices: Tensor) -> Tensor:
