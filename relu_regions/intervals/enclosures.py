@@ -116,17 +116,13 @@ def _layers(network: Network) -> list[_Matrix | Knots] | None:
             if not isinstance(step.gate, Knots):
                 return None
             units = step.units
-            layers.append(Knots(*(p.expand(-1, units).contiguous() for p in _parts(step.gate))))
+            layers.append(Knots(*(p.expand(-1, units).contiguous() for p in step.gate.parts)))
         elif step.is_matrix:
             layers.append(_matrix(step))
         elif not keeps_order(step, shape):
             return None
         name, shape = step.output, step.shape
     return layers
-
-
-def _parts(gate: Knots) -> tuple[Tensor, Tensor, Tensor]:
-    return gate.knots, gate.slopes, gate.offsets
 
 
 def _matrix(step: AffineStep) -> _Matrix:
@@ -156,7 +152,7 @@ def _in_double_double(layers: list[_Matrix | Knots], ends: Ends, decision: Decis
     for layer in layers:
         size = hi.abs().amax(1) + bound
         if isinstance(layer, Knots):
-            arrays = [*_parts(layer), bound, reach, slope_error, hi, lo, growth, undecided]
+            arrays = [*layer.parts, bound, reach, slope_error, hi, lo, growth, undecided]
             double_double.bend(*(array.numpy() for array in arrays))
             steepest, offset = layer.slopes.abs().max(), layer.offsets.abs().max()
             bound = steepest * bound + 32 * _UNIT**2 * (steepest * size + offset) + 16 * _TINY

@@ -62,20 +62,23 @@ def _scaled(first: AffineStep, second: Step) -> AffineStep | None:
     zero = (kernel == 0) | (scale == 0)
     if not (torch.isfinite(scaled) & (zero | (size >= torch.finfo(kernel.dtype).tiny))).all():
         return None
-    biases = [None if bias is None else bias.reshape(-1) for bias in (first.bias, second.bias)]
-    if any(bias is not None and len(bias) != channels for bias in biases):
+    own, bias = (None if bias is None else bias.reshape(-1) for bias in (first.bias, second.bias))
+    if any(numbers is not None and len(numbers) != channels for numbers in (own, bias)):
         return None
-    bias = _bias(scale.reshape(-1), *biases)
+    if own is not None:
+        bias = _bias(scale.reshape(-1), own, bias)
+        if bias is None:
+            return None
     shaped = None if bias is None else bias.view(-1, *[1] * (len(second.shape) - 1))
     terms = first.terms + 2
     return replace(first, output=second.output, origin=second.origin, constants=(scaled,), bias=shaped, terms=terms)
 
 
-def _bias(scale: Tensor, first: Tensor | None, second: Tensor | None) -> Tensor | None:
-    """``scale * first + second``, rounded once."""
-    if first is None:
-        return second
+def _bias(scale: Tensor, first: Tensor, second: Tensor | None) -> Tensor | None:
+    """``scale * first + second``, rounded once; None if a number leaves the range of normal floats."""
     others = torch.zeros_like(first) if second is None else second
     numbers = (numbers.tolist() for numbers in (scale, first, others))
-    exact = [float(Fraction(a) * Fraction(b) + Fraction(c)) for a, b, c in zip(*numbers)]
-    return torch.tensor(exact, dtype=first.dtype, device=first.device)
+    exact, range_of = [Fraction(a) * Fraction(b) + Fraction(c) for a, b, c in zip(*numbers)], torch.finfo(first.dtype)
+    if any(number and not range_of.tiny <= abs(number) <= range_of.max for number in exact):
+        return None
+    return torch.tensor([float(number) for number in exact], dtype=first.dtype, device=first.device)

@@ -19,7 +19,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from functools import partial, reduce
+from functools import cached_property, partial, reduce
 from math import prod
 from operator import or_
 from typing import NamedTuple, TypeGuard
@@ -34,6 +34,8 @@ from relu_regions.network.taking import taken
 __all__ = ["fused_steps"]
 
 Replaced = dict[int, list[Step]]
+
+_MOST_REARRANGED = 100  # one behind the other, between an activation and a maximum
 
 
 def fused_steps(
@@ -100,14 +102,32 @@ class _Finder:
         made = self._one_gate(step, gate, step.inputs[0], behind.gate, behind.output)
         return None if made is None else {index: [], reader: made}
 
-    def _source(self, name: str, reader: int) -> _Source | None:
-        """What a value, which that reader alone takes, is an increasing activation of; None for other values."""
-        maker = next((number for number, step in enumerate(self.steps) if step.output == name), None)
-        if maker is None or self._only_reader(name) != reader:
+    @cached_property
+    def _makers(self) -> dict[str, int]:
+        """Which step makes a value."""
+        return {step.output: number for number, step in enumerate(self.steps)}
+
+    @cached_property
+    def _readers(self) -> dict[str, list[int]]:
+        """Which steps read a value."""
+        readers: dict[str, list[int]] = {}
+        for number, step in enumerate(self.steps):
+            for name in set(step.inputs):
+                readers.setdefault(name, []).append(number)
+        return readers
+
+    def _source(self, name: str, reader: int, depth: int = 0) -> _Source | None:
+        """What a value, which that reader alone takes, is an increasing activation of; None for other values.
+
+        Args:
+            depth: how many rearrangements are between the value and the maximum.
+        """
+        maker = self._makers.get(name)
+        if maker is None or depth > _MOST_REARRANGED or self._only_reader(name) != reader:
             return None
         step = self.steps[maker]
         if isinstance(step, AffineStep):
-            return self._rearranged(maker, step)
+            return self._rearranged(maker, step, depth)
         if not _increases(step.gate):
             return None
         function = Knots(*(part.cpu().expand(-1, step.units) for part in step.gate.parts))
@@ -120,9 +140,9 @@ class _Finder:
         cap = Knots(knot, torch.cat([ones, zeros]), torch.cat([zeros, knot]))
         return _Source(step.output, rest, {maker: [replace(step, gate=cap)]})
 
-    def _rearranged(self, maker: int, step: AffineStep) -> _Source | None:
+    def _rearranged(self, maker: int, step: AffineStep, depth: int) -> _Source | None:
         """The same of a step that only takes numbers of such values."""
-        sources = [source for name in step.inputs if (source := self._source(name, maker)) is not None]
+        sources = [source for name in step.inputs if (source := self._source(name, maker, depth + 1)) is not None]
         if step.is_matrix or step.terms > 1 or step.bias is not None or len(sources) < len(step.inputs):
             return None
         found = taken(step, [self.shapes[name] for name in step.inputs])
@@ -137,7 +157,7 @@ class _Finder:
 
     def _only_reader(self, name: str) -> int | None:
         """The one step that reads a value, where nothing else needs it."""
-        readers = [number for number, step in enumerate(self.steps) if name in step.inputs]
+        readers = self._readers.get(name, [])
         return readers[0] if len(readers) == 1 and name in self.releases[readers[0]] else None
 
     def _one_gate(self, step: GateStep, gate: Maximum, name: str, function: Knots, output: str) -> list[Step] | None:

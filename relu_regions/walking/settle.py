@@ -139,7 +139,7 @@ class Settled:
 
 def settle(lines: LineBatch, numbers: list[int], seconds: float = math.inf) -> list[Settled]:
     """Walk some lines of a batch in rational arithmetic: the first of them if time is up before the last."""
-    return [_rounded(walk(*line)[0], lines) for line in _while_time(_exact(lines, numbers), seconds)]
+    return [_rounded(walk(*line)[0], lines) for line in _while_time(lines, numbers, seconds)]
 
 
 def settle_intervals(
@@ -151,8 +151,8 @@ def settle_intervals(
         ``lo``, ``hi`` and their errors ``lo_error`` and ``hi_error``, float64; ``label``, ``label_lo``, ``label_hi``
         and ``tied``; ``(K,)`` each, on the CPU, of the first K lines if time is up before the last.
     """
-    question = _while_time(_exact(lines, numbers), seconds)
-    found = [exact_interval(*line, decision=decision.classes)[0] for line in question]
+    questions = _while_time(lines, numbers, seconds)
+    found = [exact_interval(*line, decision=decision.classes)[0] for line in questions]
     named = {name: torch.bool if name == "tied" else torch.int64 for name in ("label", "label_lo", "label_hi", "tied")}
     columns = {n: torch.tensor([getattr(one, n) for one in found], dtype=dtype) for n, dtype in named.items()}
     for name in ("lo", "hi"):
@@ -166,10 +166,10 @@ def settle_intervals(
 _Question = tuple[ExactNetwork, Tensor, Tensor, tuple[Tensor, Tensor]]
 
 
-def _while_time(question: _Question, seconds: float) -> Iterator[_Question]:
+def _while_time(lines: LineBatch, numbers: list[int], seconds: float) -> Iterator[_Question]:
     """One line after another, as long as time is left when one begins."""
     begun = time.monotonic()
-    network, x, d, (low, high) = question
+    network, x, d, (low, high) = _exact(lines, numbers)
     for number in range(len(x)):
         if time.monotonic() - begun >= seconds:
             return

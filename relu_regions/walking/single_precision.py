@@ -21,20 +21,21 @@ def in_float32(paths: Paths, lines: LineBatch) -> Paths:
         lines: in float32.
     """
     here = paths.t.to(torch.float32)
-    finite = torch.ones_like(here) if paths.weight is None else (paths.weight != 0).to(torch.float32)
+    weight = torch.ones_like(here) if paths.weight is None else _weights(paths.t, here)
     column = (-1, *[1] * (paths.values.ndim - 1))
-    values = torch.where(finite.view(column) > 0, paths.outputs, paths.values)
+    finite, plain = weight.view(column) > 0, weight == 1
+    values = torch.where(finite, paths.outputs * weight.view(column), paths.values)
     t_error = paths.t_error
     if t_error is not None:
-        moved = torch.where(finite > 0, (here.double() - paths.t).abs() * (1 + torch.finfo(torch.float64).eps), 0.0)
-        t_error = _rounded_up(t_error + moved)
+        room = 1 + 4 * torch.finfo(torch.float64).eps
+        t_error = _rounded_up((t_error + torch.where(weight > 0, (here.double() - paths.t).abs(), 0.0)) * room)
     return replace(
         paths,
         network=lines.network,
         x=lines.x,
         d=lines.d,
-        position=torch.where(finite > 0, here, paths.position.to(torch.float32)),
-        weight=None if paths.weight is None else finite,
+        position=torch.where(plain, here, paths.t.sign().to(torch.float32)),
+        weight=None if paths.weight is None else weight,
         values=values.to(torch.float32),
         outputs_at_x=paths.outputs_at_x.to(torch.float32),
         t_error=t_error,
@@ -50,9 +51,7 @@ def with_lines(paths: Paths, numbers: list[int], others: Paths) -> Paths:
     """
     splice = Splice.of(paths.offsets, numbers, others.offsets.diff().tolist())
     weight = torch.ones_like(others.position) if others.weight is None else others.weight
-    t_error = paths.t_error
-    if t_error is not None and others.t_error is not None:
-        t_error = splice.points(t_error, [others.t_error])
+    assert paths.t_error is not None and others.t_error is not None  # both are walked with bounds
     first = zip(paths.first_patterns, others.first_patterns)
     flips = replace(others.flips, row=splice.fresh[others.flips.row])
     return replace(
@@ -64,11 +63,17 @@ def with_lines(paths: Paths, numbers: list[int], others: Paths) -> Paths:
         outputs_at_x=with_rows(paths.outputs_at_x, numbers, others.outputs_at_x),
         first_patterns=tuple(with_rows(old, numbers, new) for old, new in first),
         flips=splice.placed(paths.flips, flips),
-        t_error=t_error,
+        t_error=splice.points(paths.t_error, [others.t_error]),
         certain=with_rows(paths.certain, numbers, others.certain),
         settled=with_rows(paths.settled, numbers, others.settled),
         judged=with_rows(paths.judged, numbers, others.judged),
     )
+
+
+def _weights(t: Tensor, here: Tensor) -> Tensor:
+    """Homogeneous coordinates in float32: 1, 0 at infinity, and between them where t is too large for float32."""
+    between = (1 / t.abs()).to(torch.float32).clamp_min(torch.finfo(torch.float32).smallest_normal * 2.0**-23)
+    return torch.where(torch.isfinite(here), 1.0, torch.where(torch.isfinite(t), between, 0.0))
 
 
 def _rounded_up(bounds: Tensor) -> Tensor:

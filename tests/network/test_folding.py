@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 import relu_regions as rr
+from relu_regions import rational
 from relu_regions.exactness.step_norms import StepNorms
 from relu_regions.network.plan import folded, products
 from relu_regions.network.steps import AffineStep
@@ -104,3 +105,36 @@ def test_what_moves_numbers_behind_a_maximum_or_is_read_besides_stays() -> None:
     for model, kept in ((moving, 1), (twice, 0)):
         network = rr.Network.from_module(model.double().eval(), (1, 10))
         assert len(folded(network).steps) >= len(network.steps) - kept and not products(folded(network))
+
+
+def underflowing(scale: float, own: float) -> nn.Sequential:
+    """A unit that is a tiny constant, which later weights make large again."""
+    model = nn.Sequential(nn.Linear(1, 3), nn.BatchNorm1d(3), nn.ReLU(), nn.Linear(3, 3), nn.ReLU(), nn.Linear(3, 2))
+    first, norm, _, second, _, last = model.double().eval()
+    numbers = [
+        (first.weight, [[1.0], [0.0], [-1.0]]), (first.bias, [0.25, own, 0.5]),
+        (norm.weight, [1.0, scale, 1.0]), (norm.bias, [0.0] * 3),
+        (second.weight, [[1.0, 0, 0], [0, 1e300, 0], [0, 0, 1]]), (second.bias, [0.1, 0.0, 0.1]),
+        (last.weight, [[1.0, 1e300, 0.0], [0.0, 0.0, 1.0]]), (last.bias, [0.0] * 2),
+    ]  # fmt: skip
+    norm.eps = 0.0
+    with torch.no_grad():
+        for part, values in numbers:
+            part.copy_(torch.tensor(values, dtype=torch.float64))
+    return model
+
+
+@pytest.mark.parametrize(("scale", "own"), [(1e-200, 1e-200), (1e-160, 1e-160), (1e200, 1e200)])
+def test_a_bias_that_leaves_the_range_of_floats_is_not_folded(scale: float, own: float) -> None:
+    model = underflowing(scale, own)
+    network = rr.Network.from_module(model, (1,))
+    assert len(folded(network).steps) == len(network.steps)
+    x, d = torch.tensor([[0.0], [0.3]], dtype=torch.float64), torch.ones(2, 1, dtype=torch.float64)
+    found = rr.exact_interval(model, x, d, (-3, 3))
+    assert found.certain is not None
+    for row, true in zip(range(2), rational.exact_interval(model, x, d, (-3, 3))):
+        ends = [found.lo[row].item(), found.hi[row].item(), found.label[row].item()]
+        assert not found.certain[row] or ends == [float(true.lo), float(true.hi), true.label]
+    paths = rr.walk(model, x, d, (-3, 3))
+    for row, true in zip(range(2), rational.walk(model, x, d, (-3, 3))):
+        assert not paths.certain[row] or [part[row].tolist() for part in paths.first_patterns] == true.first_patterns

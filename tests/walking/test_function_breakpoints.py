@@ -301,3 +301,16 @@ def test_which_breakpoints_must_be_known() -> None:
     network, x, d = read("pooled")
     with pytest.raises(ValueError, match="breakpoints must be one of"):
         rr.walk(network, x, d, breakpoints="all")  # type: ignore[arg-type]
+
+
+def test_hundreds_of_rearrangements_between_an_activation_and_a_maximum() -> None:
+    def run(m: Wrapped, x: Tensor) -> Tensor:
+        h = torch.relu(m.a(x))
+        for _ in range(600):
+            h = h.flip(1)
+        return m.b(h.view(-1, 2, 3).amax(2))
+
+    torch.manual_seed(0)
+    model = Wrapped(run, a=nn.Linear(3, 6), b=nn.Linear(2, 2)).double().eval()
+    x, d = torch.randn(2, 2, 3, dtype=torch.float64)
+    assert rr.exact_interval(model, x, d, (-2, 2)).label.tolist() == model(x).argmax(1).tolist()

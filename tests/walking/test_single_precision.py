@@ -105,3 +105,16 @@ def test_what_float32_decides_is_not_walked_again(monkeypatch: pytest.MonkeyPatc
     assert assert_true(network, x, d, (-1.0, 2.0)).certain.all()
     assert 0 < sum(asked) < len(x)  # of three times as many
     assert LineBatch.of(network, x, d, (-1.0, 2.0), torch.float32).given is None  # nothing is kept for "never"
+
+
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+def test_outputs_before_a_breakpoint_beyond_single_precision_are_numbers(sign: float) -> None:
+    model = nn.Sequential(nn.Linear(1, 1), nn.ReLU(), nn.Linear(1, 2)).eval()
+    numbers = [[[sign * 1e-30]], [-1e10], [[1.0], [-1.0]], [0.0, 1.0]]  # bends at t = 1e40
+    with torch.no_grad():
+        for part, values in zip(model.parameters(), numbers):
+            part.copy_(torch.tensor(values))
+    x, d = torch.zeros(1, 1), torch.ones(1, 1)
+    paths = assert_true(model, x, d, (-math.inf, math.inf))
+    assert paths.certain.all() and paths.t_error is not None and math.isinf(paths.t_error.max())
+    assert paths[0].outputs_at(torch.tensor([-5.0, 0.0, 5.0])).tolist() == [[0.0, 1.0]] * 3

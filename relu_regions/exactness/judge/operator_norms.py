@@ -66,9 +66,10 @@ class OperatorNorms:
 def _by_sums(step: AffineStep, shapes: list[tuple[int, ...]], place: int) -> tuple[Tensor, float]:
     """The sums of each row's absolute coefficients of one input, and √(‖A‖₁ ‖A‖_∞)."""
     like = step.constants[0] if step.constants else torch.zeros(0, dtype=torch.float64)
-    values = [like.new_zeros(1, *shape) for shape in shapes]
-    values[place] = torch.ones_like(values[place], requires_grad=True)
-    with torch.enable_grad():
+    # The caller may be in inference mode, where nothing has a gradient.
+    with torch.inference_mode(False), torch.enable_grad():
+        values = [like.new_zeros(1, *shape) for shape in shapes]
+        values[place] = torch.ones_like(values[place], requires_grad=True)
         rows = step.function(*values, *(constant.abs() for constant in step.constants))
         (columns,) = torch.autograd.grad(rows.sum(), values[place])
     rows = rows.detach()
@@ -114,11 +115,11 @@ def _of_convolution(form: Convolution, kernel: Tensor) -> float:
     # Sums of complex products, and waves whose angles are as many turns as the kernel is wide.
     terms = 4 * len(flat) + 64 * (1 + int(places.sum(1).max()))
     lost = _gamma(terms) * float(torch.linalg.vector_norm(flat.abs().sum(0)))
-    largest = 0.0
+    largest = torch.zeros((), dtype=torch.float64)  # torch's maximum keeps a NaN
     for part in torch.split(waves, max(1, _BLOCK_NUMBERS // max(1, flat.shape[1]))):
         symbols = (part @ flat.to(part.dtype)).view(-1, groups, outputs, inputs)
-        largest = max(largest, float(spectral_norms(symbols).max()))
-    return (largest + lost) * (1 + 8 * _UNIT)
+        largest = torch.maximum(largest, spectral_norms(symbols).max().cpu())
+    return (float(largest) + lost) * (1 + 8 * _UNIT)
 
 
 def _phases(form: Convolution, kernel: Tensor) -> tuple[Tensor, list[int]]:

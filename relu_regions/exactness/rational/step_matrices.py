@@ -145,7 +145,9 @@ def _sparse(
 ) -> Tensor:
     order = np.argsort(rows * shape[1] + columns)
     places = torch.from_numpy(np.stack([rows[order], columns[order]]))
-    return torch.sparse_coo_tensor(places, torch.from_numpy(entries[order]), shape, is_coalesced=True)
+    return torch.sparse_coo_tensor(
+        places, torch.from_numpy(entries[order]), shape, is_coalesced=True, check_invariants=False
+    )
 
 
 def transposed(matrix: Tensor) -> Tensor:

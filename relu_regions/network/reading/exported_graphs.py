@@ -131,9 +131,9 @@ def read_graph(
     if len(inputs) != 1:
         raise UnsupportedOperation(f"The model takes {len(inputs)} inputs; relu_regions walks models of one input.")
     dtype, shape = _input_meta(graph["tensor_values"][inputs[0]])
-    chosen, logits = _output(graph, document, output)
+    chosen, logits, relevant = _output(graph, document, output)
     steps, nodes, labels = [], [], {}
-    for index, (node, label, function, schema) in enumerate(_needed(graph["nodes"], chosen)):
+    for index, (node, label, function, schema) in enumerate(_needed(relevant, chosen)):
         name = f"file_node_{index}"
         labels[name] = label
         args, kwargs = _arguments(node, schema)
@@ -177,18 +177,25 @@ def _input_meta(meta: dict[str, Any]) -> tuple[torch.dtype, tuple[int, ...]]:
     return dtype, tuple(size["as_int"] for size in sizes[1:])
 
 
-def _output(graph: dict[str, Any], document: dict[str, Any], output: int | str | None) -> tuple[str, bool]:
-    """The name of the chosen value, and whether what is before a softmax at the end of it is meant."""
+def _output(
+    graph: dict[str, Any], document: dict[str, Any], output: int | str | None
+) -> tuple[str, bool, list[dict[str, Any]]]:
+    """The name of the chosen value, whether what is before a softmax at the end of it is meant, and the nodes before.
+
+    Nodes behind a value inside of the graph don't count: they may write into it.
+    """
     specs = [spec["user_output"] for spec in document["signature"]["output_specs"] if "user_output" in spec]
     names = _output_paths(document["module_call_graph"], len(specs))
     logits = output == LOGITS and LOGITS not in names
-    made = (name for node in graph["nodes"] for names in map(_output_names, node["outputs"]) for name in _flat(names))
-    if isinstance(output, str) and output not in names and output in set(made):
-        return output, False
+    nodes: list[dict[str, Any]] = graph["nodes"]
+    if isinstance(output, str) and output not in names:
+        for count, node in enumerate(nodes, 1):
+            if output in _made(node):
+                return output, False, nodes[:count]
     position = output_position(names, len(specs), None if logits else output)
     if "as_tensor" not in specs[position]["arg"]:
         raise UnsupportedOperation("The model's output does not depend on its input.")
-    return _text(specs[position]["arg"]["as_tensor"]["name"]), logits
+    return _text(specs[position]["arg"]["as_tensor"]["name"]), logits, nodes
 
 
 def _output_paths(calls: list[dict[str, Any]], count: int) -> list[str]:
@@ -218,6 +225,11 @@ def _paths(spec: dict[str, Any]) -> Iterator[tuple[str, ...]]:
 _DICTIONARIES = ("builtins.dict", "collections.OrderedDict")
 
 
+def _made(node: dict[str, Any]) -> set[str]:
+    """The names of the values that a node makes."""
+    return {name for names in map(_output_names, node["outputs"]) for name in _flat(names)}
+
+
 class _Needed(NamedTuple):
     node: dict[str, Any]
     label: Label
@@ -229,9 +241,8 @@ def _needed(nodes: list[dict[str, Any]], output: str) -> list[_Needed]:
     """The nodes that the output depends on, and those that change a tensor in place, in order."""
     wanted, kept = {output}, []
     for node in reversed(nodes):
-        made = {name for names in map(_output_names, node["outputs"]) for name in _flat(names)}
         target = _text(node["target"])
-        if made & wanted or writes(target):
+        if _made(node) & wanted or writes(target):
             label = _label(node)
             kept.append(_Needed(node, label, *operation_named(target, label.name or "the model itself")))
             wanted.update(_names([_argument(entry["arg"]) for entry in node["inputs"]]))

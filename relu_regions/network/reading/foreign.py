@@ -145,9 +145,10 @@ def _check_sizes(program: ExportedProgram, limits: Limits) -> None:
         limits.check_value(f"the result of {stack[-1][0] if stack else node.name}", elements)
         if any(source.name in dependent for source in node.all_input_nodes):
             dependent.add(node.name)
-            total += elements
+            compared = _compared(node)
+            limits.check_value(f"what {stack[-1][0] if stack else node.name} compares", compared)
             limits.check_values(_laid_out(node, elements))
-            limits.check_value(f"what {stack[-1][0] if stack else node.name} compares", _compared(node))
+            total += elements + compared
         elif not _is_view(node):
             constants += elements
     limits.check_values(total)

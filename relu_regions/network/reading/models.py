@@ -51,8 +51,8 @@ def read_module(
     """
     model = _checked(model, fixed)
     example = example_of(model, tuple(int(size) for size in input_shape))
-    if isinstance(output, str) and _is_inside(model, output, example):
-        model, output = Inside(model, output), None
+    if isinstance(output, str) and (path := _path_inside(model, output, example)) is not None:
+        model, output = Inside(model, path), None
     own = None if rows is None else rows.to(example)
     trace = traced(model, own if own is not None and torch.isfinite(own).all() else example[:2], program)
     network, last = _bound(trace.graph, tensors_of(model), output)
@@ -112,11 +112,13 @@ def _checked(model: object, fixed: Mapping[str, Any] | None) -> nn.Module:
     return Fixed(model, fixed) if fixed else model
 
 
-def _is_inside(model: nn.Module, output: str, rows: Tensor) -> bool:
-    """Whether a name is that of a module inside of the model, and of none of its outputs."""
-    if not output or output == LOGITS or output not in dict(model.named_modules()):
-        return False
-    return output not in output_names(tree_flatten(recorded(model, rows, tensors_of(model)).outputs)[1])
+def _path_inside(model: nn.Module, output: str, rows: Tensor) -> str | None:
+    """The path of the module inside of the model that a name is of; None if it is of none, or of an output too."""
+    path = f"model.{output}" if isinstance(model, Fixed) else output
+    if not output or output == LOGITS or path not in dict(model.named_modules()):
+        return None
+    names = output_names(tree_flatten(recorded(model, rows, tensors_of(model)).outputs)[1])
+    return None if output in names else path
 
 
 def _chosen(outputs: Any, position: int) -> Tensor:

@@ -8,11 +8,13 @@ from typing import Any
 
 import numpy as np
 import onnx
+import torch
 from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor
 
 from relu_regions.network.reading.foreign import Asked, shown
 from relu_regions.network.reading.last_operations import LOGITS
+from relu_regions.network.reading.limits import Budget
 
 __all__ = ["Entry", "chosen_output", "fixed_tensor", "free_input", "stated_type"]
 
@@ -61,12 +63,12 @@ def chosen_output(graph: onnx.GraphProto, output: int | str | None) -> tuple[str
     return str(names[0]), output == LOGITS
 
 
-def stated_type(graph: onnx.GraphProto, name: str) -> int:
-    """The type of the numbers that the file states for a value; float32 if it states none."""
-    for entry in (*graph.output, *graph.value_info):
-        if entry.name == name and entry.type.tensor_type.elem_type:
-            return int(entry.type.tensor_type.elem_type)
-    return int(TensorProto.FLOAT)
+def stated_type(graph: onnx.GraphProto, name: str, entry: Entry) -> int:
+    """The type of the numbers that the file states for a value; that of the free input if it states none."""
+    for value in (*graph.output, *graph.value_info):
+        if value.name == name and value.type.tensor_type.elem_type:
+            return int(value.type.tensor_type.elem_type)
+    return int(entry.value.type.tensor_type.elem_type)
 
 
 # ---------------------------------------------------------------- the inputs
@@ -123,7 +125,7 @@ def _entry(value: onnx.ValueInfoProto, asked: tuple[int, ...] | None) -> Entry:
     return Entry(value, (max(sizes[0], 1), *sizes[1:]), sizes[0] < 1, False if len(sizes) == 1 else None)
 
 
-def fixed_tensor(graph: onnx.GraphProto, name: str, given: Any, called: str) -> TensorProto:
+def fixed_tensor(graph: onnx.GraphProto, name: str, given: Any, called: str, budget: Budget) -> TensorProto:
     """What a caller fixes an input to, as a tensor of the type that the file states.
 
     Args:
@@ -131,19 +133,27 @@ def fixed_tensor(graph: onnx.GraphProto, name: str, given: Any, called: str) -> 
         name: of the input.
         given: numbers, of the input's shape or of this without the batch axis in front.
         called: the tensor's name.
+        budget: pays for what a batch of the file's own size repeats.
 
     Raises:
         ValueError: they have another shape, or are no numbers of that type.
     """
     stated = next(entry for entry in graph.input if entry.name == name).type.tensor_type
     kind = helper.tensor_dtype_to_np_dtype(stated.elem_type or TensorProto.FLOAT)
-    plain = np.asarray(given.detach().cpu() if isinstance(given, Tensor) else given)
+    if kind.kind not in "biufV":
+        raise ValueError(f"the input {name!r} takes {kind}, which can't be fixed; fixed= takes numbers")
+    # numpy knows no bfloat16, whose numbers are all numbers of float32.
+    given = given.detach().cpu() if isinstance(given, Tensor) else given
+    plain = np.asarray(given.float() if isinstance(given, Tensor) and given.dtype == torch.bfloat16 else given)
     array = plain.astype(kind) if plain.dtype.kind in "biuf" else None
     if array is None or (kind.kind not in "fV" and not np.array_equal(array, plain)):
         raise ValueError(f"fixed[{name!r}] holds {plain.dtype}, and the file takes {kind} there")
     sizes = [axis.dim_value for axis in stated.shape.dim]
     if stated.HasField("shape") and array.ndim == len(sizes) - 1:
-        array, sizes = array[None], [1, *sizes[1:]]
+        # The same for every point of a batch that the file fixes.
+        rows = max(1, sizes[0])
+        budget.take_bytes(f"fixed[{name!r}] for {rows:,} points", (rows - 1) * array.nbytes)
+        array = np.broadcast_to(array, (rows, *array.shape))
     if stated.HasField("shape") and not _agree(sizes, array.shape):
         raise ValueError(
             f"fixed[{name!r}] has shape {plain.shape}; the file takes {[size or '?' for size in sizes]} there, or this "

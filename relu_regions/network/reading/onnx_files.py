@@ -118,7 +118,7 @@ class Tensors:
 
     def __init__(self, path: Path, budget: Budget) -> None:
         self._folder = path.parent.resolve()
-        self._budget = budget
+        self.budget = budget
         self._limits = budget.limits
         self._file_bytes = budget.file_bytes
         self.bytes = 0
@@ -140,7 +140,7 @@ class Tensors:
         if tensor.data_location == TensorProto.EXTERNAL:
             self._file_bytes += elements * itemsize
             self._limits.check_file(self._file_bytes)
-        self._budget.take_tensor(what, elements, 0 if tensor.data_location == TensorProto.EXTERNAL else itemsize)
+        self.budget.take_tensor(what, elements, 0 if tensor.data_location == TensorProto.EXTERNAL else itemsize)
         self.bytes += elements * itemsize
         copy = TensorProto(name=name, data_type=tensor.data_type, dims=tensor.dims)
         if tensor.data_location == TensorProto.EXTERNAL:

@@ -94,11 +94,14 @@ class _Lifting:
         self.nodes.append(helper.make_node(operator, inputs, [made], self.node.name, **attributes))
         return made
 
+    def constant(self, array: np.ndarray) -> str:
+        """A constant; its name."""
+        self.added.append(numpy_helper.from_array(array, f"lifted_constant_{next(self.numbers)}"))
+        return self.added[-1].name
+
     def ints(self, *numbers: int) -> str:
         """A constant of whole numbers."""
-        name = f"lifted_numbers_{next(self.numbers)}"
-        self.added.append(numpy_helper.from_array(np.array(numbers, np.int64), name))
-        return name
+        return self.constant(np.array(numbers, np.int64))
 
     def reshaped(self, lifted: str, shape: Sequence[int], rows: int = 0) -> str:
         """A value for many points in another shape; rows −1 folds an axis into the points or takes it out again."""
@@ -163,6 +166,13 @@ def _elementwise(self: _Lifting) -> str:
     return self.emit(self.node.op_type, inputs, **self.attributes())
 
 
+def _mean(self: _Lifting) -> str:
+    # The converter takes means of tensors of one shape alone.
+    if any(name not in self.lifted or self.shape(name) != self.shape(self.node.output[0]) for name in self.node.input):
+        raise self.refuse()
+    return _elementwise(self)
+
+
 def _laid_out(self: _Lifting) -> str:
     return self.reshaped(self.first()[0], self.shape(self.node.output[0]))
 
@@ -187,9 +197,7 @@ def _concat(self: _Lifting) -> str:
 
 def _in_front(self: _Lifting, constant: str) -> str:
     """A constant with an axis of size 1 for the points."""
-    array = numpy_helper.to_array(self.constants[constant])
-    self.added.append(numpy_helper.from_array(array[None], f"lifted_constant_{next(self.numbers)}"))
-    return self.added[-1].name
+    return self.constant(numpy_helper.to_array(self.constants[constant])[None])
 
 
 def _along_axis(self: _Lifting) -> str:
@@ -235,13 +243,10 @@ def _pad(self: _Lifting) -> str:
 
 def _reduce(self: _Lifting) -> str:
     lifted, shape = self.first()
-    given = self.numbers_of(1)
-    axes = self.attributes().get("axes") if given is None else given
-    if not axes and self.attributes().get("noop_with_empty_axes"):
-        return self.emit("Identity", [lifted])
-    axes = [_axis(self, axis, len(shape)) for axis in axes] if axes else list(range(1, len(shape) + 1))
-    if not axes:  # of a single number
-        return self.emit("Identity", [lifted])
+    given = self.attributes().get("axes") if self.numbers_of(1) is None else self.numbers_of(1)
+    axes = [_axis(self, axis, len(shape)) for axis in given] if given else list(range(1, len(shape) + 1))
+    if not axes or (not given and self.attributes().get("noop_with_empty_axes")):  # of each number by itself
+        return self.emit("Abs" if self.node.op_type == "ReduceL1" else "Identity", [lifted])
     changed = self.attributes(axes=None, noop_with_empty_axes=None)
     if self.opset >= 18 or (self.opset >= 13 and self.node.op_type == "ReduceSum"):
         return self.emit(self.node.op_type, [lifted, self.ints(*axes)], **changed)
@@ -253,9 +258,8 @@ def _cumulated(self: _Lifting) -> str:
     axes = self.numbers_of(1)
     if axes is None or len(axes) != 1:
         raise self.refuse()
-    name = f"lifted_numbers_{next(self.numbers)}"
-    self.added.append(numpy_helper.from_array(np.array(_axis(self, axes[0], len(shape)), np.int64), name))
-    return self.emit("CumSum", [lifted, name], **self.attributes())
+    axis = self.constant(np.array(_axis(self, axes[0], len(shape)), np.int64))
+    return self.emit("CumSum", [lifted, axis], **self.attributes())
 
 
 def _expand(self: _Lifting) -> str:
@@ -268,7 +272,7 @@ def _expand(self: _Lifting) -> str:
 def _tile(self: _Lifting) -> str:
     lifted, _ = self.first()
     repeats = self.numbers_of(1)
-    if self.opset < 6 or repeats is None:
+    if repeats is None:
         raise self.refuse()
     return self.emit("Tile", [lifted, self.ints(1, *repeats)])
 
@@ -336,9 +340,7 @@ def _times(self: _Lifting, value: str, factor: float) -> str:
     if factor == 1:
         return value
     kind = helper.tensor_dtype_to_np_dtype(self.file.graph.input[0].type.tensor_type.elem_type)
-    name = f"lifted_constant_{next(self.numbers)}"
-    self.added.append(numpy_helper.from_array(np.array(factor, kind), name))
-    return self.emit("Mul", [value, name])
+    return self.emit("Mul", [value, self.constant(np.array(factor, kind))])
 
 
 def _spatial(self: _Lifting) -> str:
@@ -364,10 +366,11 @@ def _writers() -> dict[str, _Writer]:
         (
             "Abs Acos Acosh Add And Asin Asinh Atan Atanh Cast CastLike Ceil Celu Clip Cos Cosh Div Dropout Elu Equal "
             "Erf Exp Floor Gelu Greater GreaterOrEqual HardSigmoid HardSwish Identity LeakyRelu Less LessOrEqual Log "
-            "Max Mean Min Mish Mul Neg Not Or PRelu Pow Reciprocal Relu Round Selu Shrink Sigmoid Sign Sin Sinh "
+            "Max Min Mish Mul Neg Not Or PRelu Pow Reciprocal Relu Round Selu Shrink Sigmoid Sign Sin Sinh "
             "Softplus Softsign Sqrt Sub Sum Swish Tan Tanh ThresholdedRelu Where Xor",
             _elementwise,
         ),
+        ("Mean", _mean),
         ("Flatten Reshape Squeeze Unsqueeze", _laid_out),
         ("Transpose", _transpose),
         ("Concat", _concat),

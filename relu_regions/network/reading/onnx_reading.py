@@ -72,7 +72,8 @@ class OnnxFile:
                 return file.network(read, self.limits, partial(self._compare, batched=batched))
             except ValueError as error:
                 refused = refused if isinstance(refused, UnsupportedOperation) else error
-        raise refused or AssertionError
+        assert refused is not None  # some way was tried
+        raise refused
 
     def module(self, batched: bool) -> FileModule:
         """The network as a torch module that takes ``(N, *input_shape)``; errors as ``network``.

@@ -104,12 +104,13 @@ class _Rebuilding:
         source = self._declared(entry)
         weights = [self.tensors.copy(stored[name], self._new("tensor", name)) for name in stored if name in used]
         weights += [
-            fixed_tensor(self.graph, name, given, self._new("tensor", name)) for name, given in asked.fixed.items()
+            fixed_tensor(self.graph, name, given, self._new("tensor", name), self.tensors.budget)
+            for name, given in asked.fixed.items()
         ]
         nodes = [self._node(index, node) for index, node in needed]
         if chosen not in self._names:
             raise ValueError(f"nothing makes its output {shown(chosen)!r}")
-        result = helper.make_tensor_value_info(self._names[chosen], stated_type(self.graph, chosen), None)
+        result = helper.make_tensor_value_info(self._names[chosen], stated_type(self.graph, chosen, entry), None)
         result.type.tensor_type.shape.SetInParent()  # a file states some shape
         graph = helper.make_graph(nodes, "graph", [source], [result], weights)
         opsets = [helper.make_opsetid("", self.opset)]

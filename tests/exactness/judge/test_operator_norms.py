@@ -81,3 +81,12 @@ def test_other_steps() -> None:
         for rows, whole, matrix in zip(norms.rows, norms.whole, matrices, strict=True):
             assert float(torch.linalg.matrix_norm(matrix, 2)) <= whole
             assert (rows.expand(1, *rows.shape[1:]).flatten() >= torch.linalg.vector_norm(matrix, dim=1)).all()
+
+
+def test_a_caller_in_inference_mode_has_the_same_norms() -> None:
+    with torch.inference_mode():
+        network = rr.Network.from_module(nn.AvgPool1d(3, 2).double().eval(), (2, 9))
+        (step,) = network.steps
+        assert isinstance(step, AffineStep)
+        inside = OperatorNorms.of(network, step).whole
+    assert inside == OperatorNorms.of(network, step).whole

@@ -121,3 +121,29 @@ def test_logits_of_a_file(tmp_path: Path) -> None:
         rr.Network.from_exported(path)
     with pytest.raises(rr.UnsupportedOperation, match="softmax"):
         rr.Network.from_exported(saved(Named("logits").eval(), tmp_path), "logits")
+
+
+def test_what_is_written_later_is_no_part_of_a_value_inside_a_file(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(4, 5), nn.ReLU(inplace=True), nn.Linear(5, 3)).eval()
+    found = rr.Network.from_exported(saved(model, tmp_path), "linear")
+    assert not found.gates
+    torch.testing.assert_close(found(X.double()).float(), model[0](X))
+
+
+class Gained(nn.Module):
+    """A layer and a number that multiplies what it makes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b = nn.Linear(4, 5), nn.Linear(5, 3)
+
+    def forward(self, x: Tensor, gain: Tensor) -> Tensor:
+        return self.b(torch.relu(self.a(x) * gain))
+
+
+def test_a_module_inside_of_a_model_with_fixed_inputs() -> None:
+    torch.manual_seed(0)
+    model = Gained().eval()
+    found = rr.Network.from_module(model, (4,), output="a", fixed={"gain": torch.ones(1)})
+    torch.testing.assert_close(found(X.double()).float(), model.a(X))

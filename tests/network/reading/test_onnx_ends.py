@@ -357,3 +357,35 @@ def test_a_file_of_doubles(tmp_path: Path) -> None:
         entry.type.tensor_type.elem_type = TensorProto.DOUBLE
     onnx.save(model, file.path)
     assert rr.Network.from_onnx(file.path).input_dtype == torch.float64
+
+
+def test_a_value_inside_a_file_of_doubles(tmp_path: Path) -> None:
+    file = File(tmp_path, ("Relu", ["x"], "h"), ("Neg", ["h"], "y"), x=[1, 3])
+    model = onnx.load(file.path)
+    for entry in (model.graph.input[0], model.graph.output[0]):
+        entry.type.tensor_type.elem_type = TensorProto.DOUBLE
+    onnx.save(model, file.path)
+    assert len(rr.Network.from_onnx(file.path, output="h").gates) == 1
+
+
+def test_norms_over_no_axes_are_of_each_number(tmp_path: Path) -> None:
+    nodes = [("ReduceL1", ["x"], "y", {"noop_with_empty_axes": 1})]
+    file = File(tmp_path, *nodes, opset=18, x=[4])
+    check_points(file, rr.Network.from_onnx(file.path), (4,))
+
+
+def test_means_of_tensors_that_are_spread_are_refused_by_name(tmp_path: Path) -> None:
+    file = File(tmp_path, ("Mean", ["x", random(3, 1)], "m"), ("Relu", ["m"], "y"), x=[4])
+    with pytest.raises(rr.UnsupportedOperation, match="node_m"):
+        rr.Network.from_onnx(file.path)
+
+
+def test_what_is_fixed_for_one_point_is_so_for_all_of_a_fixed_batch(tmp_path: Path) -> None:
+    z = random(3, seed=5)
+    joined = File(tmp_path, ("Concat", ["x", "z"], "j", {"axis": 1}), ("Relu", ["j"], "y"), x=[4, 3], z=[4, 3])
+    network, x = rr.Network.from_onnx(joined.path, fixed={"z": z}), random(4, 3)
+    assert same(network(torch.from_numpy(x).double()), joined(x=x, z=np.tile(z, (4, 1))))
+    total = ("ReduceSum", ["z", ints(0)], "s", {"keepdims": 0})
+    file = File(tmp_path, total, ("Add", ["x", "s"], "a"), ("Relu", ["a"], "y"), x=[4, 3], z=[4, 3])
+    network = rr.Network.from_onnx(file.path, fixed={"z": z})
+    assert same(network(torch.from_numpy(x).double()), file(x=x, z=np.tile(z, (4, 1))))
