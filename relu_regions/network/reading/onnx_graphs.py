@@ -61,6 +61,7 @@ def with_free_batch(model: onnx.ModelProto, rows: int, spare_bytes: int) -> onnx
 def folded(model: onnx.ModelProto, rows: int, spare_bytes: int) -> onnx.ModelProto:
     """The network at a first axis of this size, its constants folded, its shapes inferred; errors as above."""
     model = _at_batch(model, rows)
+    _check_splits(model.graph)
     fold_constants(model, spare_bytes)
     _check_layouts(model.graph)
     model = _inferred(_at_batch(model, rows))
@@ -170,6 +171,11 @@ def _check_layouts(graph: onnx.GraphProto) -> None:
         most = _MOST_PARTS if node.op_type == "Split" else _MOST_SIZES
         if node.op_type in _LAID_OUT and sizes > most:
             raise ValueError(f"{describe_nodes([node])} is laid out by {sizes:,} numbers; at most {most:,} are read")
+
+
+def _check_splits(graph: onnx.GraphProto) -> None:
+    """Refuse splits into other numbers of parts than outputs: onnx infers a shape for every part."""
+    for node in graph.node:
         parts = next((one.i for one in node.attribute if one.name == "num_outputs"), len(node.output))
         if node.op_type == "Split" and parts != len(node.output):
             raise ValueError(f"{describe_nodes([node])} has {len(node.output)} outputs, and is to have {parts:,}")
