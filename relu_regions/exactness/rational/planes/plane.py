@@ -195,13 +195,31 @@ class RationalPlane:
         return [cell for face in self.faces for cell in _cells(face, decision)]
 
     @cached_property
+    def cell_vertices(self) -> list[Position]:
+        """Every corner of a cell (s, t), once.
+
+        Raises:
+            ValueError: the network's output is no vector of logits.
+        """
+        return [_position(corner) for corner in self._cell_tiling.vertices]
+
+    @property
+    def cell_corners(self) -> list[tuple[int, ...]]:
+        """For each cell the numbers of its corners in ``cell_vertices``, counter-clockwise.
+
+        Raises:
+            ValueError: the network's output is no vector of logits.
+        """
+        return self._cell_tiling.corners
+
+    @cached_property
     def boundaries(self) -> list[RationalBoundary]:
         """The segments between cells of two classes.
 
         Raises:
             ValueError: the network's output is no vector of logits.
         """
-        positions = [_position(corner) for corner in self._cell_tiling.vertices]
+        positions = self.cell_vertices
         labels = [cell.label for cell in self.cells]
         return [
             RationalBoundary((positions[start], positions[end]), (labels[beside[0]], labels[beside[1]]))
