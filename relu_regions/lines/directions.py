@@ -1,4 +1,4 @@
-"""Which lines to walk along: pairs, midlines, principal components, normals, random directions."""
+"""Which lines to walk along: pairs, midlines, principal components, normals, random directions. And which planes."""
 
 from __future__ import annotations
 
@@ -9,17 +9,18 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 from jaxtyping import Float, Float64, Int64, Integer
-from numpy.typing import NDArray
 from torch import Tensor
 
 from relu_regions.lines.line_batch import Array
 from relu_regions.lines.ranked_tuples import arrangements, members_of, products
-from relu_regions.lines.triangles import Triangles, planes_through
+from relu_regions.lines.samples import checked, checked_samples, differ, groups
+from relu_regions.lines.triangles import Triangles, TrianglesOfSamples, planes_through, triangles
 from relu_regions.network.arrays import Integers
 
 __all__ = [
     "Lines",
     "Triangles",
+    "TrianglesOfSamples",
     "between_classes",
     "midlines",
     "normal_direction",
@@ -27,6 +28,7 @@ __all__ = [
     "planes_through",
     "principal_components",
     "random_directions",
+    "triangles",
 ]
 
 
@@ -121,10 +123,10 @@ def pairs(
         ValueError: for shapes that do not match, samples that are not finite, a class without a sample,
             classes too small for a single line, or more lines asked for than there are.
     """
-    points, classified = _checked(samples, labels)
-    blocks = [arrangements(group, 2) for group in _groups(classified, classes)]
+    points, classified = checked(samples, labels)
+    blocks = [arrangements(group, 2) for group in groups(classified, classes)]
     members = members_of(blocks, number, seed, "pairs")
-    members = members[_differ(points, members[:, 0], members[:, 1])]
+    members = members[differ(points, members[:, 0], members[:, 1])]
     return _lines(points, members, (1, 0), (-1, 1), (-1, 2))
 
 
@@ -148,10 +150,10 @@ def midlines(
     Returns:
         Lines with ``index`` (N, 3): the samples a, b and c.
     """
-    points, classified = _checked(samples, labels)
-    blocks = [arrangements(group, 3) for group in _groups(classified, classes)]
+    points, classified = checked(samples, labels)
+    blocks = [arrangements(group, 3) for group in groups(classified, classes)]
     members = members_of(blocks, number, seed, "midlines")
-    members = members[_differ(points, members[:, 0], members[:, 2])]
+    members = members[differ(points, members[:, 0], members[:, 2])]
     return _lines(points, members, (0.5, 0.5, 0), (-0.5, 0, 0.5), (-2, 3))
 
 
@@ -174,12 +176,12 @@ def between_classes(
     Returns:
         Lines with ``index`` (N, 2): the samples i and j.
     """
-    points, classified = _checked(samples, labels)
+    points, classified = checked(samples, labels)
     blocks = [
-        products(group, np.flatnonzero(classified != classified[group[0]])) for group in _groups(classified, classes)
+        products(group, np.flatnonzero(classified != classified[group[0]])) for group in groups(classified, classes)
     ]
     members = members_of(blocks, number, seed, "lines between classes")
-    members = members[_differ(points, members[:, 0], members[:, 1])]
+    members = members[differ(points, members[:, 0], members[:, 1])]
     return _lines(points, members, (1, 0), (-1, 1), (-1, 2))
 
 
@@ -213,13 +215,13 @@ def principal_components(
         ValueError: for shapes that do not match, samples that are not finite, a class without a sample, a
             component that a class does not have, or a length that is not positive.
     """
-    points, classified = _checked(samples, labels)
+    points, classified = checked(samples, labels)
     length = _length(points, length)
     if not components:
         raise ValueError("components is empty: name at least one, such as 0 for the first")
     rows: list[Tensor] = []
     members, index = [], []
-    for group in _groups(classified, classes):
+    for group in groups(classified, classes):
         label, mean, axes = int(classified[group[0]]), *_principal_axes(points[torch.from_numpy(group)])
         centre = len(rows)
         rows.append(mean)
@@ -264,10 +266,10 @@ def normal_direction(
             first class whose samples are all equal, a difference of means that is parallel to the component,
             or a length that is not positive.
     """
-    points, classified = _checked(samples, labels)
+    points, classified = checked(samples, labels)
     if start == end:
         raise ValueError(f"a normal direction leads from one class to another, got {start} twice")
-    first, second = (_groups(classified, [label])[0] for label in (start, end))
+    first, second = (groups(classified, [label])[0] for label in (start, end))
     mean, axes = _principal_axes(points[torch.from_numpy(first)])
     if len(axes) == 0:
         raise ValueError(f"the samples of class {start} are all equal: they have no principal component")
@@ -307,7 +309,7 @@ def random_directions(
         ValueError: for samples that are not finite, fewer than one direction, more lines asked for than there
             are, or a length that is not positive.
     """
-    points = _checked_samples(samples)
+    points = checked_samples(samples)
     if directions < 1:
         raise ValueError(f"at least one direction is needed, got directions={directions}")
     normal = np.random.default_rng(seed).standard_normal((directions, points[0].numel()))
@@ -318,40 +320,7 @@ def random_directions(
     return _lines(torch.cat([points, drawn_points]), index + np.array([0, len(points)]), (1, 0), (0, 1), (-2, 2), index)
 
 
-# ---------------------------------------------------------------- the input
-
-
-def _checked_samples(samples: Array) -> Tensor:
-    points = torch.as_tensor(samples).detach()
-    if not points.is_floating_point():
-        raise TypeError(f"samples must be float, got {points.dtype}: scale them first, as in samples / 255")
-    if points.ndim < 2 or points.numel() == 0:
-        raise ValueError(f"samples must have shape (number, *input_shape), none of it 0, got {tuple(points.shape)}")
-    if not torch.isfinite(points).all():
-        raise ValueError("samples must be finite, got NaN or infinity among them")
-    return points.to(torch.float64)
-
-
-def _checked(samples: Array, labels: Array) -> tuple[Tensor, Integers]:
-    points = _checked_samples(samples)
-    classified = np.asarray(labels.cpu() if isinstance(labels, Tensor) else labels)
-    if not np.issubdtype(classified.dtype, np.integer):
-        raise TypeError(f"labels must be integers, got {classified.dtype}")
-    if classified.shape != (len(points),):
-        raise ValueError(f"{len(points)} samples need labels of shape ({len(points)},), got {classified.shape}")
-    return points, classified.astype(np.int64)
-
-
-def _groups(classified: Integers, classes: Sequence[int] | None) -> list[Integers]:
-    """The samples of each class."""
-    present = np.unique(classified).tolist()
-    chosen = present if classes is None else list(dict.fromkeys(classes))
-    if not chosen:
-        raise ValueError(f"classes is empty; there are the classes {present}")
-    for label in chosen:
-        if label not in present:
-            raise ValueError(f"no sample is of class {label}; there are the classes {present}")
-    return [np.flatnonzero(classified == label) for label in chosen]
+# ---------------------------------------------------------------- parts of lines
 
 
 def _length(points: Tensor, length: float | None) -> float:
@@ -360,18 +329,6 @@ def _length(points: Tensor, length: float | None) -> float:
     if not (0 < length < math.inf):
         raise ValueError(f"d needs a positive finite length, got {length}; where all samples are equal, give length=")
     return length
-
-
-# ---------------------------------------------------------------- lines
-
-
-def _differ(points: Tensor, first: Integers, second: Integers) -> NDArray[np.bool_]:
-    """Where two points are not equal, told by the first row equal to each: no pair of samples is compared."""
-    seen: dict[bytes, int] = {}
-    # Adding 0 makes -0.0 the same bytes as 0.0.
-    rows = (points.flatten(1) + 0.0).cpu().numpy()
-    same = np.array([seen.setdefault(row.tobytes(), place) for place, row in enumerate(rows)])
-    return np.asarray(same[first] != same[second])
 
 
 def _lines(

@@ -10,7 +10,7 @@ import numpy as np
 
 from relu_regions.network.arrays import Integers
 
-__all__ = ["Family", "arrangements", "members_of", "products"]
+__all__ = ["Family", "arrangements", "combinations", "members_of", "products"]
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,22 @@ def arrangements(group: Integers, length: int) -> Family:
         return group[np.stack(columns, axis=1)]
 
     return Family(math.perm(len(group), length), unrank)
+
+
+def combinations(group: Integers, length: int) -> Family:
+    """All sets of distinct members of a group, each in the group's order; those of its first members come first."""
+    # The sets among the first n members have the ranks below C(n, length): they say which member is the last one.
+    counts = [np.array([math.comb(n, k) for n in range(len(group))], dtype=np.int64) for k in range(1, length + 1)]
+
+    def unrank(ranks: Integers) -> Integers:
+        columns: list[Integers] = []
+        for count in reversed(counts):
+            position = np.searchsorted(count, ranks, side="right") - 1
+            ranks = ranks - count[position]
+            columns.append(position)
+        return group[np.stack(columns[::-1], axis=1)]
+
+    return Family(math.comb(len(group), length), unrank)
 
 
 def products(first: Integers, second: Integers) -> Family:

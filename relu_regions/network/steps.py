@@ -108,6 +108,8 @@ class AffineStep:
         fused: the whole map in one call of the values, where there is a faster one.
         form: how one input number reaches the outputs, where that is known: then the one constant says by how much.
         elementwise: whether the map multiplies each number of the one input by the one constant and adds the bias.
+        places: the most numbers along a dimension, where the function itself makes coefficients of places along it, as
+            interpolation does. In float32 these are other ones, off by so many roundings; else 0.
     """
 
     output: str
@@ -121,6 +123,7 @@ class AffineStep:
     fused: Callable[..., Tensor] | None = None
     form: Form | None = None
     elementwise: bool = False
+    places: int = 0
 
     @property
     def is_matrix(self) -> bool:

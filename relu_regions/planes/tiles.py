@@ -44,7 +44,7 @@ class Tiles:
     def of(cls, vertices: Floats, offsets: Integers, corners: Integers) -> Tiles:
         """Tiles whose sides follow from their corners: two polygons with the same two ends are neighbours."""
         owner = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
-        following = corners[_next(offsets)]
+        following = corners[_following(offsets)]
         low, high = np.minimum(corners, following), np.maximum(corners, following)
         order = np.lexsort((high, low))
         fresh = np.ones(len(order), dtype=bool)
@@ -59,6 +59,23 @@ class Tiles:
         ends = np.stack([corners[order[first]], following[order[first]]], axis=1)
         return cls(vertices, offsets, corners, ends, beside)
 
+    @classmethod
+    def joined(cls, several: Sequence[Tiles]) -> Tiles:
+        """The tiles of several planes, with numbers that go on from one to the next."""
+        if len(several) == 1:
+            return several[0]
+        none = np.zeros((0, 2), dtype=np.int64)
+        before = np.cumsum([(0, 0, 0), *((len(t.vertices), len(t.corners), len(t)) for t in several)], axis=0)
+        vertex, corner, tile = before.T
+        beside = [np.where(t.beside < 0, -1, t.beside + shift) for t, shift in zip(several, tile)]
+        return cls(
+            vertices=np.concatenate([np.zeros((0, 2)), *(t.vertices for t in several)]),
+            offsets=np.concatenate([*(t.offsets[:-1] + shift for t, shift in zip(several, corner)), corner[-1:]]),
+            corners=np.concatenate([none[:, 0], *(t.corners + shift for t, shift in zip(several, vertex))]),
+            ends=np.concatenate([none, *(t.ends + shift for t, shift in zip(several, vertex))]),
+            beside=np.concatenate([none, *beside]),
+        )
+
     def __len__(self) -> int:
         return len(self.offsets) - 1
 
@@ -66,6 +83,11 @@ class Tiles:
     def counts(self) -> Integers:
         """``(F,)`` int64: how many corners each polygon has."""
         return np.diff(self.offsets)
+
+    @cached_property
+    def following(self) -> Integers:
+        """For each corner, polygon by polygon, the place in ``corners`` of the next one around its polygon."""
+        return _following(self.offsets)
 
     @cached_property
     def areas(self) -> Floats:
@@ -97,9 +119,7 @@ class Tiles:
             ArithmeticError: they differ, which would be an error of this library.
         """
         found = len(self.vertices) - len(self.ends) + len(self)
-        once = len(np.unique(self.corners * len(self.vertices) + self.corners[_next(self.offsets)])) == len(
-            self.corners
-        )
+        once = len(np.unique(self.corners * len(self.vertices) + self.corners[self.following])) == len(self.corners)
         matched = len(self.corners) == len(self.ends) + np.count_nonzero(self.beside[:, 1] >= 0)
         if found != 1 or not once or not matched or (self.beside[:, 0] == self.beside[:, 1]).any():
             raise ArithmeticError(f"The parts do not meet edge to edge: vertices - edges + faces is {found}, not 1.")
@@ -118,12 +138,11 @@ class Tiles:
         """The two products of each corner and the next, both relative to the first corner of their polygon."""
         first = np.repeat(self.corners[self.offsets[:-1]], self.counts)
         here = self.vertices[self.corners] - self.vertices[first]
-        following = here[_next(self.offsets)]
+        following = here[self.following]
         return here[:, 0] * following[:, 1], here[:, 1] * following[:, 0]
 
 
-def _next(offsets: Integers) -> Integers:
-    """For each corner, polygon by polygon, the place of the next one around its polygon."""
+def _following(offsets: Integers) -> Integers:
     places = np.arange(1, offsets[-1] + 1)
     places[offsets[1:] - 1] = offsets[:-1]
     return places

@@ -13,8 +13,10 @@ from torch import Tensor, nn
 
 import relu_regions as rr
 from relu_regions import rational
+from relu_regions.exactness.step_norms import StepNorms
 from relu_regions.lines.line_batch import LineBatch
-from tests.models import mlp
+from relu_regions.network.steps import AffineStep
+from tests.models import Wrapped, mlp
 from tests.networks import network_of
 from tests.strategies import Case, cases
 
@@ -118,3 +120,23 @@ def test_outputs_before_a_breakpoint_beyond_single_precision_are_numbers(sign: f
     paths = assert_true(model, x, d, (-math.inf, math.inf))
     assert paths.certain.all() and paths.t_error is not None and math.isinf(paths.t_error.max())
     assert paths[0].outputs_at(torch.tensor([-5.0, 0.0, 5.0])).tolist() == [[0.0, 1.0]] * 3
+
+
+@pytest.mark.parametrize(("factor", "aligned", "as_given"), [(3, True, False), (3, False, False), (2, False, True)])
+def test_coefficients_that_an_operation_makes_itself_are_no_numbers_of_float32(
+    factor: int, aligned: bool, as_given: bool
+) -> None:
+    """Between 64 places torch interpolates by other coefficients in float32, 2e-5 off, which no bound covers."""
+
+    def forward(m: Wrapped, x: Tensor) -> Tensor:
+        wide = nn.functional.interpolate(x.relu(), scale_factor=factor, mode="bilinear", align_corners=aligned)
+        return wide.flatten(1)
+
+    x = torch.randn(1, 1, 64, 64, generator=torch.Generator().manual_seed(0))
+    network = rr.Network.from_module(Wrapped(forward).eval(), (1, 64, 64))
+    (step,) = (step for step in network.steps if isinstance(step, AffineStep) and step.terms > 1)
+    norms = StepNorms.of(network, step, torch.float32)
+    bound = norms.rounding * norms.gain * float(x.abs().max())
+    assert ((step(x).double() - step(x.double())).abs().max() <= bound) == as_given
+    lines = LineBatch.of(network, x, torch.ones(1, 1, 64, 64), (0.0, 1.0), torch.float32, proven=True)
+    assert lines.is_as_given == as_given

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch.export import ExportedProgram, default_decompositions
 
+from relu_regions.network.reading.branches import is_choice
 from relu_regions.network.reading.operations.constants import operation_name
 
 __all__ = ["SPELLED_OUT", "decomposed", "writes_in_place"]
@@ -47,5 +48,6 @@ def writes_in_place(node: torch.fx.Node) -> bool:
 
 
 def _is_block(node: torch.fx.Node) -> bool:
-    """Whether a node is a block of its own: what stands under ``torch.no_grad()`` or ``autocast(enabled=False)``."""
-    return node.op == "call_function" and getattr(node.target, "__name__", "").startswith("wrap_with_")
+    """Whether a node holds blocks: ``torch.no_grad()``, ``autocast(enabled=False)``, or the branches of torch.cond."""
+    is_wrapped = node.op == "call_function" and getattr(node.target, "__name__", "").startswith("wrap_with_")
+    return is_wrapped or is_choice(node)

@@ -71,7 +71,7 @@ def traced(model: nn.Module, rows: Tensor, program: ExportedProgram | None = Non
             return Trace(_KEPT[key], runs[0].outputs, rows, fresh=False)
         program = program or exported(model, tuple(rows.shape[1:]))
         runs = _lasting(model, rows, tensors, runs)
-        graph = TracedGraph.of(program)
+        graph = TracedGraph.of(program).with_branches(tensors)
         _check_trace(TracedGraph.as_traced(program), rows, tensors, runs)
         _KEPT[_key(model, rows, runs)] = graph.with_own_constants()
         while len(_KEPT) > _MOST_KEPT:

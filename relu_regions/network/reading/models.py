@@ -70,7 +70,7 @@ def read_module(
 
 def read_program(program: ExportedProgram, output: int | str | None = None) -> Reading:
     """A program's network, compared with the program; errors as ``relu_regions.Network.from_exported``."""
-    graph = TracedGraph.of(program)
+    graph = TracedGraph.of(program).with_branches(program.state_dict)
     network, last = _bound(graph, program.state_dict, output)
     position = graph.output_position(output)
 

@@ -59,7 +59,8 @@ def record(run: Callable[[Tensor], Any], x: Tensor, tensors: Mapping[str, Tensor
         UnsupportedOperation: the run draws random numbers, or writes to a tensor that outlives it.
     """
     recorder = _Recorder(x, _named(tensors), {tensor.untyped_storage().data_ptr() for tensor in tensors.values()})
-    with torch.no_grad(), recorder:
+    # torch.cond would compile its branches; a recorder sees what runs eagerly.
+    with torch.no_grad(), torch.compiler.set_stance("force_eager"), recorder:
         outputs = run(x)
     leaves, structure = tree_flatten(outputs)
     calls, returned = _needed(recorder.calls, recorder.token(leaves))
@@ -176,6 +177,16 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
                 f"The forward pass writes to {what} ({func}): an answer could "
                 "depend on the calls before it. Remove that line, or make it depend on self.training."
             )
+
+
+@torch.ops.higher_order.cond.py_impl(_Recorder)
+def _recorded_choice(recorder: _Recorder, choice: Any, if_so: Any, if_not: Any, operands: Any) -> Any:
+    """The branch of a torch.cond that is chosen, recorded like the rest, and what the choice was made by."""
+    chosen = bool(choice)
+    # It counts like a call that writes: what comes after depends on it, though no tensor says so.
+    recorder.calls.append(Called("cond", (recorder.token(choice), chosen), True))
+    with recorder:
+        return (if_so if chosen else if_not)(*operands)
 
 
 # torch.export adds and removes these: their result is the tensor that they were given.

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.export import ExportedProgram
 from torch.export.graph_signature import ExportGraphSignature
 
+from relu_regions.network.reading.branches import is_choice, with_chosen_branches
 from relu_regions.network.reading.decompositions import decomposed, writes_in_place
 from relu_regions.network.reading.last_operations import LOGITS
 from relu_regions.network.reading.operations import UnsupportedOperation
@@ -63,6 +64,21 @@ class TracedGraph:
     def with_own_constants(self) -> TracedGraph:
         """The same graph, whose constants stay as they are when the model's own are written to."""
         return replace(self, constants={name: constant.detach().clone() for name, constant in self.constants.items()})
+
+    def with_branches(self, tensors: Mapping[str, Tensor]) -> TracedGraph:
+        """The same graph, with the branch that the model's tensors choose in the place of each torch.cond.
+
+        Args:
+            tensors: parameters and buffers by name.
+
+        Raises:
+            UnsupportedOperation: a choice depends on the input.
+        """
+        if not any(map(is_choice, self.nodes)):
+            return self
+        placeholders = [node for node in self.nodes if node.op == "placeholder" and node is not self.input]
+        constants = {node.name: self.tensor(node, tensors) for node in placeholders}
+        return replace(self, module=with_chosen_branches(self.module, constants))
 
     def run(self, x: Tensor, tensors: Mapping[str, Tensor]) -> tuple[Any, ...]:
         """The model's outputs for rows ``(N, *input_shape)``, in the dtype of its tensors, given by name.

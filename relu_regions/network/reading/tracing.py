@@ -50,8 +50,12 @@ def _dynamic_shapes(model: nn.Module) -> tuple[Any, ...]:
 
 
 def outputs_of(model: nn.Module, x: Tensor) -> Any:
-    """What a module returns for rows, as it is; no other thread's reading changes it meanwhile."""
-    with LOCK, torch.no_grad(), torch.autocast(x.device.type, enabled=False):
+    """What a module returns for rows, as it is; no other thread's reading changes it meanwhile.
+
+    It runs eagerly: torch.cond would compile its branches anew for each call's lambdas, which takes seconds.
+    """
+    eagerly = torch.compiler.set_stance("force_eager")
+    with LOCK, torch.no_grad(), torch.autocast(x.device.type, enabled=False), eagerly:
         return model(x)
 
 

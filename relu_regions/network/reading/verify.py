@@ -180,6 +180,10 @@ def _affine(step: AffineStep, given: list[tuple[Tensor, Tensor]], unit: _Unit) -
     count = (step.terms + _MORE_ROUNDINGS) * ordinary
     share = (count / (1 - count) if count < 1 else torch.inf) + _MORE_ROUNDINGS * unit.result + 2 * unit.product
     radius = step.magnitude(*(e for _, e in given)) + share * sums + (step.terms + _MORE_ROUNDINGS) * unit.least
+    if step.places:
+        # A place that is off lets in some of its neighbour, however small the number there is.
+        largest = given[0][0].abs().amax(tuple(range(1, given[0][0].ndim)), keepdim=True)
+        radius = radius + _MORE_ROUNDINGS * step.places * ordinary * largest.view(-1, *[1] * len(step.shape))
     return value, radius, sums
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -207,3 +208,21 @@ def test_a_mask_times_itself_is_refused_by_name(mask: Callable[[Tensor], Tensor]
     model = Wrapped(squared, a=nn.Linear(4, 5), b=nn.Linear(5, 3)).eval()
     with pytest.raises(rr.UnsupportedOperation, match="jumps"):
         rr.Network.from_module(model, (4,))
+
+
+@pytest.mark.parametrize(
+    ("size", "scale", "how"),
+    [
+        (32, 7, {"mode": "bilinear"}),
+        (64, 3, {"mode": "bilinear", "align_corners": True}),
+        (33, 1.5, {"mode": "bicubic", "align_corners": True, "antialias": True}),
+    ],
+)
+def test_models_in_float32_that_resample_by_any_factor_are_read(size: int, scale: float, how: dict[str, Any]) -> None:
+    """Coefficients are made of places, which float32 rounds: a neighbour counts that has no share in float64."""
+    torch.manual_seed(0)
+    conv = nn.Conv2d(1, 2, 3, padding=1)
+    model = Wrapped(lambda m, x: functional.interpolate(m.conv(x).relu(), scale_factor=scale, **how), conv=conv)
+    x = torch.randn(2, 1, size, size)
+    found = rr.Network.from_module(model.eval(), (1, size, size))(x.double())
+    assert torch.allclose(found, model(x).double(), atol=1e-4)

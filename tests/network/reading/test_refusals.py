@@ -22,7 +22,7 @@ class Unregistered:
 
 
 def _conditional(m: Wrapped, x: Tensor) -> Tensor:
-    result: Tensor = torch.cond(m.a.bias.sum() > 0, lambda z: m.a(z), lambda z: -m.a(z), (x,))
+    result: Tensor = torch.cond(x.sum() > 0, lambda z: m.a(z), lambda z: -m.a(z), (x,))
     return result
 
 
@@ -61,7 +61,10 @@ CASES: dict[str, tuple[Callable[[], nn.Module], str]] = {
         r"by rounding alone.*compare that with 0",
     ),
     "order": (lambda: Wrapped(lambda m, x: x.sort(1).indices.double()), "second output .*not continuous"),
-    "condition on weights": (lambda: Wrapped(_conditional, a=nn.Linear(4, 3)), "torch.cond in the model itself"),
+    "choice by the input": (
+        lambda: Wrapped(_conditional, a=nn.Linear(4, 3)),
+        "torch.cond in the model itself.*depends on the input.*maximum of both",
+    ),
     "output of no known kind": (lambda: Wrapped(lambda m, x: Unregistered(x)), "returns a Unregistered.*register"),
     "no numbers": (_without_numbers, "'weight' is on the meta device.*load"),
     "sparse": (Sparse, "'w' is sparse.*to_dense"),

@@ -32,7 +32,8 @@ def _resample(call: Call) -> list[Step]:
             found = found + flat[..., place] * factor
         return found.view(*points.shape[:2], *places_out)
 
-    return [call.affine([value], resampled, constants=(factors,), terms=len(factors))]
+    most = max(*space, *places_out)
+    return [call.affine([value], resampled, constants=(factors,), terms=len(factors), places=most)]
 
 
 def _probed(call: Call, space: tuple[int, ...], size_out: int) -> Tensor:

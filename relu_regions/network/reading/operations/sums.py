@@ -37,14 +37,22 @@ def _average(call: Call) -> list[Step]:
 )  # fmt: skip
 def _upsample(call: Call) -> list[Step]:
     value = only_first_is_value(call)
-    return _summed(call, value, terms=2 ** (len(value.shape) - 1))
+    return _summed(call, value, terms=2 ** (len(value.shape) - 1), places=_rounded_places(call, value))
 
 
-def _summed(call: Call, value: Value, terms: int) -> list[Step]:
+def _rounded_places(call: Call, value: Value) -> int:
+    """AffineStep.places; 0 where every place between two numbers is one that floats hold."""
+    sizes = list(zip(value.shape[1:], call.shape[1:]))
+    aligned = any(name == "align_corners" and given for name, _, given in call.named())
+    doubled = all(size and not out % size and (out // size).bit_count() == 1 for size, out in sizes)
+    return 0 if doubled and not aligned else max(max(pair) for pair in sizes)
+
+
+def _summed(call: Call, value: Value, terms: int, places: int = 0) -> list[Step]:
     summed = replay(call, [value])
     if value.layout != STANDARD or call.layout != STANDARD:
         check_members(call, [value], summed)
-    return [call.affine([value], summed, terms=terms)]
+    return [call.affine([value], summed, terms=terms, places=places)]
 
 
 @register("cumsum", "col2im")
