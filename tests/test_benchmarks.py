@@ -27,6 +27,7 @@ EXPECTED = {
     "norms": "methods",
     "onnx_node_tests": "counts",
     "peers": "networks",
+    "same_results": "networks",
     "scaling": "tables",
 }
 
