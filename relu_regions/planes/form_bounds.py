@@ -11,7 +11,7 @@ from torch import Tensor
 
 from relu_regions.exactness.step_norms import StepNorms
 from relu_regions.network.arrays import Floats, Numbers
-from relu_regions.network.gates import Knots, Maximum
+from relu_regions.network.gates import Knots
 from relu_regions.network.network import Network
 from relu_regions.network.steps import AffineStep, GateStep
 from relu_regions.network.taking import taken
@@ -67,15 +67,14 @@ class FormBounds:
         floor = torch.from_numpy(norms.floor * (1 + reach.sum(1))).view(-1, *[1] * len(step.shape))
         return made * (1 + 2 * norms.rounding) + floor
 
-    def known(self, step: GateStep, forms: Floats) -> Numbers:
-        """What gates before have decided of a gate's inputs on each face, ``(F, inputs)`` int8; ``(0, 0)`` if nothing.
+    def known(self, name: str, forms: Floats) -> Numbers:
+        """What gates have decided of a value's numbers on each face, ``(F, numbers)`` int8; ``(0, 0)`` if nothing.
 
         0 for numbers that are 0, 1 for those that are above 0 inside of the face: a ReLU has passed them on as they
         are, or has made a 0 of them, and its sign is proven. -1 for all others.
         """
-        never_below = self._never_below.get(step.inputs[0])
-        is_asked = isinstance(step.gate, Maximum) or (isinstance(step.gate, Knots) and step.gate.is_relu)
-        if never_below is None or not is_asked:
+        never_below = self._never_below.get(name)
+        if never_below is None:
             return np.zeros((0, 0), dtype=np.int8)
         return np.where(never_below, (forms != 0).any(1), -1).astype(np.int8)
 

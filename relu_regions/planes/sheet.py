@@ -123,8 +123,8 @@ class Sheet:
             )
         bounds = np.zeros(forms[:, 0].shape) if errors is None else errors
         known = np.zeros((0, 0), dtype=np.int8)
-        if way.bounds is not None:
-            known = way.bounds.known(step, forms)
+        if way.bounds is not None and (isinstance(gate, Maximum) or gate.is_relu):
+            known = way.bounds.known(step.inputs[0], forms)
         reach, label = self._reach(way), (number + 1) << 44
         if isinstance(gate, Knots):
             knots = np.ascontiguousarray(gate.knots.cpu().double().expand(-1, step.units).numpy())

@@ -14,7 +14,7 @@ from relu_regions.backends.plane_cuts import Polygons, plane_kernel
 from relu_regions.exactness.rational.planes.polygons import Polygon
 from relu_regions.lines.decision import Decision
 from relu_regions.lines.plane_batch import PlaneBatch, Position
-from relu_regions.network.arrays import Floats, Integers
+from relu_regions.network.arrays import Floats, Integers, Numbers
 from relu_regions.network.plan import folded
 from relu_regions.network.steps import AffineStep
 from relu_regions.planes.form_bounds import FormBounds
@@ -133,11 +133,10 @@ class _Found:
     def add(self, sheet: Sheet) -> None:
         """Keep a sheet that is through, with the cells of its faces."""
         if self.decision is not None:
-            forms, errors = self._logits(sheet, self.decision)
+            forms, errors, known = self._logits(sheet, self.decision)
             windows = np.arange(forms.shape[2])[None]
             bounded = self.way.bounds is not None
             label = (len(self.way.network.gates) + 1) << 44
-            known = np.zeros((0, 0), dtype=np.int8)
             reach = self.way.reach[sheet.plane]
             cut = self.way.kernel.cut_by_leads(sheet.polygons, forms, errors, known, windows, reach, label, bounded)
             self.doubt(np.unique(sheet.plane[cut.doubt]))
@@ -145,13 +144,18 @@ class _Found:
             self.cells.append((cut.parents, cut.polygons, labels))
         self.sheets.append(sheet)
 
-    def _logits(self, sheet: Sheet, decision: Decision) -> tuple[Floats, Floats]:
+    def _logits(self, sheet: Sheet, decision: Decision) -> tuple[Floats, Floats, Numbers]:
+        """The logits that compete, ``(F, 3, k)``, their bounds, ``(F, k)``, and what is known of them."""
         name = self.way.network.output_name
         outputs = sheet.values[name]
         errors = sheet.errors.get(name)
         forms = decision.logits(outputs)
         size = decision.logits(torch.zeros_like(outputs[: len(sheet)]) if errors is None else errors)
-        return forms.reshape(len(sheet), 3, -1).contiguous().numpy(), size.contiguous().numpy()
+        flat = forms.reshape(len(sheet), 3, forms.shape[1]).contiguous().numpy()
+        known = np.zeros((0, 0), dtype=np.int8)
+        if self.way.bounds is not None and decision.outputs > 1:
+            known = self.way.bounds.known(name, flat)
+        return flat, size.contiguous().numpy(), known
 
     def each(self, count: int, areas: Sequence[Fraction]) -> list[PlaneFaces | None]:
         """The answers, plane by plane."""
@@ -159,7 +163,8 @@ class _Found:
             return [None] * count
         sheet = _together(self.sheets)
         name = self.way.network.output_name
-        forms = sheet.values[name].reshape(len(sheet), 3, -1).swapaxes(1, 2).contiguous().numpy()
+        outputs = math.prod(self.way.network.output_shape)
+        forms = sheet.values[name].reshape(len(sheet), 3, outputs).swapaxes(1, 2).contiguous().numpy()
         order, starts = _by_plane(sheet.plane, count)
         polygons = sheet.polygons.only(order)
         tiles = self._tiles(polygons, starts, areas)
