@@ -29,7 +29,7 @@ from measuring import Seconds, machine, parser, peak_memory, quotient, timed, wr
 from torch import Tensor, nn
 
 import relu_regions as rr
-from relu_regions.walking.walker import Resolve
+from relu_regions.exactness.resolving import Resolve
 
 SHAPE = (3, 32, 32)
 CLASSES = 10

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from relu_regions.paths.paths import Path as Path
     from relu_regions.paths.paths import Paths as Paths
     from relu_regions.paths.paths import Region as Region
+    from relu_regions.planes.walk_plane import walk_plane as walk_plane
     from relu_regions.regions.affine_maps import affine_map as affine_map
     from relu_regions.regions.class_change import ClassChange as ClassChange
     from relu_regions.regions.polytope import Polytope as Polytope
@@ -55,6 +56,7 @@ __all__ = [
     "sampled_interval",
     "supported_operations",
     "walk",
+    "walk_plane",
 ]
 
 # Where each name is, and each module that is a door of its own.
@@ -76,6 +78,7 @@ _NAMES = {
     "sampled_interval": "intervals.sampling",
     "supported_operations": "network.reading.operations.registry",
     "walk": "walking.walker",
+    "walk_plane": "planes.walk_plane",
 }
 _DOORS = {
     "backends": "backends",

@@ -21,8 +21,8 @@ from relu_regions.apps.array_files import array_named
 from relu_regions.apps.files import replacing
 from relu_regions.intervals.interval import exact_interval
 from relu_regions.lines.line_batch import LineBatch
+from relu_regions.lines.progress import Progress
 from relu_regions.network.network import Network
-from relu_regions.walking.progress import Progress
 
 __all__ = ["application"]
 

@@ -25,7 +25,7 @@ from relu_regions.network.chains import Chain
 from relu_regions.network.gates import Gate, Maximum, OrderStatistic
 from relu_regions.network.steps import AffineStep
 
-__all__ = ["Kernel", "Placement", "carry_over", "edge_pieces", "kernel_for", "use"]
+__all__ = ["Kernel", "Placement", "carry_over", "chosen", "edge_pieces", "kernel_for", "use"]
 
 
 class Kernel(Protocol):
@@ -145,6 +145,11 @@ class use:
     ) -> None:
         global _chosen
         _chosen = self._before
+
+
+def chosen() -> Name | None:
+    """What ``use`` was told last; None for the fastest on each device."""
+    return _chosen
 
 
 def kernel_for(device: torch.device) -> Kernel:

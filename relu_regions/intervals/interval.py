@@ -13,6 +13,7 @@ from jaxtyping import Bool, Float, Float64, Int64
 from torch import Tensor
 
 from relu_regions.exactness.error_bounds import Certainty
+from relu_regions.exactness.resolving import Resolve, may_settle, seconds_for
 from relu_regions.exactness.stages import counted, decided_by
 from relu_regions.intervals.enclosures import Ends, enclose
 from relu_regions.intervals.half_lines import HalfLine, half_lines
@@ -20,9 +21,6 @@ from relu_regions.intervals.judging import confirmed
 from relu_regions.lines.decision import Decision
 from relu_regions.lines.line_batch import Array, LineBatch, Model, Range
 from relu_regions.walking.settle import (
-    Resolve,
-    may_settle,
-    seconds_for,
     settle_intervals,
     warn_of_doubt,
     worth_settling,

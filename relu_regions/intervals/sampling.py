@@ -13,9 +13,9 @@ from relu_regions.backends.memory import budget, stack_bytes
 from relu_regions.intervals.interval import Interval
 from relu_regions.lines.decision import Decision
 from relu_regions.lines.line_batch import Array, LineBatch, Model, Range
+from relu_regions.lines.progress import Progress
 from relu_regions.network.network import Network
 from relu_regions.network.steps import AffineStep
-from relu_regions.walking.progress import Progress
 
 __all__ = ["sampled_interval"]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any, TypeAlias
 
@@ -11,8 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from relu_regions.lines.line_batch import Array, Model, as_directions, as_points, converted
+from relu_regions.lines.line_batch import Array, Model, as_directions, as_points, converted, spread
 from relu_regions.network.network import Network, read
+from relu_regions.network.reading.verify import Original
 
 __all__ = ["Number", "PlaneBatch", "PolygonLike", "Position"]
 
@@ -29,6 +30,7 @@ class PlaneBatch:
         network: in the dtype of the walk, on x's device.
         x, u, v: ``(N, *input_shape)``, in the dtype of the walk; u and v of one plane are linearly independent.
         polygons: for each plane the corners (s, t) of a convex polygon, in order, either way round.
+        original: the model that the network was read from; None where a network was given.
     """
 
     network: Network
@@ -36,6 +38,7 @@ class PlaneBatch:
     u: Tensor
     v: Tensor
     polygons: list[list[Position]]
+    original: Original | None = None
 
     def __len__(self) -> int:
         return self.x.shape[0]
@@ -59,8 +62,36 @@ class PlaneBatch:
                 raise ValueError(f"u and v are parallel in row {row} of {len(points)}; a plane needs two directions.")
         polygons = _polygons(polygon, len(points))
         ends = torch.cat([points[:1], points[:1] + first[:1] + second[:1]]) if len(points) else None
-        network, _ = read(model, points.shape[1:], ends)
-        return cls(converted(network, points), points, first, second, polygons)
+        network, original = read(model, points.shape[1:], ends)
+        return cls(converted(network, points), points, first, second, polygons, original)
+
+    def only(self, numbers: Sequence[int]) -> PlaneBatch:
+        """Some of the planes, by their numbers, without the original."""
+        x, u, v = (part[list(numbers)] for part in (self.x, self.u, self.v))
+        return PlaneBatch(self.network, x, u, v, [self.polygons[number] for number in numbers])
+
+    def to(self, device: torch.device | str) -> PlaneBatch:
+        """The same planes on another device."""
+        x, u, v = (part.to(device) for part in (self.x, self.u, self.v))
+        return replace(self, network=self.network.to(x.dtype, x.device), x=x, u=u, v=v)
+
+    def compare(self, planes: Tensor, places: Tensor) -> None:
+        """Compare the network with the model that it was read from, at points of an answer.
+
+        Args:
+            planes: numbers of planes, ``(K,)`` int64.
+            places: (s, t) of each point there, ``(K, 2)``; what is not finite is left out.
+
+        Raises:
+            UnsupportedOperation: they differ by more than the model's rounding explains; the text names the point.
+        """
+        if self.original is None:
+            return
+        finite = torch.isfinite(places).all(1)
+        planes, places = (spread(part[finite], self.original.most_rows) for part in (planes, places))
+        planes = planes.to(self.x.device)
+        s, t = (part.to(self.x).view(-1, *[1] * (self.x.ndim - 1)) for part in places.unbind(1))
+        self.original.check(self.x[planes] + s * self.u[planes] + t * self.v[planes])
 
 
 def _are_parallel(u: Tensor, v: Tensor) -> bool:

@@ -8,7 +8,6 @@ import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Literal, get_args
 
 import torch
 from torch import Tensor
@@ -18,19 +17,16 @@ from relu_regions.exactness.rational.coefficients import ExactNetwork
 from relu_regions.exactness.rational.interval import exact_interval
 from relu_regions.exactness.rational.paths import RationalPath
 from relu_regions.exactness.rational.walk import walk
+from relu_regions.exactness.resolving import POINTS_TO_BEGIN, Resolve, products
 from relu_regions.exactness.stages import UnprovenWarning
 from relu_regions.lines.decision import Decision
 from relu_regions.lines.line_batch import LineBatch
 from relu_regions.network.network import Network
-from relu_regions.network.steps import AffineStep
 
 __all__ = [
-    "Resolve",
     "Settled",
-    "may_settle",
     "nearest",
     "rounding_of",
-    "seconds_for",
     "settle",
     "settle_intervals",
     "warn_of_doubt",
@@ -38,46 +34,8 @@ __all__ = [
 ]
 
 
-Resolve = Literal["auto", "always", "never"]
-
 # A rational walk handles some 10^8 products a second, so "auto" spends at most about ten seconds on a line.
 AFFORDABLE_PRODUCTS = 10**9
-
-# All lines of a call together may take so many seconds by default.
-AUTO_SECONDS = 60.0
-
-# Making the exact network costs as much as some tens of points, and 140 bytes for each product. It counts as so many
-# points here, so that "auto" never makes one of more than 10^7 products, which would take gigabytes.
-POINTS_TO_BEGIN = 100
-
-
-def may_settle(resolve: Resolve) -> bool:
-    """Whether lines in doubt may be settled, so that error bounds are needed.
-
-    Raises:
-        ValueError: resolve is none of its values.
-    """
-    if resolve not in get_args(Resolve):
-        raise ValueError(f"resolve must be one of {get_args(Resolve)}, not {resolve!r}.")
-    return resolve != "never"
-
-
-def seconds_for(resolve: Resolve, given: float | None) -> float:
-    """How many seconds rational arithmetic may take in a call.
-
-    Args:
-        given: by the caller; None for 60 with "auto", and for no limit else.
-
-    Raises:
-        TypeError, ValueError: what was given is not a number, or is negative.
-    """
-    if given is None:
-        return AUTO_SECONDS if resolve == "auto" else math.inf
-    if isinstance(given, bool) or not isinstance(given, (int, float)):
-        raise TypeError(f"resolve_seconds must be a number of seconds or None, not {given!r}.")
-    if not given >= 0:
-        raise ValueError(f"resolve_seconds must not be negative, but is {given!r}.")
-    return float(given)
 
 
 def warn_of_doubt(certain: Tensor, points: Tensor, resolve: Resolve, network: Network, seconds: float) -> None:
@@ -111,9 +69,7 @@ def worth_settling(doubt: Tensor, points: Tensor, resolve: Resolve, network: Net
     """
     if not doubt.any():
         return []
-    affine = (step for step in network.steps if isinstance(step, AffineStep))
-    products = sum(step.terms * math.prod(step.shape) for step in affine if step.constants)
-    affordable = (points + POINTS_TO_BEGIN) * products <= AFFORDABLE_PRODUCTS
+    affordable = (points + POINTS_TO_BEGIN) * products(network) <= AFFORDABLE_PRODUCTS
     return (doubt & affordable if resolve == "auto" else doubt).nonzero()[:, 0].tolist()
 
 

@@ -10,18 +10,16 @@ from jaxtyping import Float
 from torch import Tensor
 
 from relu_regions.exactness.error_bounds import Certainty
+from relu_regions.exactness.resolving import Resolve, may_settle, seconds_for
 from relu_regions.lines.line_batch import Array, LineBatch, Model, Range, spread
+from relu_regions.lines.progress import Progress
 from relu_regions.paths.paths import Paths
 from relu_regions.walking.collect import Collected
 from relu_regions.walking.judging import with_confirmed
-from relu_regions.walking.progress import Progress
 from relu_regions.walking.segments import Segments
 from relu_regions.walking.settle import (
-    Resolve,
     Settled,
-    may_settle,
     rounding_of,
-    seconds_for,
     settle,
     warn_of_doubt,
     worth_settling,

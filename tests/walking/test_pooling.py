@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 import relu_regions as rr
+from relu_regions.exactness.resolving import Resolve
 from relu_regions.network.gates import Knots, Maximum
 from relu_regions.network.reading.operations.registry import OPERATIONS, Call, Value
 from relu_regions.network.steps import GateStep, Origin
-from relu_regions.walking.settle import Resolve
 from tests.oracles.fractions_pooling import Pooling, bends, pooled, size_after, windows
 
 LOW, HIGH = -2, 2

@@ -13,7 +13,7 @@ from relu_regions.apps.reproduction.networks import LABELS, TITLES, Member, Setu
 from relu_regions.apps.reproduction.pictures import band, new_figure
 from relu_regions.apps.reproduction.results import Run, write_figure, write_json
 from relu_regions.apps.reproduction.statistics import Numbers, correlations, estimate
-from relu_regions.walking.settle import Resolve
+from relu_regions.exactness.resolving import Resolve
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist

@@ -14,12 +14,12 @@ from tqdm import tqdm
 
 from relu_regions.apps.reproduction.cache import Arrays, read_npz, save_npz
 from relu_regions.apps.reproduction.results import Run
+from relu_regions.exactness.resolving import Resolve
 from relu_regions.intervals.interval import exact_interval
 from relu_regions.intervals.sampling import sampled_interval
 from relu_regions.lines.directions import Lines
 from relu_regions.network.arrays import Floats
 from relu_regions.network.network import Network
-from relu_regions.walking.settle import Resolve
 
 __all__ = ["intervals", "lengths", "subset"]
 

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 import relu_regions as rr
-from relu_regions.walking import progress
-from relu_regions.walking.progress import Progress
+from relu_regions.lines import progress
+from relu_regions.lines.progress import Progress
 from tests.models import mlp
 
 

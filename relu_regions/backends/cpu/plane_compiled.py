@@ -1,0 +1,62 @@
+"""Faces of planes cut by loops that numba compiles; `relu_regions.backends.plane_reference` says what each does."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from relu_regions.backends.cpu import plane_knot_loops, plane_lead_loops
+from relu_regions.backends.cpu.plane_matching_loops import number_corners, number_sides
+from relu_regions.backends.plane_cuts import Cut, Polygons
+from relu_regions.network.arrays import Floats, Integers, Numbers
+
+__all__ = ["cut_at_knots", "cut_by_leads", "number_corners", "number_sides"]
+
+
+def cut_at_knots(
+    polygons: Polygons,
+    forms: Floats,
+    errors: Floats,
+    known: Numbers,
+    knots: Floats,
+    reach: Floats,
+    label: int,
+    bounded: bool,
+) -> Cut:
+    parents, offsets, numbers, names, pieces, doubt = plane_knot_loops.cut_at_knots(
+        polygons.offsets,
+        polygons.numbers,
+        polygons.names,
+        forms,
+        errors,
+        known,
+        knots,
+        reach,
+        np.uint64(label),
+        bounded,
+    )
+    return Cut(parents, Polygons(offsets, numbers, names), pieces, doubt)
+
+
+def cut_by_leads(
+    polygons: Polygons,
+    forms: Floats,
+    errors: Floats,
+    known: Numbers,
+    windows: Integers,
+    reach: Floats,
+    label: int,
+    bounded: bool,
+) -> Cut:
+    parents, offsets, numbers, names, pieces, doubt = plane_lead_loops.cut_by_leads(
+        polygons.offsets,
+        polygons.numbers,
+        polygons.names,
+        forms,
+        errors,
+        known,
+        windows,
+        reach,
+        np.uint64(label),
+        bounded,
+    )
+    return Cut(parents, Polygons(offsets, numbers, names), pieces, doubt)

@@ -1,0 +1,117 @@
+"""Bounds of what rounding has done to the affine forms of faces, number by number, and signs that need no bound."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from relu_regions.exactness.step_norms import StepNorms
+from relu_regions.network.arrays import Floats, Numbers
+from relu_regions.network.gates import Knots
+from relu_regions.network.network import Network
+from relu_regions.network.steps import AffineStep, GateStep
+from relu_regions.network.taking import taken
+
+__all__ = ["FormBounds", "sizes"]
+
+
+class FormBounds:
+    """Carries bounds of forms through the steps of a network.
+
+    A form a + b s + c t has the bound e if ``|a - a*| + S |b - b*| + T |c - c*| <= e`` for the true a*, b* and c* and
+    the largest absolute s and t, S and T, of the plane's polygon; then e bounds its error everywhere there.
+
+    Sums: the computed Σ w v of n products, in any order, is within γ_n Σ |w||v| of the true one (Higham, Accuracy and
+    Stability of Numerical Algorithms, 2nd edition, section 3.1). Twice the terms are taken, which covers the rounding
+    of the bounds themselves.
+
+    Args:
+        network: with its batch norms folded, on the processor, in float64.
+    """
+
+    def __init__(self, network: Network) -> None:
+        affine = [step for step in network.steps if isinstance(step, AffineStep)]
+        self._norms = {step.output: StepNorms.of(network, step, torch.float64) for step in affine}
+        self._absolute = {
+            step.output: replace(
+                step, constants=tuple(constant.abs() for constant in step.constants), bias=None, fused=None
+            )
+            for step in affine
+        }
+        self._never_below = _never_below(network)
+
+    @classmethod
+    def of(cls, network: Network) -> FormBounds:
+        """The one that carries the bounds of a network, made once."""
+        return network.derived((cls,), lambda: cls(network))
+
+    def affine(self, step: AffineStep, inputs: list[tuple[Tensor, Tensor]], reach: Floats) -> Tensor:
+        """The bounds of an affine step's output, ``(F, *shape)``.
+
+        Args:
+            inputs: the forms of each value that it reads, ``(3 F, *shape)``, and their bounds, ``(F, *shape)``.
+            reach: S and T of each face's plane, ``(F, 2)``.
+        """
+        norms = self._norms[step.output]
+        parts = []
+        for forms, error in inputs:
+            size = sizes(forms, reach)
+            parts.append(torch.add(error * (1 + norms.rounding), size, alpha=norms.rounding))
+        made = self._absolute[step.output].linear(*parts)
+        if step.bias is not None:
+            made = made + norms.rounding * step.bias.abs()
+        floor = torch.from_numpy(norms.floor * (1 + reach.sum(1))).view(-1, *[1] * len(step.shape))
+        return made * (1 + 2 * norms.rounding) + floor
+
+    def known(self, name: str, forms: Floats) -> Numbers:
+        """What gates have decided of a value's numbers on each face, ``(F, numbers)`` int8; ``(0, 0)`` if nothing.
+
+        0 for numbers that are 0, 1 for those that are above 0 inside of the face: a ReLU has passed them on as they
+        are, or has made a 0 of them, and its sign is proven. -1 for all others.
+        """
+        never_below = self._never_below.get(name)
+        if never_below is None:
+            return np.zeros((0, 0), dtype=np.int8)
+        return np.where(never_below, (forms != 0).any(1), -1).astype(np.int8)
+
+
+def sizes(forms: Tensor, reach: Floats) -> Tensor:
+    """``|a| + S |b| + T |c|`` of every form, ``(F, *shape)``, from ``(3 F, *shape)``."""
+    rows = forms.reshape(len(reach), 3, math.prod(forms.shape[1:])).abs()
+    weights = torch.from_numpy(np.concatenate([np.ones((len(reach), 1)), reach], axis=1))
+    return torch.bmm(weights[:, None], rows).view(len(reach), *forms.shape[1:])
+
+
+def _never_below(network: Network) -> dict[str, Numbers]:
+    """For values with such numbers, which of them ReLUs have made, or are 0: ``(numbers,)`` bool."""
+    found: dict[str, Numbers] = {}
+    for step in network.steps:
+        if isinstance(step, GateStep):
+            if isinstance(step.gate, Knots):
+                numbers = np.full(step.units, step.gate.is_relu)
+            elif step.inputs[0] in found:
+                numbers = found[step.inputs[0]][step.gate.windows.cpu().numpy()].all(1)
+            else:
+                continue
+        elif not step.is_matrix and step.terms == 1 and any(name in found for name in step.inputs):
+            taking = taken(step, [network.shapes[name] for name in step.inputs])
+            if taking is None:
+                continue
+            place, sign = (part.numpy() for part in taking)
+            sources = [found.get(name, np.zeros(_count(network.shapes[name]), dtype=bool)) for name in step.inputs]
+            numbers = np.append(np.concatenate(sources), True)[place] & (sign >= 0)
+            if step.bias is not None:
+                numbers &= (step.bias.expand(1, *step.shape).reshape(-1) == 0).numpy()
+        else:
+            continue
+        if numbers.any():
+            found[step.output] = numbers
+    return found
+
+
+def _count(shape: tuple[int, ...]) -> int:
+    return int(np.prod(shape, dtype=np.int64))

@@ -1,0 +1,195 @@
+"""Faces of planes on their way through a network, in floats, with a bound of every form's error."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from relu_regions.backends.plane_cuts import Cut, PlaneKernel, Polygons
+from relu_regions.network.arrays import Floats, Integers, Numbers
+from relu_regions.network.gates import Knots, Maximum
+from relu_regions.network.network import Network
+from relu_regions.network.reading.operations import UnsupportedOperation
+from relu_regions.network.steps import AffineStep, GateStep
+from relu_regions.planes.form_bounds import FormBounds, sizes
+from relu_regions.planes.tiles import packed
+
+__all__ = ["Sheet", "Way"]
+
+# Four roundings, and more than underflow takes away.
+_ROUNDING, _UNDERFLOW = 4 * 2.0**-53, 1e-290
+
+
+@dataclass(frozen=True)
+class Way:
+    """What all sheets of a call go through.
+
+    Attributes:
+        network: with its batch norms folded.
+        bounds: those of its steps; None to do without.
+        kernel: what cuts faces.
+        reach: the largest absolute s and t of each plane's polygon, ``(N, 2)``.
+    """
+
+    network: Network
+    bounds: FormBounds | None
+    kernel: PlaneKernel
+    reach: Floats
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """Some faces, of one plane or of several, taken through the first steps of a network.
+
+    Attributes:
+        polygons: the F faces.
+        plane: of each face, ``(F,)`` int64.
+        patterns: for each gate passed the pieces of its units, as ``packed`` keeps them.
+        values: those that later steps need, ``(3 F, *shape)``: constant, slope by s and slope by t for each face.
+        errors: bounds of the errors of these forms on the plane's whole polygon, ``(F, *shape)``; none without bounds.
+        step: the next step.
+    """
+
+    polygons: Polygons
+    plane: Integers
+    patterns: tuple[Numbers, ...]
+    values: dict[str, Tensor]
+    errors: dict[str, Tensor]
+    step: int = 0
+
+    def __len__(self) -> int:
+        return len(self.plane)
+
+    def some(self, first: int, stop: int) -> Sheet:
+        """The faces from one to another."""
+        return Sheet(
+            self.polygons.some(first, stop),
+            self.plane[first:stop],
+            tuple(pieces[first:stop] for pieces in self.patterns),
+            {name: value[3 * first : 3 * stop] for name, value in self.values.items()},
+            {name: error[first:stop] for name, error in self.errors.items()},
+            self.step,
+        )
+
+    def only(self, which: Integers) -> Sheet:
+        """Some of the faces, by their numbers; a face may come more than once."""
+        return self._of_parts(which, self.polygons.only(which))
+
+    def affine(self, way: Way) -> Sheet:
+        """The sheet behind an affine step."""
+        step = way.network.steps[self.step]
+        assert isinstance(step, AffineStep)
+        made = step.linear(*(self.values[name] for name in step.inputs))
+        if step.bias is not None:
+            made = made.clone() if any(made is self.values[name] for name in step.inputs) else made
+            made.view(len(self), 3, *step.shape)[:, 0] += step.bias
+        errors = self.errors
+        if way.bounds is not None:
+            inputs = [(self.values[name], self.errors[name]) for name in step.inputs]
+            errors = errors | {step.output: way.bounds.affine(step, inputs, self._reach(way))}
+        return self._behind(way, self.values | {step.output: made}, errors)
+
+    def gate(self, way: Way) -> tuple[Sheet, Integers]:
+        """The sheet behind a gate, without the planes that the gate leaves in doubt; and these planes."""
+        step = way.network.steps[self.step]
+        assert isinstance(step, GateStep)
+        number = way.network.gate_numbers[self.step]
+        cut = self._cut(step, number, way)
+        forms, errors = self._inputs(step, way)
+        # Nobody else needs what this releases.
+        parts = self._of_parts(cut.parents, cut.polygons, way.network.releases[self.step])
+        made, error = _bent(step, forms, errors, cut, parts._reach(way))
+        kept = packed(cut.pieces, step.gate.piece_count)
+        parts = replace(parts, patterns=(*parts.patterns, kept))
+        new_errors = parts.errors if error is None else parts.errors | {step.output: error}
+        behind = parts._behind(way, parts.values | {step.output: made}, new_errors)
+        in_doubt = np.unique(self.plane[cut.doubt])
+        if len(in_doubt):
+            behind = behind.only(np.flatnonzero(~np.isin(behind.plane, in_doubt)))
+        return behind, in_doubt
+
+    def _cut(self, step: GateStep, number: int, way: Way) -> Cut:
+        forms, errors = self._inputs(step, way)
+        gate, bounded = step.gate, way.bounds is not None
+        if not isinstance(gate, (Knots, Maximum)):
+            raise UnsupportedOperation(
+                f"{step.origin} sorts its numbers. The parts of a plane on which a rank "
+                "remains one input's need not be convex, so they are no faces: walk lines, or take the maximum or the "
+                "minimum instead."
+            )
+        bounds = np.zeros(forms[:, 0].shape) if errors is None else errors
+        known = np.zeros((0, 0), dtype=np.int8)
+        if way.bounds is not None and (isinstance(gate, Maximum) or gate.is_relu):
+            known = way.bounds.known(step.inputs[0], forms)
+        reach, label = self._reach(way), (number + 1) << 44
+        if isinstance(gate, Knots):
+            knots = np.ascontiguousarray(gate.knots.cpu().double().expand(-1, step.units).numpy())
+            return way.kernel.cut_at_knots(self.polygons, forms, bounds, known, knots, reach, label, bounded)
+        windows = np.ascontiguousarray(gate.windows.cpu().numpy())
+        return way.kernel.cut_by_leads(self.polygons, forms, bounds, known, windows, reach, label, bounded)
+
+    def _inputs(self, step: GateStep, way: Way) -> tuple[Floats, Floats | None]:
+        """The gate's inputs ``(F, 3, inputs)``, and their bounds ``(F, inputs)``."""
+        name = step.inputs[0]
+        forms = self.values[name].reshape(len(self), 3, math.prod(self.values[name].shape[1:])).contiguous().numpy()
+        if way.bounds is None:
+            return forms, None
+        return forms, self.errors[name].reshape(len(self), forms.shape[2]).contiguous().numpy()
+
+    def _reach(self, way: Way) -> Floats:
+        return way.reach[self.plane]
+
+    def _of_parts(self, parents: Integers, polygons: Polygons, released: tuple[str, ...] = ()) -> Sheet:
+        """The parts of faces, with what the faces have of values, but for those that are released."""
+        rows = torch.from_numpy(parents)
+        values = {
+            name: value.view(len(self), 3, *value.shape[1:])[rows].flatten(0, 1)
+            for name, value in self.values.items()
+            if name not in released
+        }
+        errors = {name: error[rows] for name, error in self.errors.items() if name not in released}
+        patterns = tuple(pieces[parents] for pieces in self.patterns)
+        return Sheet(polygons, self.plane[parents], patterns, values, errors, self.step)
+
+    def _behind(self, way: Way, values: dict[str, Tensor], errors: dict[str, Tensor]) -> Sheet:
+        """The sheet behind its next step."""
+        gone = set(way.network.releases[self.step])
+        return replace(
+            self,
+            values={name: value for name, value in values.items() if name not in gone},
+            errors={name: error for name, error in errors.items() if name not in gone},
+            step=self.step + 1,
+        )
+
+
+def _bent(
+    step: GateStep, forms: Floats, errors: Floats | None, cut: Cut, reach: Floats
+) -> tuple[Tensor, Tensor | None]:
+    """A gate's output on the parts, ``(3 P, *shape)``, and its bounds, ``(P, *shape)``."""
+    rows, pieces, gate = torch.from_numpy(cut.parents), torch.from_numpy(cut.pieces), step.gate
+    inputs = torch.from_numpy(forms)[rows]
+    bounds = None if errors is None else torch.from_numpy(errors)[rows]
+    if isinstance(gate, Maximum):
+        places = gate.windows.cpu()[torch.arange(step.units), pieces.long()]
+        made = inputs.gather(2, places[:, None].expand(-1, 3, -1))
+        bounds = None if bounds is None else bounds.gather(1, places)
+    else:
+        assert isinstance(gate, Knots)
+        if gate.is_relu:
+            made = inputs.mul_(pieces[:, None])
+            bounds = None if bounds is None else bounds.mul_(pieces)
+        else:
+            tables = (part.expand(-1, step.units) for part in (gate.slopes, gate.offsets))
+            slope, offset = (table.gather(0, pieces.long()) for table in tables)
+            made = inputs * slope[:, None]
+            made[:, 0] += offset
+            if bounds is not None:
+                # The rounding of the product, and of the sum with the offset.
+                rounding = _ROUNDING * (sizes(made.flatten(0, 1), reach) + 2 * offset.abs()) + _UNDERFLOW
+                bounds = 1.0000001 * (slope.abs() * bounds) + rounding
+    shape = step.shape
+    return made.reshape(-1, *shape), None if bounds is None else bounds.reshape(-1, *shape)

@@ -1,0 +1,116 @@
+"""walk_plane(): every face of a network in planes, settled in rational arithmetic where floats leave doubt."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from relu_regions.backends.memory import budget
+from relu_regions.exactness.resolving import Resolve, may_settle, seconds_for
+from relu_regions.lines.line_batch import Array, Model
+from relu_regions.lines.plane_batch import PlaneBatch, PolygonLike
+from relu_regions.lines.progress import Progress
+from relu_regions.planes.planes import Planes
+from relu_regions.planes.settle import settled, warn_of_doubt, worth_settling
+from relu_regions.planes.tiles import PlaneFaces
+from relu_regions.planes.walk import walked
+
+__all__ = ["walk_plane"]
+
+
+def walk_plane(
+    model: Model,
+    x: Array,
+    u: Array,
+    v: Array,
+    polygon: PolygonLike = ((0, 0), (1, 0), (0, 1)),
+    *,
+    dtype: torch.dtype = torch.float64,
+    resolve: Resolve = "auto",
+    resolve_seconds: float | None = None,
+    memory_budget: int | None = None,
+    progress: bool | None = None,
+) -> Planes:
+    """Every face of the network in the planes ``x + s u + t v``, found without sampling.
+
+    A face is a maximal part of the polygon, with positive area, on which every unit keeps its piece.
+
+    Args:
+        model: a torch.nn.Module in eval mode, an exported program, or a Network; not modified.
+        x: points, ``(N, *input_shape)``, tensor or array of floats.
+        u: directions, broadcastable to x; those of one plane are not parallel.
+        v: likewise.
+        polygon: the corners (s, t) of a convex polygon in order, either way round, ``(K, 2)``, or one for each plane,
+            ``(N, K, 2)``; numbers, Fractions too. By default the triangle with the corners x, x + u and x + v.
+        dtype: of the answer's points and maps, float64 or float32. Faces are those of the planes as they were given,
+            cut in float64.
+        resolve: what to do about planes in which bounds leave open whether rounding decided something. "auto" walks
+            them again in rational arithmetic where that takes seconds, "always" however long it takes; "never" computes
+            no bounds. ``certain`` says what is proven, ``settled`` what rational arithmetic proved.
+        resolve_seconds: how long rational arithmetic may take in all; by default 60 seconds with "auto", and however
+            long it takes with "always". A plane begun in time is finished. `UnprovenWarning` says how many are left.
+        memory_budget: bytes that the walk may take besides its result; a quarter of the free memory by default.
+        progress: whether to show a progress bar; by default where a person is looking and it takes long.
+
+    Returns:
+        Planes: on x's device.
+
+    Raises:
+        TypeError, ValueError, UnsupportedOperation: what was given cannot be walked; the text says why.
+
+    Example:
+        >>> import relu_regions as rr, torch
+        >>> model = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.ReLU()).eval()
+        >>> _ = model[0].load_state_dict({"weight": torch.tensor([[2.0, 0.0], [0.0, 1.0]]), "bias": torch.zeros(2)})
+        >>> x, u, v = torch.tensor([[[0.0, 0.0]], [[1.0, 0.0]], [[0.0, 1.0]]])
+        >>> planes = rr.walk_plane(model, x, u, v, [(-1, -1), (1, -1), (1, 1), (-1, 1)])
+        >>> planes.face_counts.tolist(), planes.certain.tolist()
+        ([4], [True])
+    """
+    bounded, seconds = may_settle(resolve), seconds_for(resolve, resolve_seconds)
+    asked = PlaneBatch.of(model, x, u, v, polygon)
+    given = asked if dtype == torch.float64 else PlaneBatch.of(asked.network, x, u, v, polygon, dtype)
+    memory, planes = budget(memory_budget, torch.device("cpu")), asked.to("cpu")
+    with torch.no_grad(), Progress(len(planes), "walk_plane", progress, "plane") as bar:
+        answers = walked(planes, bounded, memory, bar.reach)
+        doubt = [number for number, answer in enumerate(answers) if answer is None]
+        bar.reach(len(planes) - len(doubt))
+        left, late = _settle(planes, answers, doubt, resolve, seconds, memory) if doubt else (0, 0)
+        found = [answer for answer in answers if answer is not None]
+        asked.compare(*_inside_faces(found))
+    if bounded:
+        warn_of_doubt(left, late, len(planes), seconds)
+    return Planes.of(given, found)
+
+
+def _settle(
+    planes: PlaneBatch,
+    answers: list[PlaneFaces | None],
+    doubt: list[int],
+    resolve: Resolve,
+    seconds: float,
+    memory: int,
+) -> tuple[int, int]:
+    """Put the answers of planes in doubt in their places.
+
+    Returns:
+        How many are not proven, and for how many of these time was up.
+    """
+    plain = walked(planes.only(doubt), False, memory)
+    for number, answer in zip(doubt, plain):
+        answers[number] = answer
+    counts = [0 if answer is None else len(answer.tiles) for answer in plain]
+    worth = [number for number, ok in zip(doubt, worth_settling(counts, resolve, planes.network)) if ok]
+    done = 0
+    for number, answer in zip(worth, settled(planes, worth, seconds)):
+        answers[number] = answer
+        done += 1
+    return len(doubt) - done, len(worth) - done
+
+
+def _inside_faces(answers: list[PlaneFaces]) -> tuple[Tensor, Tensor]:
+    """Points inside of all faces: the number of each one's plane, ``(F,)``, and where it is, ``(F, 2)``."""
+    counts = torch.tensor([len(answer.tiles) for answer in answers], dtype=torch.int64)
+    places = [torch.from_numpy(answer.tiles.centroids) for answer in answers]
+    planes = torch.arange(len(answers)).repeat_interleave(counts)
+    return planes, torch.cat(places) if places else torch.zeros(0, 2, dtype=torch.float64)
