@@ -18,10 +18,11 @@ from typing import NamedTuple
 import numpy as np
 
 from relu_regions.backends.plane_cuts import Cut, Polygons
+from relu_regions.backends.plane_forms import bend_relu, summands
 from relu_regions.backends.plane_matching import number_corners, number_sides
 from relu_regions.network.arrays import Floats, Integers, Numbers
 
-__all__ = ["cut_at_knots", "cut_by_leads", "number_corners", "number_sides"]
+__all__ = ["bend_relu", "cut_at_knots", "cut_by_leads", "number_corners", "number_sides", "summands"]
 
 # Eight roundings of an evaluation; what underflow can do; and a little more than 1, for the roundings of bounds.
 _EVALUATION, _UNDERFLOW, _MORE = 8 * 2.0**-53, 1e-290, 1.0001

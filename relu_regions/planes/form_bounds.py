@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from relu_regions.backends.plane_cuts import PlaneKernel
 from relu_regions.exactness.step_norms import StepNorms
 from relu_regions.network.arrays import Floats, Numbers
 from relu_regions.network.gates import Knots
@@ -49,23 +50,25 @@ class FormBounds:
         """The one that carries the bounds of a network, made once."""
         return network.derived((cls,), lambda: cls(network))
 
-    def affine(self, step: AffineStep, inputs: list[tuple[Tensor, Tensor]], reach: Floats) -> Tensor:
+    def affine(
+        self, step: AffineStep, inputs: list[tuple[Tensor, Tensor]], reach: Floats, kernel: PlaneKernel
+    ) -> Tensor:
         """The bounds of an affine step's output, ``(F, *shape)``.
 
         Args:
             inputs: the forms of each value that it reads, ``(3 F, *shape)``, and their bounds, ``(F, *shape)``.
             reach: S and T of each face's plane, ``(F, 2)``.
         """
-        norms = self._norms[step.output]
-        parts = []
+        norms, parts = self._norms[step.output], []
         for forms, error in inputs:
-            size = sizes(forms, reach)
-            parts.append(torch.add(error * (1 + norms.rounding), size, alpha=norms.rounding))
+            numbers = math.prod(error.shape[1:])
+            flat = forms.reshape(len(reach), 3, numbers).numpy(), error.reshape(len(reach), numbers).numpy()
+            parts.append(torch.from_numpy(kernel.summands(*flat, reach, norms.rounding)).view(error.shape))
         made = self._absolute[step.output].linear(*parts)
         if step.bias is not None:
             made = made + norms.rounding * step.bias.abs()
         floor = torch.from_numpy(norms.floor * (1 + reach.sum(1))).view(-1, *[1] * len(step.shape))
-        return made * (1 + 2 * norms.rounding) + floor
+        return torch.addcmul(floor, made, made.new_tensor(1 + 2 * norms.rounding))
 
     def known(self, name: str, forms: Floats) -> Numbers:
         """What gates have decided of a value's numbers on each face, ``(F, numbers)`` int8; ``(0, 0)`` if nothing.
