@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from relu_regions.backends.plane_cuts import PlaneKernel
+from relu_regions.exactness.equal_by_construction import EqualNumbers
 from relu_regions.exactness.step_norms import StepNorms
-from relu_regions.network.arrays import Floats, Numbers
+from relu_regions.network.arrays import Floats, Integers, Numbers
 from relu_regions.network.gates import Knots
 from relu_regions.network.network import Network
 from relu_regions.network.steps import AffineStep, GateStep
@@ -44,6 +45,7 @@ class FormBounds:
             for step in affine
         }
         self._never_below = _never_below(network)
+        self._equal = EqualNumbers.of(network)
 
     @classmethod
     def of(cls, network: Network) -> FormBounds:
@@ -80,6 +82,19 @@ class FormBounds:
         if never_below is None:
             return np.zeros((0, 0), dtype=np.int8)
         return np.where(never_below, (forms != 0).any(1), -1).astype(np.int8)
+
+    def copies(self, name: str) -> tuple[Integers, Integers] | None:
+        """For each number of a value the first that is the same or its negative on every face, and 1 or -1.
+
+        None if no two are. Both are ``(numbers,)`` int64.
+        """
+        if name not in self._equal.copies:
+            return None
+        sources = self._equal.copies[name].numpy()
+        _, first, place = np.unique(np.abs(sources), return_index=True, return_inverse=True)
+        if len(first) == len(sources):
+            return None
+        return first[place], np.where(sources == sources[first[place]], 1, -1)
 
 
 def sizes(forms: Tensor, reach: Floats) -> Tensor:

@@ -131,9 +131,30 @@ class Sheet:
         reach, label = self._reach(way), (number + 1) * GATE
         if isinstance(gate, Knots):
             knots = np.ascontiguousarray(gate.knots.cpu().double().expand(-1, step.units).numpy())
-            return way.kernel.cut_at_knots(self.polygons, forms, bounds, known, knots, reach, label, bounded)
+            copies = None if way.bounds is None else way.bounds.copies(step.inputs[0])
+            if copies is None or knots.shape[0] > 1 or knots.any():
+                return way.kernel.cut_at_knots(self.polygons, forms, bounds, known, knots, reach, label, bounded)
+            return self._cut_once(way, copies, forms, bounds, known, label)
         windows = np.ascontiguousarray(gate.windows.cpu().numpy())
         return way.kernel.cut_by_leads(self.polygons, forms, bounds, known, windows, reach, label, bounded)
+
+    def _cut_once(
+        self, way: Way, copies: tuple[Integers, Integers], forms: Floats, bounds: Floats, known: Numbers, label: int
+    ) -> Cut:
+        """A cut at knots that are 0 where some units are copies of others or their negatives, and share a line."""
+        source, sign = copies
+        own = np.flatnonzero(source == np.arange(len(source)))
+        place = np.searchsorted(own, source)
+        forms, bounds = np.ascontiguousarray(forms[..., own]), np.ascontiguousarray(bounds[:, own])
+        known = np.ascontiguousarray(known[:, own]) if known.size else known
+        reach, knots = self._reach(way), np.zeros((1, len(own)))
+        cut = way.kernel.cut_at_knots(self.polygons, forms, bounds, known, knots, reach, label, True)
+        # The negative of a number above 0 is below it, and the other way round; that of 0 is 0, on the piece below.
+        opposite = 1 - cut.pieces
+        if known.size:
+            opposite[known[cut.parents] == 0] = 0
+        pieces = np.where(sign > 0, cut.pieces[:, place], opposite[:, place])
+        return cut._replace(pieces=pieces.astype(cut.pieces.dtype))
 
     def _inputs(self, step: GateStep, way: Way) -> tuple[Floats, Floats | None]:
         """The gate's inputs ``(F, 3, inputs)``, and their bounds ``(F, inputs)``."""

@@ -52,7 +52,30 @@ def lead_over(forms, bound, one, other, line):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def signs_of(line, polygon, start, count, reach_s, reach_t, bounded, heights):
+def is_edge_of(forms, source, polygon, here):
+    """Whether an input's form is that of the edge that begins at a corner, to the last bit.
+
+    Then a ReLU has passed it on, and it is 0 on the edge by construction.
+    """
+    return (
+        forms[0, source] == polygon[here, 4]
+        and forms[1, source] == polygon[here, 5]
+        and forms[2, source] == polygon[here, 6]
+    )
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def meet_at(forms, one, other, known, polygon, here, last):
+    """Whether two inputs that ReLUs have passed on are both 0 at a corner, because their lines meet there."""
+    if known.shape[0] == 0 or known[one] != 1 or known[other] != 1:
+        return False
+    return (is_edge_of(forms, one, polygon, here) and is_edge_of(forms, other, polygon, last)) or (
+        is_edge_of(forms, one, polygon, last) and is_edge_of(forms, other, polygon, here)
+    )
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def signs_of(line, forms, one, other, known, polygon, start, count, reach_s, reach_t, bounded, heights):
     """Writes a form's heights at corners; whether some are above 0, some below, and some in doubt."""
     above = below = doubt = False
     a, b, c, e = line[0], line[1], line[2], line[3]
@@ -63,8 +86,10 @@ def signs_of(line, polygon, start, count, reach_s, reach_t, bounded, heights):
         if bounded and not abs(height) > e + abs(b) * polygon[here, 2] + abs(c) * polygon[here, 3]:
             last = start + (i - 1 if i > 0 else count - 1)
             if not is_sure(height, a, b, c, e, polygon, here, last, reach_s, reach_t):
-                doubt = True
-                continue
+                if not meet_at(forms, one, other, known, polygon, here, last):
+                    doubt = True
+                    continue
+                heights[i] = height = 0.0
         above |= height > 0
         below |= height < 0
     return above, below, doubt
@@ -72,7 +97,7 @@ def signs_of(line, polygon, start, count, reach_s, reach_t, bounded, heights):
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def still_leading(
-    window, found, count, forms, bound, polygon, start, corners, reach_s, reach_t, bounded, line, heights
+    window, found, count, forms, bound, known, polygon, start, corners, reach_s, reach_t, bounded, line, heights
 ):
     """Keeps those of the candidates that the one in front in the middle does not lead at all corners; how many."""
     best, most = 0, -np.inf
@@ -87,25 +112,15 @@ def still_leading(
     for j in range(count):
         if j != best:
             lead_over(forms, bound, window[leader], window[found[j]], line)
-            above, below, doubt = signs_of(line, polygon, start, corners, reach_s, reach_t, bounded, heights)
+            above, below, doubt = signs_of(
+                line, forms, window[leader], window[found[j]], known, polygon, start, corners, reach_s, reach_t,
+                bounded, heights,
+            )  # fmt: skip
             if not below and not doubt and (above or leader < found[j]):
                 continue
         found[kept] = found[j]
         kept += 1
     return kept
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def is_edge_of(forms, source, polygon, here):
-    """Whether an input's form is that of the edge that begins at a corner, to the last bit.
-
-    Then a ReLU has passed it on, and it is 0 on the edge by construction.
-    """
-    return (
-        forms[0, source] == polygon[here, 4]
-        and forms[1, source] == polygon[here, 5]
-        and forms[2, source] == polygon[here, 6]
-    )
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -167,8 +182,8 @@ def cut_by_leads(offsets, numbers, names, forms, errors, known, windows, reach, 
             kept = candidates_of(windows[w], known_here, found)
             if kept > 1:
                 kept = still_leading(
-                    windows[w], found, kept, forms[f], bound, numbers, start, count, reach_s, reach_t, bounded, line,
-                    heights[:, 0],
+                    windows[w], found, kept, forms[f], bound, known_here, numbers, start, count, reach_s, reach_t,
+                    bounded, line, heights[:, 0],
                 )  # fmt: skip
             row[w] = found[0]
             if kept > 1:
@@ -189,8 +204,8 @@ def cut_by_leads(offsets, numbers, names, forms, errors, known, windows, reach, 
                     found[j] = open_found[at, j]
                 heights = grown(heights, 4 * size_now + 4)
                 kept = still_leading(
-                    windows[w], found, kept, forms[f], bound, now, 0, size_now, reach_s, reach_t, bounded, line,
-                    heights[:, 0],
+                    windows[w], found, kept, forms[f], bound, known_here, now, 0, size_now, reach_s, reach_t,
+                    bounded, line, heights[:, 0],
                 )  # fmt: skip
                 if kept > 1:
                     break
@@ -227,7 +242,10 @@ def cut_by_leads(offsets, numbers, names, forms, errors, known, windows, reach, 
                         rival = found[m]
                         lead_over(forms[f], bound, window[lead], window[rival], line)
                         heights = grown(heights, 4 * size + 4)
-                        above, below, unsure = signs_of(line, region, 0, size, reach_s, reach_t, bounded, heights[:, 0])
+                        above, below, unsure = signs_of(
+                            line, forms[f], window[lead], window[rival], known_here, region, 0, size, reach_s, reach_t,
+                            bounded, heights[:, 0],
+                        )  # fmt: skip
                         if unsure:
                             open_face = True
                             break
