@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from fractions import Fraction
 
-import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -13,6 +12,7 @@ from hypothesis import strategies as st
 import relu_regions as rr
 from tests.networks import network_of
 from tests.oracles import fractions_walk as truth
+from tests.quick import some_quick
 from tests.strategies import FLAVOURS, GATES, LINES, Case, cases, make_case
 
 # The truth's hardsigmoid has slope 1/6, which no float is.
@@ -128,9 +128,7 @@ def test_degenerate_networks_agree_but_for_slivers(case: Case) -> None:
     assert_same_regions(paths, case, tolerance(case))
 
 
-@pytest.mark.parametrize("line", LINES)
-@pytest.mark.parametrize("flavour", FLAVOURS)
-@pytest.mark.parametrize("bias", [True, False], ids=["biases", "without"])
+@some_quick("line,flavour,bias", LINES, FLAVOURS, [True, False], one_in=5)
 def test_each_flavour_on_each_line(flavour: str, line: str, bias: bool) -> None:
     for seed, reach in enumerate([2.0, 1000.0, math.inf]):
         case = make_case([4, 12, 9, 3], ["relu"], flavour, line, (-reach, reach), bias=bias, seed=seed)

@@ -11,6 +11,7 @@ import relu_regions as rr
 from tests.networks import network_of
 from tests.oracles.fractions_walk import evaluate
 from tests.oracles.milp import largest_lead, true_lead
+from tests.quick import some_quick
 from tests.strategies import Case, make_case
 
 RANGE = (-4.0, 4.0)
@@ -23,8 +24,9 @@ def interval_of(case: Case) -> rr.Interval:
     return rr.exact_interval(network_of(case.layers, len(case.x)), x, d, RANGE)
 
 
-@pytest.mark.parametrize("gates", [["relu"], ["maxout"], ["relu", "maxout"]], ids="-".join)
-@pytest.mark.parametrize("flavour", ["ordinary", "integers", "duplicates"])
+@some_quick(
+    "gates,flavour", [["relu"], ["maxout"], ["relu", "maxout"]], ["ordinary", "integers", "duplicates"], one_in=4
+)
 def test_a_solver_finds_no_other_class_inside_and_one_outside(gates: list[str], flavour: str) -> None:
     searched = found_outside = 0
     for seed in range(3):

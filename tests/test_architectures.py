@@ -13,6 +13,7 @@ from relu_regions.lines.line_batch import Range
 from relu_regions.network.gates import OrderStatistic
 from relu_regions.network.steps import AffineStep
 from tests.models import ARCHITECTURES, Architecture, of_each
+from tests.quick import some_quick
 
 
 # What settling in rational arithmetic changes is the matter of tests/exactness/test_error_bounds.py and tests/rational.
@@ -29,13 +30,16 @@ def lines(architecture: Architecture, seed: int = 1) -> tuple[torch.Tensor, torc
     return x, d
 
 
+def _name(value: Architecture | float) -> str:
+    return value.name if isinstance(value, Architecture) else str(value)
+
+
 def forward(model: torch.nn.Module, x: torch.Tensor, d: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
     with torch.no_grad():
         return model(x + t.view(-1, *[1] * x.ndim) * d)
 
 
-@pytest.mark.parametrize("architecture", ARCHITECTURES, ids=lambda a: a.name)
-@pytest.mark.parametrize("reach", [2.0, 1000.0, math.inf])
+@some_quick("architecture,reach", ARCHITECTURES, [2.0, 1000.0, math.inf], one_in=2, ids=_name)
 def test_logits_are_the_forward_pass(architecture: Architecture, reach: float) -> None:
     model = architecture.model()
     x, d = lines(architecture)

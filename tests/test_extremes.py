@@ -33,7 +33,13 @@ def asked(backend: str, first: int, last: int) -> str:
 
 
 @pytest.mark.parametrize(
-    ("backend", "module", "count"), [("reference", "torch", 80), ("compiled", "numba", 120), ("cuda", "triton", 5)]
+    ("backend", "module", "count"),
+    [
+        ("compiled", "numba", 40),
+        ("cuda", "triton", 5),
+        pytest.param("reference", "torch", 80, marks=pytest.mark.long),
+        pytest.param("compiled", "numba", 120, marks=pytest.mark.long),
+    ],
 )
 def test_extreme_numbers_end_in_an_answer(backend: str, module: str, count: int) -> None:
     if find_spec(module) is None:

@@ -175,17 +175,18 @@ class PlaneFaces:
     settled: bool
 
     @classmethod
-    def of_rational(cls, plane: RationalPlane, network: Network) -> PlaneFaces:
+    def of_rational(cls, plane: RationalPlane, network: Network | None) -> PlaneFaces:
         """An exact answer, its numbers rounded to the nearest floats.
 
         Args:
             plane: from ``rational.walk_plane``.
-            network: that was walked.
+            network: that was walked; None to do without patterns.
         """
         faces = plane.faces
         outputs = math.prod(plane.output_shape)
         forms = np.array([[face.intercept, face.slope_s, face.slope_t] for face in faces], dtype=np.float64)
         pieces = [np.array(of_gate, dtype=np.int64) for of_gate in zip(*(face.pattern for face in faces))]
+        gates = () if network is None else network.gates
         cells = cell_face = cell_class = None
         if len(plane.output_shape) == 1 and outputs:
             cells = _tiles(plane.cell_vertices, plane.cell_corners)
@@ -194,7 +195,7 @@ class PlaneFaces:
         return cls(
             tiles=_tiles(plane.vertices, plane.face_vertices),
             forms=np.ascontiguousarray(forms.reshape(len(faces), 3, outputs).swapaxes(1, 2)),
-            patterns=tuple(packed(part, step.gate.piece_count) for part, step in zip(pieces, network.gates)),
+            patterns=tuple(packed(part, step.gate.piece_count) for part, step in zip(pieces, gates)),
             cells=cells,
             cell_face=cell_face,
             cell_class=cell_class,

@@ -6,6 +6,7 @@ before.
 
 from relu_regions.plot.along import change_along_path, logits_along_path, norms_along_path
 from relu_regions.plot.distributions import interval_density, norm_ratios
+from relu_regions.plot.plane_html import plane_html
 from relu_regions.plot.planes import plane
 from relu_regions.plot.regions import attribution_image, graph_of_regions
 
@@ -18,4 +19,5 @@ __all__ = [
     "norm_ratios",
     "norms_along_path",
     "plane",
+    "plane_html",
 ]

@@ -13,7 +13,7 @@ from relu_regions.network.arrays import Floats
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["as_floats", "colour", "logarithmic", "new_axes", "plain"]
+__all__ = ["as_floats", "colour", "logarithmic", "new_axes", "plain", "plain_ticks"]
 
 
 def as_floats(given: Array) -> Floats:
@@ -43,14 +43,18 @@ def new_axes(ax: Axes | None, size: tuple[float, float] = (7.5, 4)) -> Axes:
 
 def logarithmic(ax: Axes, which: Literal["x", "y"]) -> None:
     """Make an axis logarithmic, with plain numbers at its ticks also where it spans less than a power of 10."""
+    ax.set(**{f"{which}scale": "log"})
+    plain_ticks(ax.xaxis if which == "x" else ax.yaxis)
+
+
+def plain_ticks(axis: Any) -> None:
+    """Give a logarithmic axis, such as that of a bar of colours, plain numbers at its ticks."""
     from matplotlib.ticker import LogFormatter
 
     class Plain(LogFormatter):
         def __call__(self, x: float, pos: int | None = None) -> str:
             return plain(x) if super().__call__(x, pos) else ""
 
-    ax.set(**{f"{which}scale": "log"})
-    axis = ax.xaxis if which == "x" else ax.yaxis
     axis.set_major_formatter(Plain())
     axis.set_minor_formatter(Plain(minor_thresholds=(1.5, 0.5)))
 

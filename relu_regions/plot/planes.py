@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 
-from relu_regions.exactness.rational.planes.plane import RationalCell, RationalPlane
-from relu_regions.exactness.rational.planes.polygons import Position
-from relu_regions.lines.decision import Decision
 from relu_regions.lines.line_batch import Array
-from relu_regions.network.arrays import Floats
+from relu_regions.network.arrays import Floats, Integers
+from relu_regions.planes.tiles import Tiles
 from relu_regions.plot import drawing
+from relu_regions.plot.plane_parts import Colour, OnePlane, Shown
+from relu_regions.regions.norms import Norm
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -21,90 +21,78 @@ __all__ = ["plane"]
 
 # More polygons than this are drawn as pixels in files of vectors.
 _RASTERIZED = 2000
+# At least as many triangles show how a margin changes.
+_SHADED = 10_000
 
 
 def plane(
-    plane: RationalPlane,
+    plane: OnePlane,
     ax: Axes | None = None,
     *,
-    colour: Literal["class", "margin", "region"] = "class",
+    colour: Colour = "class",
     samples: Array | Sequence[Sequence[float]] | None = None,
     boundaries: bool = True,
     class_names: Sequence[str] | None = None,
+    p: Norm = 2,
 ) -> Axes:
     """The faces of a network in a plane, as they lie there: distances are those of the input space.
 
-    Thin lines are the edges of faces, and thick ones the boundaries between classes. The origin is x, and the first
-    axis has the direction of u.
+    Thin lines are the edges of faces, thinner where there are more of them, and thick ones the boundaries between
+    classes. The origin is x, and the first axis has the direction of u.
 
     Args:
-        plane: from ``relu_regions.rational.walk_plane``.
+        plane: one plane of ``relu_regions.walk_plane``, or one of ``relu_regions.rational.walk_plane``.
         ax: where to draw; a new figure by default.
-        colour: "class" shows which class wins; "margin" by how much, from the largest logit to the next, at a point
-            inside each cell; "region" tells faces apart.
+        colour: "class" shows which class wins; "margin" by how much, from the largest logit to the next, exact at the
+            corners of many small triangles and shaded between these; "norm" the operator norm of each face's
+            W, on a logarithmic scale; "region" tells faces apart.
         samples: points (s, t) to mark, ``(M, 2)``.
-        boundaries: whether to draw those between classes.
+        boundaries: whether to draw those between classes; there are none where the outputs are no logits.
         class_names: for the legend; by default "class 0" and so on.
+        p: which norm, as ``relu_regions.Paths.norms``.
 
     Raises:
-        ValueError: colour is none of these; samples are no finite points (s, t); a name is missing; or classes are
-            asked for and the outputs are no vectors of logits.
+        ValueError: colour is none of these; samples are no finite points (s, t); a name is missing; these are several
+            planes; norms of a RationalPlane are asked for; or classes are, and the outputs are no vectors of logits.
     """
-    if colour not in ("class", "margin", "region"):
-        raise ValueError(f'colour must be "class", "margin" or "region", not {colour!r}')
-    marked = None if samples is None else _checked_samples(samples)
-    if class_names is not None:
-        count = Decision.of(plane.output_shape).count
-        if len(class_names) != count:
-            raise ValueError(f"class_names must name {count} classes, got {len(class_names)} names")
-    ax, axes = drawing.new_axes(ax, (7, 5)), _axes_of(plane)
+    if colour not in get_args(Colour):
+        raise ValueError(f"colour must be one of {get_args(Colour)}, not {colour!r}")
+    shown = Shown(plane)
+    marked = None if samples is None else shown.marked(samples)
+    names = shown.names(class_names) if class_names is not None or colour == "class" else []
+    norms = shown.norms(p) if colour == "norm" else None
+    ax = drawing.new_axes(ax, (7, 5))
     if colour == "class":
-        _draw_classes(ax, plane, axes, class_names)
+        _draw_classes(ax, shown, names)
     elif colour == "margin":
-        _draw_margins(ax, plane, axes)
+        _draw_margins(ax, shown)
+    elif norms is not None:
+        _draw_norms(ax, shown, norms, p)
     else:
-        _fill(ax, (face.corners for face in plane.faces), axes, [_hue(face.number) for face in plane.faces])
-    edges = ((plane.vertices[start], plane.vertices[end]) for start, end in (edge.vertices for edge in plane.edges))
-    _draw_lines(ax, edges, axes, min(0.7, 12 / len(plane.faces) ** 0.5), "0.25")
-    if boundaries:
-        _draw_lines(ax, (boundary.ends for boundary in plane.boundaries), axes, 1.6, "black")
+        _fill(ax, shown, shown.faces, [_hue(number) for number in range(len(shown.faces))])
+    _draw_edges(ax, shown)
+    if boundaries and shown.has_classes:
+        lines = [boundary.points.numpy() @ shown.axes for boundary in shown.boundaries]
+        _draw_lines(ax, lines, 1.6, "black")
     if marked is not None:
-        ax.plot(*(marked @ axes).T, "o", color="white", markeredgecolor="black", markersize=7, zorder=4)
+        ax.plot(*marked.T, "o", color="white", markeredgecolor="black", markersize=7, zorder=4)
     ax.set_aspect("equal")
     ax.autoscale_view()
-    ax.set(xlabel="distance from $x$ along $u$", ylabel="distance across $u$", title=_title(plane))
+    ax.set(xlabel="distance from $x$ along $u$", ylabel="distance across $u$", title=_title(shown))
     return ax
 
 
-def _title(plane: RationalPlane) -> str:
-    return f"{len(plane):,} region{'s' * (len(plane) > 1)}"
+def _title(shown: Shown) -> str:
+    return f"{len(shown.faces):,} region{'s' * (len(shown.faces) > 1)}"
 
 
-def _axes_of(plane: RationalPlane) -> Floats:
-    """What s and t are on the picture's axes, ``(2, 2)``: one along u, one across it, in the units of the input."""
-    u, v = (drawing.as_floats(direction).reshape(-1) for direction in (plane.u, plane.v))
-    length = np.linalg.norm(u)
-    along = float(u @ v / length)
-    return np.array([[length, 0.0], [along, np.linalg.norm(v - along * u / length)]])
-
-
-def _checked_samples(samples: Array | Sequence[Sequence[float]]) -> Floats:
-    points = drawing.as_floats(samples) if isinstance(samples, Array) else np.array(samples, dtype=np.float64)
-    if points.ndim != 2 or points.shape[1] != 2 or not np.isfinite(points).all():
-        raise ValueError(f"samples must be finite points (s, t), shape (M, 2), got shape {points.shape}")
-    return points
-
-
-def _placed(positions: Iterable[Position], axes: Floats) -> Floats:
-    return np.array([(float(s), float(t)) for s, t in positions]) @ axes
-
-
-def _fill(ax: Axes, polygons: Iterable[Sequence[Position]], axes: Floats, colours: Any) -> Any:
+def _fill(ax: Axes, shown: Shown, tiles: Tiles, colours: Any) -> Any:
     from matplotlib.collections import PolyCollection
 
-    placed = [_placed(corners, axes) for corners in polygons]
     # Edges of the same colour leave no light seams between neighbours.
-    drawn = PolyCollection(placed, edgecolors="face", linewidths=0.3, zorder=1, rasterized=len(placed) > _RASTERIZED)
+    drawn = PolyCollection(
+        shown.placed(tiles), edgecolors="face", linewidths=0.3, zorder=1, rasterized=len(tiles) > _RASTERIZED
+    )
     if isinstance(colours, np.ndarray):
         drawn.set_array(colours)
     else:
@@ -112,45 +100,80 @@ def _fill(ax: Axes, polygons: Iterable[Sequence[Position]], axes: Floats, colour
     return ax.add_collection(drawn)
 
 
-def _draw_lines(
-    ax: Axes, segments: Iterable[tuple[Position, Position]], axes: Floats, width: float, colour: str
-) -> None:
+def _draw_edges(ax: Axes, shown: Shown) -> None:
+    faces = shown.faces
+    # Many edges would cover the colours: their widths together stay a small part of the picture's area.
+    width = min(0.7, 12 / len(faces) ** 0.5)
+    _draw_lines(ax, list(faces.vertices[faces.ends] @ shown.axes), width, "0.25")
+
+
+def _draw_lines(ax: Axes, lines: list[Floats], width: float, colour: str) -> None:
     from matplotlib.collections import LineCollection
 
-    placed = [_placed(ends, axes) for ends in segments]
-    lines = LineCollection(
-        placed, colors=colour, linewidths=width, zorder=3, capstyle="round", rasterized=len(placed) > _RASTERIZED
+    many = len(lines) > _RASTERIZED
+    ax.add_collection(
+        LineCollection(lines, colors=colour, linewidths=width, zorder=3, capstyle="round", rasterized=many)
     )
-    ax.add_collection(lines)
 
 
-def _draw_classes(ax: Axes, plane: RationalPlane, axes: Floats, class_names: Sequence[str] | None) -> None:
+def _draw_classes(ax: Axes, shown: Shown, names: list[str]) -> None:
     from matplotlib.patches import Patch
 
-    cells, whole = plane.cells, plane.polygon.area
-    _fill(ax, (cell.corners for cell in cells), axes, [_light(drawing.colour(cell.label)) for cell in cells])
-    names = class_names or [f"class {label}" for label in range(len(plane.class_areas()))]
+    tiles, _, labels = shown.cells
+    of_class = np.array([_light(drawing.colour(label)) for label in range(len(names))])
+    _fill(ax, shown, tiles, list(of_class[labels]))
     keys = [
-        Patch(facecolor=_light(drawing.colour(label)), edgecolor="black", label=f"{name}: {float(area / whole):.2%}")
-        for label, (name, area) in enumerate(zip(names, plane.class_areas()))
-        if area
+        Patch(facecolor=tuple(of_class[label]), edgecolor="black", label=f"{name}: {share:.2%}")
+        for label, (name, share) in enumerate(zip(names, shown.shares()))
+        if share
     ]
     ax.legend(handles=keys, loc="upper left", bbox_to_anchor=(1.01, 1), borderaxespad=0, frameon=False)
 
 
-def _draw_margins(ax: Axes, plane: RationalPlane, axes: Floats) -> None:
-    decision = Decision.of(plane.output_shape)
-    margins = np.array([_margin(plane, cell, decision) for cell in plane.cells])
-    drawn = _fill(ax, (cell.corners for cell in plane.cells), axes, margins)
-    drawn.set(cmap="viridis", clim=(0, margins.max() or 1.0))
+def _draw_margins(ax: Axes, shown: Shown) -> None:
+    from matplotlib.tri import Triangulation
+
+    tiles, face, label = shown.cells
+    corners, owner = _triangles(tiles)
+    points = corners.reshape(-1, 2)
+    cell = np.repeat(owner, 3)
+    margins = shown.margins(face[cell], label[cell], points)
+    x, y = (points @ shown.axes).T
+    mesh = Triangulation(x, y, np.arange(len(points)).reshape(-1, 3))
+    many = len(tiles) > _RASTERIZED
+    drawn = ax.tripcolor(mesh, margins, shading="gouraud", cmap="viridis", zorder=1, rasterized=many)
+    drawn.set_clim(0, margins.max() or 1.0)
     ax.figure.colorbar(drawn, ax=ax, label="largest logit less the next", shrink=0.9)
 
 
-def _margin(plane: RationalPlane, cell: RationalCell, decision: Decision) -> float:
-    face = plane.faces[cell.face]
-    outputs = face.outputs_at(*cell.inside)
-    *_, second, first = sorted(decision.competing(outputs, outputs[0] * 0).values())
-    return float(first - second)
+def _triangles(tiles: Tiles) -> tuple[Floats, Integers]:
+    """Triangles that polygons are made of, their corners ``(T, 3, 2)`` and polygons ``(T,)``.
+
+    Each polygon is a fan around its middle. Where there are few, triangles are cut in four again and again: matplotlib
+    mixes the colours of corners, and not the numbers.
+    """
+    owner = np.repeat(np.arange(len(tiles)), tiles.counts)
+    here = tiles.vertices[tiles.corners]
+    corners = np.stack([here, here[tiles.following], tiles.centroids[owner]], axis=1)
+    while len(corners) < _SHADED:
+        middle = (corners + np.roll(corners, -1, axis=1)) / 2
+        outer = [np.stack([corners[:, k], middle[:, k], middle[:, k - 1]], axis=1) for k in range(3)]
+        corners, owner = np.concatenate([middle, *outer]), np.tile(owner, 4)
+    return corners, owner
+
+
+def _draw_norms(ax: Axes, shown: Shown, norms: Floats, p: Norm) -> None:
+    from matplotlib.colors import LogNorm, Normalize
+
+    drawn = _fill(ax, shown, shown.faces, norms)
+    positive = norms[norms > 0]
+    # Faces on which the network is constant have norm 0, which no logarithm shows: they get the lowest colour.
+    spread = len(positive) and positive.max() > positive.min()
+    drawn.set(cmap="viridis", norm=LogNorm(positive.min(), positive.max(), clip=True) if spread else Normalize())
+    which = {2: "$\\|W_x\\|_2$", 1: "$\\|W_x\\|_1$", "fro": "$\\|W_x\\|_F$"}.get(p, "$\\|W_x\\|_\\infty$")
+    bar = ax.figure.colorbar(drawn, ax=ax, label=which, shrink=0.9)
+    if spread:
+        drawing.plain_ticks(bar.ax.yaxis)
 
 
 def _light(colour: Any) -> Any:

@@ -21,6 +21,7 @@ from relu_regions.walking.sweep import Sweep
 from tests.models import Wrapped, mlp
 from tests.networks import network_of
 from tests.oracles import fractions_walk as truth
+from tests.quick import some_quick
 from tests.strategies import FLAVOURS, GATES, LINES, Case, cases, make_case
 from tests.true_walks import assert_true, nothing_settled, walked
 
@@ -49,8 +50,7 @@ def test_every_case_is_settled_by_default(case: Case) -> None:
     assert_true(paths, case)
 
 
-@pytest.mark.parametrize("line", LINES)
-@pytest.mark.parametrize("flavour", FLAVOURS)
+@some_quick("line,flavour", LINES, FLAVOURS, one_in=5)
 def test_each_flavour_on_each_line(flavour: str, line: str) -> None:
     for seed, (reach, bias) in enumerate([(2.0, True), (1000.0, False), (math.inf, True)]):
         case = make_case([4, 12, 9, 3], ["relu", "hardtanh"], flavour, line, (-reach, reach), bias=bias, seed=seed)

@@ -20,6 +20,7 @@ from relu_regions.intervals.enclosures import Ends, enclose
 from relu_regions.lines.decision import Decision
 from tests.models import ARCHITECTURES, Wrapped, mlp
 from tests.networks import network_of
+from tests.quick import some_quick
 from tests.strategies import Case, cases
 
 ULPS = 4
@@ -39,8 +40,12 @@ def assert_enclosed(interval: rr.Interval, truth: list[rational.RationalInterval
         assert (row["label"], row["label_lo"], row["label_hi"]) == (true.label, true.label_lo, true.label_hi)
 
 
-@pytest.mark.parametrize("t_range", [(-1.0, 2.0), (-math.inf, math.inf)], ids=["segment", "line"])
-@pytest.mark.parametrize("activation", [nn.ReLU, nn.LeakyReLU, nn.Hardtanh, nn.PReLU])
+@some_quick(
+    "activation,t_range",
+    [nn.ReLU, nn.LeakyReLU, nn.Hardtanh, nn.PReLU],
+    [(-1.0, 2.0), (-math.inf, math.inf)],
+    one_in=3,
+)
 def test_ends_lie_in_their_enclosures(activation: type[nn.Module], t_range: tuple[float, float]) -> None:
     torch.manual_seed(0)
     model = mlp(20, 30, 30, 5, activation=activation).eval()

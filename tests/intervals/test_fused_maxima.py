@@ -9,7 +9,6 @@ import math
 from collections.abc import Callable
 from fractions import Fraction
 
-import pytest
 import torch
 from torch import Tensor, nn
 
@@ -19,6 +18,7 @@ from relu_regions.exactness.rational.interval import RationalInterval
 from relu_regions.intervals.judging import confirmed
 from relu_regions.lines.decision import Decision
 from relu_regions.lines.line_batch import LineBatch
+from tests.quick import some_quick
 
 PAIRS: dict[str, Callable[[], list[nn.Module]]] = {
     "relu, then pooled": lambda: [nn.ReLU(), nn.MaxPool2d(2, 1)],
@@ -63,7 +63,7 @@ def assert_end(end: float, error: float, exact: Fraction | float) -> None:
         assert abs(Fraction(end) - Fraction(exact)) <= Fraction(error)
 
 
-@pytest.mark.parametrize("name", PAIRS)
+@some_quick("name", PAIRS, one_in=3)
 def test_what_is_certain_is_true(name: str) -> None:
     certain = judged = 0
     for seed in range(1, 6):

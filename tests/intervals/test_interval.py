@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import pytest
 import torch
 
 import relu_regions as rr
 from tests.models import mlp
+from tests.quick import some_quick
 
 
-@pytest.mark.parametrize("resolve", ["auto", "never"])
+@some_quick("resolve", ["auto", "never"], one_in=2)
 def test_thousands_of_lines_on_two_threads_are_each_as_alone(two_threads: None, resolve: str) -> None:
     """Threads write to one array in any order: where two rows of a line compete for a place, chance would decide."""
     torch.manual_seed(0)

@@ -7,25 +7,40 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from matplotlib.collections import LineCollection, PolyCollection
+from matplotlib.collections import LineCollection, PolyCollection, TriMesh
 from matplotlib.colors import to_rgb
+from torch import nn
 
 from relu_regions import rational
-from relu_regions.plot import plane
+from relu_regions.planes.planes import Planes
+from relu_regions.plot import drawing, plane
 from relu_regions.plot.drawing import colour
 from tests.models import mlp
+from tests.planes.exact_planes import exact_planes, of_mlp
 from tests.plot.axes import new_axes
 
 CORNERS = [(0, 0), (1, 0), (0, 1)]
 
 
 @pytest.fixture(scope="module")
-def found() -> rational.RationalPlane:
+def network() -> nn.Module:
     torch.manual_seed(1)
-    model = mlp(4, 8, 6, 3).double().eval()
+    return mlp(4, 8, 6, 3).double().eval()
+
+
+@pytest.fixture(scope="module")
+def found(network) -> rational.RationalPlane:
+    torch.manual_seed(2)
     x, u, v = 2 * torch.randn(3, 1, 4, dtype=torch.float64)
-    (made,) = rational.walk_plane(model, x, u, v, [(-1, -1), (2, -1), (2, 2), (-1, 2)])
+    (made,) = rational.walk_plane(network, x, u, v, [(-1, -1), (2, -1), (2, 2), (-1, 2)])
     assert len({cell.label for cell in made.cells}) > 1
+    return made
+
+
+@pytest.fixture(scope="module")
+def planes() -> Planes:
+    _, made, _ = of_mlp(1, 4, 8, 6, 3, seed=1)
+    assert len(set(made.cells.label.tolist())) > 1
     return made
 
 
@@ -71,14 +86,27 @@ def test_distances_are_those_of_the_input_space(found) -> None:
 def test_edges_and_boundaries_are_drawn_once(found, boundaries: bool) -> None:
     ax = plane(found, new_axes(), boundaries=boundaries)
     counts = [len(part.get_segments()) for part in ax.collections if isinstance(part, LineCollection)]
-    assert counts == [len(found.edges), *[len(found.boundaries)] * boundaries]
+    lines = [len(part.get_segments()) for part in ax.collections if isinstance(part, LineCollection)]
+    assert counts[:1] == [len(found.edges)] and len(lines) == 1 + boundaries
+    if boundaries:
+        *_, drawn = (part.get_segments() for part in ax.collections if isinstance(part, LineCollection))
+        assert sum(len(line) - 1 for line in drawn) == len(found.boundaries)
 
 
-def test_margins_and_regions(found) -> None:
+def test_margins_and_regions(found, network) -> None:
     ax = plane(found, new_axes(), colour="margin")
-    face = found.faces[found.cells[0].face]
-    logits = sorted(map(float, face.outputs_at(*found.cells[0].inside)))
-    assert fills(ax).get_array()[0] == pytest.approx(logits[-1] - logits[-2])
+    (shaded,) = (part for part in ax.collections if isinstance(part, TriMesh))
+    points = np.column_stack([shaded._triangulation.x, shaded._triangulation.y])
+    u, v = (drawing.as_floats(part).reshape(-1) for part in (found.u, found.v))
+    # Back from distances along u and across it to the input space.
+    along = u / np.linalg.norm(u)
+    across = v - (v @ along) * along
+    inputs = points @ np.stack([along, across / np.linalg.norm(across)]) + found.x.numpy().reshape(-1)
+    with torch.no_grad():
+        logits = np.sort(network(torch.from_numpy(inputs)).numpy())
+    assert np.asarray(shaded.get_array()) == pytest.approx(logits[:, -1] - logits[:, -2], abs=1e-12)
+    assert len(np.unique(points.round(12), axis=0)) > 1000
+    ax.figure.canvas.draw()
     ax = plane(found, new_axes(), colour="region")
     assert len(fills(ax).get_paths()) == len(found)
     assert len(np.unique(fills(ax).get_facecolors(), axis=0)) == len(found)
@@ -94,7 +122,8 @@ def test_names_of_classes(found) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"colour": "norm"}, "colour must be"),
+        ({"colour": "label"}, "colour must be"),
+        ({"colour": "norm"}, "A RationalPlane keeps no network"),
         ({"samples": [(0, 0, 0)]}, "samples must be finite points"),
         ({"samples": torch.tensor([[0.0, torch.inf]])}, "samples must be finite points"),
         ({"class_names": ["cat"]}, "class_names must name 3 classes"),
@@ -103,3 +132,44 @@ def test_names_of_classes(found) -> None:
 def test_what_cannot_be_drawn_is_refused(found, arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         plane(found, new_axes(), **arguments)
+
+
+# ---------------------------------------------------------------- of Planes
+
+
+def test_planes_are_drawn_as_the_exact_ones_are(planes: Planes) -> None:
+    ax = plane(planes, new_axes(), samples=CORNERS)
+    areas = [area(path.vertices[:-1]) for path in fills(ax).get_paths()]
+    assert areas == pytest.approx((planes.cells.areas * planes.parallelograms).tolist(), rel=1e-9)
+    ax.figure.canvas.draw()
+
+
+@pytest.mark.parametrize("p", [1, 2, np.inf, "fro"])
+def test_norms_of_faces(planes: Planes, p: Any) -> None:
+    ax = plane(planes[0], new_axes(), colour="norm", p=p)
+    assert fills(ax).get_array().tolist() == pytest.approx(planes.norms(p).tolist())
+    ax.figure.canvas.draw()
+
+
+def test_a_network_of_one_norm_or_of_norm_0_is_drawn() -> None:
+    for scale in (1.0, 0.0):
+        model = nn.Linear(2, 2).double().eval()
+        model.weight.data *= scale
+        x, u, v = torch.tensor([[[0.0, 0]], [[1, 0]], [[0, 1]]], dtype=torch.float64)
+        for colour_by in ("norm", "margin", "class", "region"):
+            plane(exact_planes(model, x, u, v)[0], new_axes(), colour=colour_by).figure.canvas.draw()
+
+
+def test_outputs_that_are_no_logits() -> None:
+    model = nn.Sequential(nn.Linear(2, 6), nn.ReLU(), nn.Unflatten(1, (2, 3))).double().eval()
+    x, u, v = torch.tensor([[[0.0, 0]], [[1, 0]], [[0, 1]]], dtype=torch.float64)
+    made, _ = exact_planes(model, x, u, v)
+    assert len(fills(plane(made, new_axes(), colour="region")).get_paths()) == len(made.areas)
+    with pytest.raises(ValueError, match="a class needs a vector of logits"):
+        plane(made, new_axes())
+
+
+def test_several_planes_are_no_picture() -> None:
+    _, made, _ = of_mlp(2, 2, 3, 2)
+    with pytest.raises(ValueError, match="these are 2; choose one"):
+        plane(made, new_axes())

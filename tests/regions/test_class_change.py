@@ -18,6 +18,7 @@ from torch import nn
 import relu_regions as rr
 from relu_regions.regions import class_change
 from relu_regions.regions.polytope import Polytope
+from tests.quick import some_quick
 
 NORMS = pytest.mark.parametrize("p", [1, 2, math.inf])
 DUAL = {1: math.inf, 2: 2, math.inf: 1}
@@ -70,9 +71,7 @@ def is_optimal(matrix: np.ndarray, slack: np.ndarray, slopes: np.ndarray, move: 
     return nnls(towards / np.linalg.norm(towards, axis=0), move / np.linalg.norm(move))[1] < 1e-5
 
 
-@NORMS
-@pytest.mark.parametrize("activation", ["relu", "maxout"])
-@pytest.mark.parametrize("sizes", [(2, 8, 6, 3), (5, 7, 4)], ids=str)
+@some_quick("sizes,activation,p", [(2, 8, 6, 3), (5, 7, 4)], ["relu", "maxout"], [1, 2, math.inf], one_in=5, ids=str)
 def test_no_smaller_change_does(sizes: tuple[int, ...], activation: str, p: float) -> None:
     model, met = model_of(sizes, activation), []
     for x in torch.randn(5, sizes[0], dtype=torch.float64, generator=torch.Generator().manual_seed(1)):

@@ -21,6 +21,7 @@ from relu_regions.lines.line_batch import LineBatch
 from relu_regions.walking.judging import claims_of
 from tests.models import mlp
 from tests.networks import network_of
+from tests.quick import some_quick
 from tests.strategies import FLAVOURS, GATES, LINES, Case, cases, make_case
 
 BENCHMARKS = Path(__file__).parents[3] / "benchmarks"
@@ -67,7 +68,7 @@ def test_what_it_confirms_is_true(case: Case) -> None:
     judged(case)
 
 
-@pytest.mark.parametrize("line", LINES)
+@some_quick("line", LINES, one_in=3)
 def test_deep_and_narrow_networks(line: str) -> None:
     """20 layers of 4, of every flavour; ordinary ones are confirmed."""
     for number, flavour in enumerate(FLAVOURS):
@@ -76,7 +77,7 @@ def test_deep_and_narrow_networks(line: str) -> None:
         assert judged(case) or flavour != "ordinary" or line != "gaussian"
 
 
-@pytest.mark.parametrize("seed", range(0, 96, 7))
+@some_quick("seed", range(0, 96, 7), one_in=4)
 def test_the_benchmark_finds_nothing_false(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(BENCHMARKS))
     about, wrong, *_ = importlib.import_module("judged").differences(seed)

@@ -25,6 +25,7 @@ from relu_regions.network.steps import GateStep, Origin
 from tests.models import ARCHITECTURES, Architecture, mlp, of_each
 from tests.networks import network_of
 from tests.oracles import fractions_walk as truth
+from tests.quick import some_quick
 from tests.strategies import FLAVOURS, GATES, LINES, Case, cases, make_case
 
 # The oracle's hardsigmoid has slope 1/6, which no float is.
@@ -180,7 +181,7 @@ def test_random_networks_are_walked_exactly(case: Case) -> None:
     [pytest.param(True, marks=pytest.mark.skipif(not arithmetic.FLINT, reason="needs python-flint")), False],
     ids=["flint", "python"],
 )
-@pytest.mark.parametrize("line", LINES)
+@some_quick("line", LINES, one_in=3)
 def test_every_flavour_on_every_line(line: str, backend: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(arithmetic, "FLINT", backend)
     for seed, flavour in enumerate(FLAVOURS):

@@ -50,7 +50,10 @@ def assert_answered_as_it_is(model: Changing, dtype: torch.dtype, seed: int = 0)
     assert (paths.outputs - true).abs().max() <= 1e-9 * true.abs().max()
 
 
-@pytest.mark.parametrize(("change", "size", "dtype"), SAMPLE)
+@pytest.mark.parametrize(
+    ("change", "size", "dtype"),
+    [pytest.param(*case, marks=[pytest.mark.long] * (number % 2)) for number, case in enumerate(SAMPLE)],
+)
 def test_a_change_is_seen(change: str, size: float, dtype: torch.dtype) -> None:
     torch.manual_seed(1)
     model = Changing(size).to(dtype).eval()
