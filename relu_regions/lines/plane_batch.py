@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -106,16 +107,16 @@ def _polygons(given: PolygonLike, count: int) -> list[list[Position]]:
     plain = _plain(given)
     if not isinstance(plain, list):
         raise TypeError(f"polygon must list corners (s, t), not {given!r}.")
-    rows = plain if _depth(plain) == 3 else [plain] * count
+    rows = plain if _depth(plain) == 3 else [plain]
     each = [_corners(row) for row in rows]
-    if len(each) != count:
+    if rows is plain and len(each) != count:
         raise ValueError(f"polygon lists {len(each)} polygons for {count} planes; give one for all, or one for each.")
     for row, corners in enumerate(each):
         if not _is_convex(corners):
             raise ValueError(
                 f"polygon is not convex in row {row}: {rows[row]}; give three or more different corners, in order."
             )
-    return each
+    return each if rows is plain else each * count
 
 
 def _plain(given: Any) -> Any:
@@ -153,13 +154,16 @@ def _is_convex(corners: Sequence[Position]) -> bool:
 
     So it is if they differ and all of them lie on one side of each edge, or on it, but not all on one line.
     """
-    if len(set(corners)) != len(corners):
+    # Integers are much faster than fractions.
+    scale = math.lcm(*(number.denominator for corner in corners for number in corner))
+    whole = [(int(s * scale), int(t * scale)) for s, t in corners]
+    if len(set(whole)) != len(whole):
         return False
-    edges = zip(corners, [*corners[1:], *corners[:1]])
-    sides = [_turn(start, end, corner) for start, end in edges for corner in corners]
+    edges = zip(whole, [*whole[1:], *whole[:1]])
+    sides = [_turn(start, end, corner) for start, end in edges for corner in whole]
     return any(sides) and (min(sides) >= 0 or max(sides) <= 0)
 
 
-def _turn(start: Position, middle: Position, end: Position) -> Fraction:
+def _turn(start: tuple[int, int], middle: tuple[int, int], end: tuple[int, int]) -> int:
     """Twice the area of the triangle; positive for a turn to the left."""
     return (middle[0] - start[0]) * (end[1] - start[1]) - (middle[1] - start[1]) * (end[0] - start[0])

@@ -9,8 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from relu_regions.backends.plane_cuts import PlaneKernel
+from relu_regions.exactness.equal_by_construction import EqualNumbers
 from relu_regions.exactness.step_norms import StepNorms
-from relu_regions.network.arrays import Floats, Numbers
+from relu_regions.network.arrays import Floats, Integers, Numbers
 from relu_regions.network.gates import Knots
 from relu_regions.network.network import Network
 from relu_regions.network.steps import AffineStep, GateStep
@@ -43,29 +45,32 @@ class FormBounds:
             for step in affine
         }
         self._never_below = _never_below(network)
+        self._equal = EqualNumbers.of(network)
 
     @classmethod
     def of(cls, network: Network) -> FormBounds:
         """The one that carries the bounds of a network, made once."""
         return network.derived((cls,), lambda: cls(network))
 
-    def affine(self, step: AffineStep, inputs: list[tuple[Tensor, Tensor]], reach: Floats) -> Tensor:
+    def affine(
+        self, step: AffineStep, inputs: list[tuple[Tensor, Tensor]], reach: Floats, kernel: PlaneKernel
+    ) -> Tensor:
         """The bounds of an affine step's output, ``(F, *shape)``.
 
         Args:
             inputs: the forms of each value that it reads, ``(3 F, *shape)``, and their bounds, ``(F, *shape)``.
             reach: S and T of each face's plane, ``(F, 2)``.
         """
-        norms = self._norms[step.output]
-        parts = []
+        norms, parts = self._norms[step.output], []
         for forms, error in inputs:
-            size = sizes(forms, reach)
-            parts.append(torch.add(error * (1 + norms.rounding), size, alpha=norms.rounding))
+            numbers = math.prod(error.shape[1:])
+            flat = forms.reshape(len(reach), 3, numbers).numpy(), error.reshape(len(reach), numbers).numpy()
+            parts.append(torch.from_numpy(kernel.summands(*flat, reach, norms.rounding)).view(error.shape))
         made = self._absolute[step.output].linear(*parts)
         if step.bias is not None:
             made = made + norms.rounding * step.bias.abs()
         floor = torch.from_numpy(norms.floor * (1 + reach.sum(1))).view(-1, *[1] * len(step.shape))
-        return made * (1 + 2 * norms.rounding) + floor
+        return torch.addcmul(floor, made, made.new_tensor(1 + 2 * norms.rounding))
 
     def known(self, name: str, forms: Floats) -> Numbers:
         """What gates have decided of a value's numbers on each face, ``(F, numbers)`` int8; ``(0, 0)`` if nothing.
@@ -77,6 +82,19 @@ class FormBounds:
         if never_below is None:
             return np.zeros((0, 0), dtype=np.int8)
         return np.where(never_below, (forms != 0).any(1), -1).astype(np.int8)
+
+    def copies(self, name: str) -> tuple[Integers, Integers] | None:
+        """For each number of a value the first that is the same or its negative on every face, and 1 or -1.
+
+        None if no two are. Both are ``(numbers,)`` int64.
+        """
+        if name not in self._equal.copies:
+            return None
+        sources = self._equal.copies[name].numpy()
+        _, first, place = np.unique(np.abs(sources), return_index=True, return_inverse=True)
+        if len(first) == len(sources):
+            return None
+        return first[place], np.where(sources == sources[first[place]], 1, -1)
 
 
 def sizes(forms: Tensor, reach: Floats) -> Tensor:

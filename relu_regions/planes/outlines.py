@@ -56,10 +56,10 @@ def _outline(polygon: Polygon) -> tuple[Floats, tuple[float, float]]:
 def _row(corner: Position, line: tuple[int, int, int], reach_s: Fraction, reach_t: Fraction) -> list[float]:
     floats = [float(number) for number in corner]
     radii = [0.0 if exact == number else 2 * _ROUNDOFF * abs(number) for exact, number in zip(corner, floats)]
-    a, b, c = (Fraction(number) for number in line)
+    a, b, c = line
     size = abs(a) + reach_s * abs(b) + reach_t * abs(c)
     # The largest part of the form is about 1; what is rounded of each is relative to it, and so is its evaluation.
-    form = [float(part / size) for part in (a, b, c)]
+    form = [part * size.denominator / size.numerator for part in line]
     return [*floats, *radii, *form, 16 * _ROUNDOFF]
 
 

@@ -18,7 +18,10 @@ from relu_regions.network.steps import AffineStep, GateStep
 from relu_regions.planes.form_bounds import FormBounds, sizes
 from relu_regions.planes.tiles import packed
 
-__all__ = ["Sheet", "Way"]
+__all__ = ["GATE", "Sheet", "Way"]
+
+# Labels of a gate's lines begin at a multiple of this; those of the sides of a plane's polygon are smaller.
+GATE = 1 << 44
 
 # Four roundings, and more than underflow takes away.
 _ROUNDING, _UNDERFLOW = 4 * 2.0**-53, 1e-290
@@ -90,7 +93,7 @@ class Sheet:
         errors = self.errors
         if way.bounds is not None:
             inputs = [(self.values[name], self.errors[name]) for name in step.inputs]
-            errors = errors | {step.output: way.bounds.affine(step, inputs, self._reach(way))}
+            errors = errors | {step.output: way.bounds.affine(step, inputs, self._reach(way), way.kernel)}
         return self._behind(way, self.values | {step.output: made}, errors)
 
     def gate(self, way: Way) -> tuple[Sheet, Integers]:
@@ -102,12 +105,12 @@ class Sheet:
         forms, errors = self._inputs(step, way)
         # Nobody else needs what this releases.
         parts = self._of_parts(cut.parents, cut.polygons, way.network.releases[self.step])
-        made, error = _bent(step, forms, errors, cut, parts._reach(way))
+        made, error = _bent(step, forms, errors, cut, parts._reach(way), way.kernel)
         kept = packed(cut.pieces, step.gate.piece_count)
         parts = replace(parts, patterns=(*parts.patterns, kept))
         new_errors = parts.errors if error is None else parts.errors | {step.output: error}
         behind = parts._behind(way, parts.values | {step.output: made}, new_errors)
-        in_doubt = np.unique(self.plane[cut.doubt])
+        in_doubt = np.unique(self.plane[cut.doubt]) if cut.doubt.any() else self.plane[:0]
         if len(in_doubt):
             behind = behind.only(np.flatnonzero(~np.isin(behind.plane, in_doubt)))
         return behind, in_doubt
@@ -125,12 +128,33 @@ class Sheet:
         known = np.zeros((0, 0), dtype=np.int8)
         if way.bounds is not None and (isinstance(gate, Maximum) or gate.is_relu):
             known = way.bounds.known(step.inputs[0], forms)
-        reach, label = self._reach(way), (number + 1) << 44
+        reach, label = self._reach(way), (number + 1) * GATE
         if isinstance(gate, Knots):
             knots = np.ascontiguousarray(gate.knots.cpu().double().expand(-1, step.units).numpy())
-            return way.kernel.cut_at_knots(self.polygons, forms, bounds, known, knots, reach, label, bounded)
+            copies = None if way.bounds is None else way.bounds.copies(step.inputs[0])
+            if copies is None or knots.shape[0] > 1 or knots.any():
+                return way.kernel.cut_at_knots(self.polygons, forms, bounds, known, knots, reach, label, bounded)
+            return self._cut_once(way, copies, forms, bounds, known, label)
         windows = np.ascontiguousarray(gate.windows.cpu().numpy())
         return way.kernel.cut_by_leads(self.polygons, forms, bounds, known, windows, reach, label, bounded)
+
+    def _cut_once(
+        self, way: Way, copies: tuple[Integers, Integers], forms: Floats, bounds: Floats, known: Numbers, label: int
+    ) -> Cut:
+        """A cut at knots that are 0 where some units are copies of others or their negatives, and share a line."""
+        source, sign = copies
+        own = np.flatnonzero(source == np.arange(len(source)))
+        place = np.searchsorted(own, source)
+        forms, bounds = np.ascontiguousarray(forms[..., own]), np.ascontiguousarray(bounds[:, own])
+        known = np.ascontiguousarray(known[:, own]) if known.size else known
+        reach, knots = self._reach(way), np.zeros((1, len(own)))
+        cut = way.kernel.cut_at_knots(self.polygons, forms, bounds, known, knots, reach, label, True)
+        # The negative of a number above 0 is below it, and the other way round; that of 0 is 0, on the piece below.
+        opposite = 1 - cut.pieces
+        if known.size:
+            opposite[known[cut.parents] == 0] = 0
+        pieces = np.where(sign > 0, cut.pieces[:, place], opposite[:, place])
+        return cut._replace(pieces=pieces.astype(cut.pieces.dtype))
 
     def _inputs(self, step: GateStep, way: Way) -> tuple[Floats, Floats | None]:
         """The gate's inputs ``(F, 3, inputs)``, and their bounds ``(F, inputs)``."""
@@ -167,29 +191,29 @@ class Sheet:
 
 
 def _bent(
-    step: GateStep, forms: Floats, errors: Floats | None, cut: Cut, reach: Floats
+    step: GateStep, forms: Floats, errors: Floats | None, cut: Cut, reach: Floats, kernel: PlaneKernel
 ) -> tuple[Tensor, Tensor | None]:
     """A gate's output on the parts, ``(3 P, *shape)``, and its bounds, ``(P, *shape)``."""
-    rows, pieces, gate = torch.from_numpy(cut.parents), torch.from_numpy(cut.pieces), step.gate
-    inputs = torch.from_numpy(forms)[rows]
+    rows, gate, shape = torch.from_numpy(cut.parents), step.gate, step.shape
+    if isinstance(gate, Knots) and gate.is_relu:
+        nothing = np.zeros((0, 0))
+        relu, bound = kernel.bend_relu(forms, nothing if errors is None else errors, cut.parents, cut.pieces)
+        bounds = None if errors is None else torch.from_numpy(bound).view(-1, *shape)
+        return torch.from_numpy(relu).view(-1, *shape), bounds
+    inputs, pieces = torch.from_numpy(forms)[rows], torch.from_numpy(cut.pieces).long()
     bounds = None if errors is None else torch.from_numpy(errors)[rows]
     if isinstance(gate, Maximum):
-        places = gate.windows.cpu()[torch.arange(step.units), pieces.long()]
+        places = gate.windows.cpu()[torch.arange(step.units), pieces]
         made = inputs.gather(2, places[:, None].expand(-1, 3, -1))
         bounds = None if bounds is None else bounds.gather(1, places)
     else:
         assert isinstance(gate, Knots)
-        if gate.is_relu:
-            made = inputs.mul_(pieces[:, None])
-            bounds = None if bounds is None else bounds.mul_(pieces)
-        else:
-            tables = (part.expand(-1, step.units) for part in (gate.slopes, gate.offsets))
-            slope, offset = (table.gather(0, pieces.long()) for table in tables)
-            made = inputs * slope[:, None]
-            made[:, 0] += offset
-            if bounds is not None:
-                # The rounding of the product, and of the sum with the offset.
-                rounding = _ROUNDING * (sizes(made.flatten(0, 1), reach) + 2 * offset.abs()) + _UNDERFLOW
-                bounds = 1.0000001 * (slope.abs() * bounds) + rounding
-    shape = step.shape
+        tables = (part.expand(-1, step.units) for part in (gate.slopes, gate.offsets))
+        slope, offset = (table.gather(0, pieces) for table in tables)
+        made = inputs * slope[:, None]
+        made[:, 0] += offset
+        if bounds is not None:
+            # The rounding of the product, and of the sum with the offset.
+            rounding = _ROUNDING * (sizes(made.flatten(0, 1), reach) + 2 * offset.abs()) + _UNDERFLOW
+            bounds = 1.0000001 * (slope.abs() * bounds) + rounding
     return made.reshape(-1, *shape), None if bounds is None else bounds.reshape(-1, *shape)

@@ -15,11 +15,12 @@ from relu_regions.exactness.rational.planes.polygons import Polygon
 from relu_regions.lines.decision import Decision
 from relu_regions.lines.plane_batch import PlaneBatch, Position
 from relu_regions.network.arrays import Floats, Integers, Numbers
+from relu_regions.network.network import Network
 from relu_regions.network.plan import folded
-from relu_regions.network.steps import AffineStep
+from relu_regions.network.steps import AffineStep, GateStep
 from relu_regions.planes.form_bounds import FormBounds
 from relu_regions.planes.outlines import outlines
-from relu_regions.planes.sheet import Sheet, Way
+from relu_regions.planes.sheet import GATE, Sheet, Way
 from relu_regions.planes.tiles import PlaneFaces, Tiles
 
 __all__ = ["walked"]
@@ -77,13 +78,13 @@ def _start(planes: PlaneBatch, polygons: Polygons, bounded: bool) -> Sheet:
 def _through(first: Sheet, way: Way, found: _Found, memory: int) -> Iterator[Sheet]:
     """The sheets behind the last step."""
     steps = way.network.steps
-    most = _faces_together(way, memory)
+    most = _faces_together(way.network, memory)
     waiting = [first]
     while waiting:
         sheet = found.without_doubt(waiting.pop())
-        if len(sheet) > most:
-            cuts = range(0, len(sheet), most)
-            waiting += [sheet.some(start, min(start + most, len(sheet))) for start in reversed(cuts)]
+        if len(sheet) > most[sheet.step]:
+            cuts = range(0, len(sheet), most[sheet.step])
+            waiting += [sheet.some(start, min(start + cuts.step, len(sheet))) for start in reversed(cuts)]
         elif not len(sheet):
             continue
         elif sheet.step == len(steps):
@@ -96,10 +97,18 @@ def _through(first: Sheet, way: Way, found: _Found, memory: int) -> Iterator[She
             waiting.append(behind)
 
 
-def _faces_together(way: Way, memory: int) -> int:
-    shapes = [way.network.input_shape, *(step.shape for step in way.network.steps)]
-    numbers = max(math.prod(shape) for shape in shapes) + 32
-    return max(1, min(_BLOCK_BYTES, memory) // (8 * 3 * _COPIES * numbers))
+def _faces_together(network: Network, memory: int) -> list[int]:
+    """For each step, and behind the last, how many faces go on together.
+
+    What is behind is made before what waits, so a block may be as large as the next steps allow, up to the next gate.
+    """
+    result = []
+    for start in range(len(network.steps) + 1):
+        gate = next((k for k in range(start, len(network.steps)) if isinstance(network.steps[k], GateStep)), start)
+        steps = network.steps[max(0, start - 1) : gate + 1]
+        widest = max(math.prod(network.shapes[name]) for step in steps for name in (*step.inputs, step.output))
+        result.append(max(1, min(_BLOCK_BYTES, memory) // (8 * 3 * _COPIES * (widest + 32))))
+    return result
 
 
 @dataclass
@@ -136,10 +145,11 @@ class _Found:
             forms, errors, known = self._logits(sheet, self.decision)
             windows = np.arange(forms.shape[2])[None]
             bounded = self.way.bounds is not None
-            label = (len(self.way.network.gates) + 1) << 44
+            label = (len(self.way.network.gates) + 1) * GATE
             reach = self.way.reach[sheet.plane]
             cut = self.way.kernel.cut_by_leads(sheet.polygons, forms, errors, known, windows, reach, label, bounded)
-            self.doubt(np.unique(sheet.plane[cut.doubt]))
+            if cut.doubt.any():
+                self.doubt(np.unique(sheet.plane[cut.doubt]))
             labels = np.array(self.decision.classes)[cut.pieces[:, 0]]
             self.cells.append((cut.parents, cut.polygons, labels))
         self.sheets.append(sheet)
@@ -220,6 +230,9 @@ class _Found:
             ends, beside = kernel.number_sides(corners, offsets)
             tiles = Tiles(polygons.numbers[places, :2], offsets, corners, ends, beside)
             if self.way.bounds is not None and plane not in self.in_doubt:
+                border = np.count_nonzero(polygons.names[first:last, 2] < GATE)
+                if border != np.count_nonzero(beside[:, 1] < 0):
+                    raise ArithmeticError("Sides of the parts have no neighbour, and are not on the border.")
                 tiles.check(areas[plane], float(polygons.numbers[places, 2:4].max()))
             made.append(tiles)
         return made

@@ -307,3 +307,44 @@ def test_order_statistics_are_refused_by_name() -> None:
     network, x, u, v = plane_case(0, gates=["order statistics"], widths=[2, 4, 2])
     with pytest.raises(rr.UnsupportedOperation, match="sorts its numbers"):
         rr.walk_plane(network, x, u, v)
+
+
+@pytest.mark.parametrize(
+    "layers",
+    [
+        # lines of two ReLUs that meet, of which a maximum reads both
+        [
+            ("affine", [[1.0, 0.25], [0.5, -1.0], [0.25, 0.75]], [0.1, -0.2, 2.0]),
+            RELU,
+            ("maximum", [[0, 1], [2, 1]]),
+            ("affine", [[1.0, -1.0], [0.25, 1.0]], [0.1, -0.1]),
+        ],
+        # a number and its negative, and a number twice
+        [
+            ("affine", [[1.0, 0.25], [-1.0, -0.25], [0.5, -1.0]], [0.1, -0.1, -0.2]),
+            ("concatenate", [1, 1]),
+            RELU,
+            ("affine", [[1.0, -1.0, 0.3, 0.2, 0.7, 0.1], [0.25, 1.0, 0.3, 0.1, -0.3, 1.0]], [0.1, -0.1]),
+        ],
+    ],
+)
+def test_ties_by_construction(layers: Layers, backend: str) -> None:
+    in_two_inputs(layers)
+
+
+def test_a_concatenated_relu_leaves_no_doubt(backend: str) -> None:
+    class Concatenated(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.second, self.last = nn.Linear(2, 5), nn.Linear(10, 4), nn.Linear(4, 2)
+
+        def forward(self, x: Tensor) -> Tensor:
+            z = self.first(x)
+            positive = torch.relu(torch.cat([z, -z], 1))
+            again = torch.relu(torch.cat([positive, -positive], 1))[:, 5:15]
+            return self.last(torch.relu(self.second(again)))
+
+    torch.manual_seed(0)
+    network = rr.Network.from_module(Concatenated().double().eval(), (2,))
+    planes = assert_true(network, row(0, 0), row(1, 0), row(0, 1))
+    assert not planes.settled.any()

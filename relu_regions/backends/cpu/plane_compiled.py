@@ -5,11 +5,12 @@ from __future__ import annotations
 import numpy as np
 
 from relu_regions.backends.cpu import plane_knot_loops, plane_lead_loops
+from relu_regions.backends.cpu.plane_form_loops import bend_relu, summands
 from relu_regions.backends.cpu.plane_matching_loops import number_corners, number_sides
 from relu_regions.backends.plane_cuts import Cut, Polygons
 from relu_regions.network.arrays import Floats, Integers, Numbers
 
-__all__ = ["cut_at_knots", "cut_by_leads", "number_corners", "number_sides"]
+__all__ = ["bend_relu", "cut_at_knots", "cut_by_leads", "number_corners", "number_sides", "summands"]
 
 
 def cut_at_knots(

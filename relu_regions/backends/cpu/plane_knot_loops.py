@@ -3,7 +3,15 @@
 import numpy as np
 from numba import njit
 
-from relu_regions.backends.cpu.polygon_loops import EVALUATION, SMALLEST, add_halves, grown, is_sure, side_of
+from relu_regions.backends.cpu.polygon_loops import (
+    EVALUATION,
+    SMALLEST,
+    add_halves,
+    copy_corners,
+    grown,
+    is_sure,
+    side_of,
+)
 
 __all__ = ["cut_at_knots"]
 
@@ -33,10 +41,9 @@ def note_extremes(polygon, start, count, forms, errors, knot, reach_s, reach_t, 
 def all_sure(polygon, start, count, a, b, c, e, reach_s, reach_t):
     """Whether the sign of a form is sure at every corner."""
     for i in range(count):
-        corner = polygon[start + i]
-        before = polygon[start + (i - 1 if i > 0 else count - 1)]
-        height = a + b * corner[0] + c * corner[1]
-        if not is_sure(height, a, b, c, e, corner, before, reach_s, reach_t):
+        here, last = start + i, start + (i - 1 if i > 0 else count - 1)
+        height = a + b * polygon[here, 0] + c * polygon[here, 1]
+        if not is_sure(height, a, b, c, e, polygon, here, last, reach_s, reach_t):
             return False
     return True
 
@@ -116,11 +123,12 @@ def cut_at_knots(offsets, numbers, names, forms, errors, known, knots, reach, la
         first_part, first_corner = parts, corners
         if lines == 0:
             made, made_names = grown(made, corners + count), grown(made_names, corners + count)
-            made[corners : corners + count] = numbers[start : start + count]
-            made_names[corners : corners + count] = names[start : start + count]
+            copy_corners(numbers, names, start, count, made, made_names, corners)
             corners += count
             parents, pieces, ends = grown(parents, parts + 1), grown(pieces, parts + 1), grown(ends, parts + 2)
-            parents[parts, 0], pieces[parts] = f, base
+            parents[parts, 0] = f
+            for u in range(units):
+                pieces[parts, u] = base[u]
             parts += 1
             ends[parts, 0] = corners
             continue
@@ -139,16 +147,12 @@ def cut_at_knots(offsets, numbers, names, forms, errors, known, knots, reach, la
         depth, current_lines = 0, lines
         for k in range(lines):
             left[0, k] = k
-        now[:count], now_names[:count] = numbers[start : start + count], names[start : start + count]
+        copy_corners(numbers, names, start, count, now, now_names, 0)
         size_now, waiting_corners = count, 0
         while not open_face:
             if current_lines == 0:
                 made, made_names = grown(made, corners + size_now), grown(made_names, corners + size_now)
-                for i in range(size_now):
-                    for j in range(8):
-                        made[corners + i, j] = now[i, j]
-                    for j in range(3):
-                        made_names[corners + i, j] = now_names[i, j]
+                copy_corners(now, now_names, 0, size_now, made, made_names, corners)
                 corners += size_now
                 parents, pieces, ends = grown(parents, parts + 1), grown(pieces, parts + 1), grown(ends, parts + 2)
                 parents[parts, 0] = f
@@ -164,11 +168,7 @@ def cut_at_knots(offsets, numbers, names, forms, errors, known, knots, reach, la
                 depth -= 1
                 begin = frames[depth, 0]
                 size_now, current_lines = waiting_corners - begin, frames[depth, 1]
-                for i in range(size_now):
-                    for j in range(8):
-                        now[i, j] = waiting[begin + i, j]
-                    for j in range(3):
-                        now_names[i, j] = waiting_names[begin + i, j]
+                copy_corners(waiting, waiting_names, begin, size_now, now, now_names, 0)
                 waiting_corners = begin
                 continue
             k = left[depth, 0]
@@ -192,8 +192,8 @@ def cut_at_knots(offsets, numbers, names, forms, errors, known, knots, reach, la
             for j in range(1, current_lines):
                 other = left[depth, j]
                 a, b, c, e = crossing[other, 0], crossing[other, 1], crossing[other, 2], crossing[other, 3]
-                side = side_of(a, b, c, e, above, 0, up, reach_s, reach_t, bounded, heights[:, 0])
-                side_below = side_of(a, b, c, e, below, 0, down, reach_s, reach_t, bounded, heights[:, 0])
+                side = side_of(a, b, c, e, above, 0, up, reach_s, reach_t, bounded)
+                side_below = side_of(a, b, c, e, below, 0, down, reach_s, reach_t, bounded)
                 if side == 2 or side_below == 2:
                     open_face = True
                     break
@@ -211,11 +211,7 @@ def cut_at_knots(offsets, numbers, names, forms, errors, known, knots, reach, la
             if open_face:
                 break
             waiting, waiting_names = grown(waiting, waiting_corners + up), grown(waiting_names, waiting_corners + up)
-            for i in range(up):
-                for j in range(8):
-                    waiting[waiting_corners + i, j] = above[i, j]
-                for j in range(3):
-                    waiting_names[waiting_corners + i, j] = above_names[i, j]
+            copy_corners(above, above_names, 0, up, waiting, waiting_names, waiting_corners)
             frames = grown(frames, depth + 1)
             frames[depth, 0], frames[depth, 1] = waiting_corners, up_lines
             waiting_corners += up

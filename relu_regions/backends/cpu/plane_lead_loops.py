@@ -6,11 +6,13 @@ from numba import njit
 from relu_regions.backends.cpu.polygon_loops import (
     EVALUATION,
     SMALLEST,
+    copy_corners,
     crossing_name,
     grown,
     is_sure,
     mixed,
     put_crossing,
+    put_edge,
 )
 
 __all__ = ["cut_by_leads"]
@@ -50,19 +52,44 @@ def lead_over(forms, bound, one, other, line):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def signs_of(line, polygon, start, count, reach_s, reach_t, bounded, heights):
+def is_edge_of(forms, source, polygon, here):
+    """Whether an input's form is that of the edge that begins at a corner, to the last bit.
+
+    Then a ReLU has passed it on, and it is 0 on the edge by construction.
+    """
+    return (
+        forms[0, source] == polygon[here, 4]
+        and forms[1, source] == polygon[here, 5]
+        and forms[2, source] == polygon[here, 6]
+    )
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def meet_at(forms, one, other, known, polygon, here, last):
+    """Whether two inputs that ReLUs have passed on are both 0 at a corner, because their lines meet there."""
+    if known.shape[0] == 0 or known[one] != 1 or known[other] != 1:
+        return False
+    return (is_edge_of(forms, one, polygon, here) and is_edge_of(forms, other, polygon, last)) or (
+        is_edge_of(forms, one, polygon, last) and is_edge_of(forms, other, polygon, here)
+    )
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def signs_of(line, forms, one, other, known, polygon, start, count, reach_s, reach_t, bounded, heights):
     """Writes a form's heights at corners; whether some are above 0, some below, and some in doubt."""
     above = below = doubt = False
     a, b, c, e = line[0], line[1], line[2], line[3]
     for i in range(count):
-        corner = polygon[start + i]
-        height = a + b * corner[0] + c * corner[1]
+        here = start + i
+        height = a + b * polygon[here, 0] + c * polygon[here, 1]
         heights[i] = height
-        if bounded and not abs(height) > e + abs(b) * corner[2] + abs(c) * corner[3]:
-            before = polygon[start + (i - 1 if i > 0 else count - 1)]
-            if not is_sure(height, a, b, c, e, corner, before, reach_s, reach_t):
-                doubt = True
-                continue
+        if bounded and not abs(height) > e + abs(b) * polygon[here, 2] + abs(c) * polygon[here, 3]:
+            last = start + (i - 1 if i > 0 else count - 1)
+            if not is_sure(height, a, b, c, e, polygon, here, last, reach_s, reach_t):
+                if not meet_at(forms, one, other, known, polygon, here, last):
+                    doubt = True
+                    continue
+                heights[i] = height = 0.0
         above |= height > 0
         below |= height < 0
     return above, below, doubt
@@ -70,7 +97,7 @@ def signs_of(line, polygon, start, count, reach_s, reach_t, bounded, heights):
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def still_leading(
-    window, found, count, forms, bound, polygon, start, corners, reach_s, reach_t, bounded, line, heights
+    window, found, count, forms, bound, known, polygon, start, corners, reach_s, reach_t, bounded, line, heights
 ):
     """Keeps those of the candidates that the one in front in the middle does not lead at all corners; how many."""
     best, most = 0, -np.inf
@@ -85,18 +112,15 @@ def still_leading(
     for j in range(count):
         if j != best:
             lead_over(forms, bound, window[leader], window[found[j]], line)
-            above, below, doubt = signs_of(line, polygon, start, corners, reach_s, reach_t, bounded, heights)
+            above, below, doubt = signs_of(
+                line, forms, window[leader], window[found[j]], known, polygon, start, corners, reach_s, reach_t,
+                bounded, heights,
+            )  # fmt: skip
             if not below and not doubt and (above or leader < found[j]):
                 continue
         found[kept] = found[j]
         kept += 1
     return kept
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def is_edge_of(forms, source, corner):
-    """Whether an input's form is that of an edge, to the last bit: then it is 0 there by construction."""
-    return forms[0, source] == corner[4] and forms[1, source] == corner[5] and forms[2, source] == corner[6]
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -158,8 +182,8 @@ def cut_by_leads(offsets, numbers, names, forms, errors, known, windows, reach, 
             kept = candidates_of(windows[w], known_here, found)
             if kept > 1:
                 kept = still_leading(
-                    windows[w], found, kept, forms[f], bound, numbers, start, count, reach_s, reach_t, bounded, line,
-                    heights[:, 0],
+                    windows[w], found, kept, forms[f], bound, known_here, numbers, start, count, reach_s, reach_t,
+                    bounded, line, heights[:, 0],
                 )  # fmt: skip
             row[w] = found[0]
             if kept > 1:
@@ -169,7 +193,7 @@ def cut_by_leads(offsets, numbers, names, forms, errors, known, windows, reach, 
                 opened += 1
         first_part, first_corner = parts, corners
         now, now_names = grown(now, count), grown(now_names, count)
-        now[:count], now_names[:count] = numbers[start : start + count], names[start : start + count]
+        copy_corners(numbers, names, start, count, now, now_names, 0)
         size_now, depth, waiting_corners, at = count, 0, 0, 0
         while not open_face:
             # On to the first window of which more than one input may lead in this part.
@@ -180,8 +204,8 @@ def cut_by_leads(offsets, numbers, names, forms, errors, known, windows, reach, 
                     found[j] = open_found[at, j]
                 heights = grown(heights, 4 * size_now + 4)
                 kept = still_leading(
-                    windows[w], found, kept, forms[f], bound, now, 0, size_now, reach_s, reach_t, bounded, line,
-                    heights[:, 0],
+                    windows[w], found, kept, forms[f], bound, known_here, now, 0, size_now, reach_s, reach_t,
+                    bounded, line, heights[:, 0],
                 )  # fmt: skip
                 if kept > 1:
                     break
@@ -189,11 +213,12 @@ def cut_by_leads(offsets, numbers, names, forms, errors, known, windows, reach, 
                 at += 1
             if at == opened:
                 made, made_names = grown(made, corners + size_now), grown(made_names, corners + size_now)
-                made[corners : corners + size_now] = now[:size_now]
-                made_names[corners : corners + size_now] = now_names[:size_now]
+                copy_corners(now, now_names, 0, size_now, made, made_names, corners)
                 corners += size_now
                 parents, pieces, ends = grown(parents, parts + 1), grown(pieces, parts + 1), grown(ends, parts + 2)
-                parents[parts, 0], pieces[parts] = f, row
+                parents[parts, 0] = f
+                for u in range(units):
+                    pieces[parts, u] = row[u]
                 parts += 1
                 ends[parts, 0] = corners
             else:
@@ -208,15 +233,19 @@ def cut_by_leads(offsets, numbers, names, forms, errors, known, windows, reach, 
                     size = size_now
                     region, region_names = grown(region, size), grown(region_names, size)
                     origin = grown(origin, size)
+                    copy_corners(now, now_names, 0, size_now, region, region_names, 0)
                     for i in range(size_now):
-                        region[i], region_names[i], origin[i, 0] = now[i], now_names[i], i
+                        origin[i, 0] = i
                     for m in range(kept):
                         if m == j or size == 0:
                             continue
                         rival = found[m]
                         lead_over(forms[f], bound, window[lead], window[rival], line)
                         heights = grown(heights, 4 * size + 4)
-                        above, below, unsure = signs_of(line, region, 0, size, reach_s, reach_t, bounded, heights[:, 0])
+                        above, below, unsure = signs_of(
+                            line, forms[f], window[lead], window[rival], known_here, region, 0, size, reach_s, reach_t,
+                            bounded, heights[:, 0],
+                        )  # fmt: skip
                         if unsure:
                             open_face = True
                             break
@@ -233,19 +262,17 @@ def cut_by_leads(offsets, numbers, names, forms, errors, known, windows, reach, 
                             after = i + 1 if i + 1 < size else 0
                             height, height_after = heights[i, 0], heights[after, 0]
                             if height >= 0:
-                                other[up], other_names[up], other_origin[up, 0] = (
-                                    region[i],
-                                    region_names[i],
-                                    origin[i, 0],
-                                )
+                                copy_corners(region, region_names, i, 1, other, other_names, up)
+                                other_origin[up, 0] = origin[i, 0]
                                 if height == 0 and not height_after > 0:
-                                    other[up, 4:] = line
-                                    other_names[up, 2], other_origin[up, 0] = edge_label, -1 - rival
+                                    put_edge(other, other_names, up, line[0], line[1], line[2], line[3], edge_label)
+                                    other_origin[up, 0] = -1 - rival
                                 up += 1
                             if (height > 0 and height_after < 0) or (height < 0 and height_after > 0):
+                                copy_corners(region, region_names, i, 1, other, other_names, up)
                                 put_crossing(
-                                    region[i], region[after], height, height_after, line[0], line[1], line[2], line[3],
-                                    reach_s, reach_t, bounded, other[up],
+                                    region, i, after, height, height_after, line[0], line[1], line[2], line[3],
+                                    reach_s, reach_t, bounded, other, up,
                                 )  # fmt: skip
                                 o = origin[i, 0]
                                 if o >= 0:
@@ -254,19 +281,21 @@ def cut_by_leads(offsets, numbers, names, forms, errors, known, windows, reach, 
                                     one, two = lead, rival
                                     if known_here.shape[0] > 0:
                                         if known_here[window[lead]] == 0 or (
-                                            known_here[window[lead]] == 1 and is_edge_of(forms[f], window[lead], now[o])
+                                            known_here[window[lead]] == 1 and is_edge_of(forms[f], window[lead], now, o)
                                         ):
                                             one = width
                                         if known_here[window[rival]] == 0 or (
                                             known_here[window[rival]] == 1
-                                            and is_edge_of(forms[f], window[rival], now[o])
+                                            and is_edge_of(forms[f], window[rival], now, o)
                                         ):
                                             two = width
                                     crossing_name(
-                                        now_names[o],
-                                        now_names[o + 1 if o + 1 < size_now else 0],
+                                        now_names,
+                                        o,
+                                        o + 1 if o + 1 < size_now else 0,
                                         base + np.uint64(min(one, two) * (width + 1) + max(one, two)),
-                                        other_names[up],
+                                        other_names,
+                                        up,
                                     )
                                 else:
                                     third = -1 - o
@@ -278,12 +307,10 @@ def cut_by_leads(offsets, numbers, names, forms, errors, known, windows, reach, 
                                     )
                                     other_names[up, 0] = mixed(part_one + mixed(triple + np.uint64(1)))
                                     other_names[up, 1] = mixed(part_other + mixed(triple + np.uint64(2)))
+                                other_origin[up, 0] = o
                                 if height > 0:
-                                    other[up, 4:] = line
-                                    other_names[up, 2], other_origin[up, 0] = edge_label, -1 - rival
-                                else:
-                                    other[up, 4:] = region[i, 4:]
-                                    other_names[up, 2], other_origin[up, 0] = region_names[i, 2], o
+                                    put_edge(other, other_names, up, line[0], line[1], line[2], line[3], edge_label)
+                                    other_origin[up, 0] = -1 - rival
                                 up += 1
                         region, other, region_names, other_names = other, region, other_names, region_names
                         origin, other_origin = other_origin, origin
@@ -294,8 +321,7 @@ def cut_by_leads(offsets, numbers, names, forms, errors, known, windows, reach, 
                         continue
                     waiting = grown(waiting, waiting_corners + size)
                     waiting_names = grown(waiting_names, waiting_corners + size)
-                    waiting[waiting_corners : waiting_corners + size] = region[:size]
-                    waiting_names[waiting_corners : waiting_corners + size] = region_names[:size]
+                    copy_corners(region, region_names, 0, size, waiting, waiting_names, waiting_corners)
                     frames, frame_pieces = grown(frames, depth + 1), grown(frame_pieces, depth + 1)
                     frames[depth, 0], frames[depth, 1] = waiting_corners, at + 1
                     frame_pieces[depth] = row
@@ -308,8 +334,7 @@ def cut_by_leads(offsets, numbers, names, forms, errors, known, windows, reach, 
             begin, at = frames[depth, 0], frames[depth, 1]
             size_now = waiting_corners - begin
             now, now_names = grown(now, size_now), grown(now_names, size_now)
-            now[:size_now] = waiting[begin:waiting_corners]
-            now_names[:size_now] = waiting_names[begin:waiting_corners]
+            copy_corners(waiting, waiting_names, begin, size_now, now, now_names, 0)
             row[:] = frame_pieces[depth]
             waiting_corners = begin
         if open_face:

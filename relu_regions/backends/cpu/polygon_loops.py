@@ -14,11 +14,13 @@ __all__ = [
     "EVALUATION",
     "SMALLEST",
     "add_halves",
+    "copy_corners",
     "crossing_name",
     "grown",
     "is_sure",
     "mixed",
     "put_crossing",
+    "put_edge",
     "side_of",
 ]
 
@@ -37,10 +39,11 @@ def mixed(number):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def crossing_name(first, second, label, name):
+def crossing_name(names, first, second, label, made, at):
     """Names the corner at which a line, by its label, crosses the edge between two corners."""
-    name[0] = mixed(first[0] + second[0] + mixed(label + np.uint64(0x9E3779B97F4A7C15)))
-    name[1] = mixed(first[1] + second[1] + mixed(label + np.uint64(0xD1B54A32D192ED03)))
+    one, other = names[first, 0] + names[second, 0], names[first, 1] + names[second, 1]
+    made[at, 0] = mixed(one + mixed(label + np.uint64(0x9E3779B97F4A7C15)))
+    made[at, 1] = mixed(other + mixed(label + np.uint64(0xD1B54A32D192ED03)))
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -54,19 +57,36 @@ def grown(array, size):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def is_sure(height, a, b, c, e, corner, before, reach_s, reach_t):
+def copy_corners(polygon, names, first, count, other, other_names, at):
+    """Copies corners, row by row: numba takes much longer to assign slices."""
+    for i in range(count):
+        for j in range(8):
+            other[at + i, j] = polygon[first + i, j]
+        for j in range(3):
+            other_names[at + i, j] = names[first + i, j]
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def put_edge(polygon, names, at, a, b, c, e, label):
+    """Writes the edge that begins at a corner."""
+    polygon[at, 4], polygon[at, 5], polygon[at, 6], polygon[at, 7] = a, b, c, e
+    names[at, 2] = label
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def is_sure(height, a, b, c, e, polygon, here, last, reach_s, reach_t):
     """Whether a form has the sign of its computed height at a true corner, the crossing of two edges' true lines.
 
     With D the determinant of the two lines' slopes, it changes from the computed corner to the true one by what the
     two lines' own heights there are worth: det(form, line 2) / D of the first, det(line 1, form) / D of the second.
     """
     size = abs(height)
-    if size > e + abs(b) * corner[2] + abs(c) * corner[3]:
+    if size > e + abs(b) * polygon[here, 2] + abs(c) * polygon[here, 3]:
         return True
     if not size > e:
         return False
-    a1, b1, c1, e1 = before[4], before[5], before[6], before[7]
-    a2, b2, c2, e2 = corner[4], corner[5], corner[6], corner[7]
+    a1, b1, c1, e1 = polygon[last, 4], polygon[last, 5], polygon[last, 6], polygon[last, 7]
+    a2, b2, c2, e2 = polygon[here, 4], polygon[here, 5], polygon[here, 6], polygon[here, 7]
     most_b, most_c = abs(b) + e / reach_s, abs(c) + e / reach_t
     most_b1, most_c1 = abs(b1) + e1 / reach_s, abs(c1) + e1 / reach_t
     most_b2, most_c2 = abs(b2) + e2 / reach_s, abs(c2) + e2 / reach_t
@@ -75,25 +95,24 @@ def is_sure(height, a, b, c, e, corner, before, reach_s, reach_t):
         return False
     first = abs(b * c2 - b2 * c) + (most_b * e2 + most_b2 * e) / reach_t + (most_c2 * e + most_c * e2) / reach_s
     second = abs(b1 * c - b * c1) + (most_b1 * e + most_b * e1) / reach_t + (most_c * e1 + most_c1 * e) / reach_s
-    off1 = abs(a1 + b1 * corner[0] + c1 * corner[1]) + e1
-    off2 = abs(a2 + b2 * corner[0] + c2 * corner[1]) + e2
+    off1 = abs(a1 + b1 * polygon[here, 0] + c1 * polygon[here, 1]) + e1
+    off2 = abs(a2 + b2 * polygon[here, 0] + c2 * polygon[here, 1]) + e2
     return size > e + 1.0001 * (first * off1 + second * off2 + SMALLEST) / det
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def side_of(a, b, c, e, polygon, start, count, reach_s, reach_t, bounded, heights):
+def side_of(a, b, c, e, polygon, start, count, reach_s, reach_t, bounded):
     """On which side of a line a polygon is: 1 or -1; 0 if the line crosses it, 2 if that is in doubt.
 
     Without bounds corners may be on the line; 1 and -1 then allow for such corners, and -1 is also all on the line.
     """
     above = below = False
     for i in range(count):
-        corner = polygon[start + i]
-        height = a + b * corner[0] + c * corner[1]
-        heights[i] = height
-        if bounded and not abs(height) > e + abs(b) * corner[2] + abs(c) * corner[3]:
-            before = polygon[start + (i - 1 if i > 0 else count - 1)]
-            if not is_sure(height, a, b, c, e, corner, before, reach_s, reach_t):
+        here = start + i
+        height = a + b * polygon[here, 0] + c * polygon[here, 1]
+        if bounded and not abs(height) > e + abs(b) * polygon[here, 2] + abs(c) * polygon[here, 3]:
+            last = start + (i - 1 if i > 0 else count - 1)
+            if not is_sure(height, a, b, c, e, polygon, here, last, reach_s, reach_t):
                 return 2
         above |= height > 0
         below |= height < 0
@@ -103,18 +122,22 @@ def side_of(a, b, c, e, polygon, start, count, reach_s, reach_t, bounded, height
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def put_crossing(first, second, height, height_after, a, b, c, e, reach_s, reach_t, bounded, made):
+def put_crossing(polygon, first, second, height, height_after, a, b, c, e, reach_s, reach_t, bounded, made, at):
     """Writes s, t and their radii where a line crosses the edge from one corner to the next."""
     share = height / (height - height_after)
-    s = first[0] + share * (second[0] - first[0])
-    t = first[1] + share * (second[1] - first[1])
-    made[0], made[1], made[2], made[3] = s, t, 0.0, 0.0
+    s = polygon[first, 0] + share * (polygon[second, 0] - polygon[first, 0])
+    t = polygon[first, 1] + share * (polygon[second, 1] - polygon[first, 1])
+    made[at, 0], made[at, 1], made[at, 2], made[at, 3] = s, t, 0.0, 0.0
     if not bounded:
         return
     # The true corner is on the true edge, between its true ends.
-    radius_s = 1.0001 * max(abs(first[0] - s) + first[2], abs(second[0] - s) + second[2])
-    radius_t = 1.0001 * max(abs(first[1] - t) + first[3], abs(second[1] - t) + second[3])
-    a1, b1, c1, e1 = first[4], first[5], first[6], first[7]
+    radius_s = 1.0001 * max(
+        abs(polygon[first, 0] - s) + polygon[first, 2], abs(polygon[second, 0] - s) + polygon[second, 2]
+    )
+    radius_t = 1.0001 * max(
+        abs(polygon[first, 1] - t) + polygon[first, 3], abs(polygon[second, 1] - t) + polygon[second, 3]
+    )
+    a1, b1, c1, e1 = polygon[first, 4], polygon[first, 5], polygon[first, 6], polygon[first, 7]
     most_b, most_c = abs(b) + e / reach_s, abs(c) + e / reach_t
     most_b1, most_c1 = abs(b1) + e1 / reach_s, abs(c1) + e1 / reach_t
     det = abs(b1 * c - b * c1) - (most_b1 * e + most_b * e1) / reach_t - (most_c * e1 + most_c1 * e) / reach_s
@@ -125,7 +148,7 @@ def put_crossing(first, second, height, height_after, a, b, c, e, reach_s, reach
         near_t = 1.0001 * (most_b * off1 + most_b1 * off + SMALLEST) / det
         radius_s = near_s if near_s < radius_s else radius_s
         radius_t = near_t if near_t < radius_t else radius_t
-    made[2], made[3] = radius_s, radius_t
+    made[at, 2], made[at, 3] = radius_s, radius_t
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -157,39 +180,26 @@ def add_halves(
     for i in range(count):
         here, after = start + i, start + (i + 1 if i + 1 < count else 0)
         height, height_after = heights[i], heights[after - start]
-        if height > 0 or (height == 0 and height_after > 0):
-            above[up], above_names[up] = polygon[here], names[here]
+        if height >= 0:
+            copy_corners(polygon, names, here, 1, above, above_names, up)
+            if height == 0 and not height_after > 0:
+                put_edge(above, above_names, up, a, b, c, e, label)
             up += 1
-        elif height == 0:
-            above[up], above_names[up] = polygon[here], names[here]
-            above[up, 4], above[up, 5], above[up, 6], above[up, 7] = a, b, c, e
-            above_names[up, 2] = label
-            up += 1
-        if height < 0 or (height == 0 and height_after < 0):
-            below[down], below_names[down] = polygon[here], names[here]
-            down += 1
-        elif height == 0:
-            below[down], below_names[down] = polygon[here], names[here]
-            below[down, 4], below[down, 5], below[down, 6], below[down, 7] = a, b, c, e
-            below_names[down, 2] = label
+        if height <= 0:
+            copy_corners(polygon, names, here, 1, below, below_names, down)
+            if height == 0 and not height_after < 0:
+                put_edge(below, below_names, down, a, b, c, e, label)
             down += 1
         if (height > 0 and height_after < 0) or (height < 0 and height_after > 0):
             # The half that is left here goes on along the line, the other one along the edge.
-            put_crossing(
-                polygon[here], polygon[after], height, height_after, a, b, c, e, reach_s, reach_t, bounded, above[up]
-            )
-            crossing_name(names[here], names[after], label, above_names[up])
-            below[down], below_names[down] = above[up], above_names[up]
+            copy_corners(polygon, names, here, 1, above, above_names, up)
+            put_crossing(polygon, here, after, height, height_after, a, b, c, e, reach_s, reach_t, bounded, above, up)
+            crossing_name(names, here, after, label, above_names, up)
+            copy_corners(above, above_names, up, 1, below, below_names, down)
             if height > 0:
-                above[up, 4], above[up, 5], above[up, 6], above[up, 7] = a, b, c, e
-                above_names[up, 2] = label
-                below[down, 4:] = polygon[here, 4:]
-                below_names[down, 2] = names[here, 2]
+                put_edge(above, above_names, up, a, b, c, e, label)
             else:
-                below[down, 4], below[down, 5], below[down, 6], below[down, 7] = a, b, c, e
-                below_names[down, 2] = label
-                above[up, 4:] = polygon[here, 4:]
-                above_names[up, 2] = names[here, 2]
+                put_edge(below, below_names, down, a, b, c, e, label)
             up += 1
             down += 1
     return up, down
