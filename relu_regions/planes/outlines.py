@@ -73,4 +73,4 @@ def _nearest(number: Fraction) -> float:
     try:
         return float(number)
     except OverflowError:
-        return math.inf if number > 0 else -math.inf
+        raise ValueError("a corner of polygon is beyond the range of floats; give smaller numbers.") from None
