@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from relu_regions.paths.paths import Path as Path
     from relu_regions.paths.paths import Paths as Paths
     from relu_regions.paths.paths import Region as Region
+    from relu_regions.planes.planes import Planes as Planes
     from relu_regions.planes.walk_plane import walk_plane as walk_plane
     from relu_regions.regions.affine_maps import affine_map as affine_map
     from relu_regions.regions.class_change import ClassChange as ClassChange
@@ -44,6 +45,7 @@ __all__ = [
     "Network",
     "Path",
     "Paths",
+    "Planes",
     "Polytope",
     "Region",
     "UnprovenWarning",
@@ -67,6 +69,7 @@ _NAMES = {
     "Network": "network.network",
     "Path": "paths.paths",
     "Paths": "paths.paths",
+    "Planes": "planes.planes",
     "Polytope": "regions.polytope",
     "Region": "paths.paths",
     "UnprovenWarning": "exactness.stages",

@@ -18,7 +18,7 @@ REGIONS = (
 )
 # What each prints, and the pictures that it draws.
 EXPECTED = {
-    "between_three_digits": ("exactly 1:", {"between_three_digits.png"}),
+    "between_three_digits": ("exactly 1\n", {"between_three_digits.png"}),
     "breakpoints_of_a_curve": ("breakpoints_of_a_curve.png", {"breakpoints_of_a_curve.png"}),
     "breakpoints_of_the_function": ("function: ", {"breakpoints_of_the_function.png"}),
     "first_interval": ("mean length", set()),
@@ -26,6 +26,7 @@ EXPECTED = {
     "pictures_of_regions": ("norm_ratios.png", {f"{name}.png" for name in REGIONS}),
     "sampled_against_exact": ("3000", set()),
     "smallest_change": ("p = inf", set()),
+    "triangles_of_digits": ("permuted labels", set()),
     "unbounded_line": ("inf]", {"unbounded_line.png"}),
 }
 

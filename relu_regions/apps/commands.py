@@ -8,9 +8,9 @@ import json
 import math
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
-from typing import Annotated, Any, BinaryIO
+from typing import Annotated, Any, BinaryIO, cast, get_args
 
 import numpy as np
 import typer
@@ -20,9 +20,12 @@ from relu_regions import __version__
 from relu_regions.apps.array_files import array_named
 from relu_regions.apps.files import replacing
 from relu_regions.intervals.interval import exact_interval
+from relu_regions.lines.directions import planes_through
 from relu_regions.lines.line_batch import LineBatch
 from relu_regions.lines.progress import Progress
 from relu_regions.network.network import Network
+from relu_regions.planes.walk_plane import walk_plane
+from relu_regions.plot.plane_parts import Colour
 
 __all__ = ["application"]
 
@@ -88,10 +91,8 @@ def interval(
     ] = None,
 ) -> None:
     """How far along x + t d the class at x holds, exactly."""
-    if out is not None and out.suffix not in _WRITERS:
-        raise ValueError(f"--out must end in {', '.join(_WRITERS)}, not {out.suffix or 'nothing'}: {out}")
-    if out is not None and not out.absolute().parent.is_dir():
-        raise ValueError(f"there is no folder {out.absolute().parent}")
+    if out is not None:
+        _check_out(out, _WRITERS)
     network = _network(model)
     directions = array_named(x, "d", alone=False) if d is None else array_named(d, "d")
     found = _intervals(LineBatch.of(network, array_named(x, "x"), directions, t_range), t_range)
@@ -100,6 +101,38 @@ def interval(
     else:
         _write(found, out)
         print(f"{len(found['lo'])} intervals in {out}")
+
+
+@application.command()
+def plane(
+    model: ModelFile,
+    x: Annotated[Path, typer.Option("--x", help="Three points (3, *input_shape): .npy, or .npz with an array x.")],
+    margin: Annotated[
+        float, typer.Option(help="By how much to enlarge the points' triangle: 1 makes its sides twice as long.")
+    ] = 0.0,
+    colour: Annotated[str, typer.Option(help="Of pictures: class, norm, region or margin.")] = "class",
+    out: Annotated[
+        list[Path] | None,
+        typer.Option(help="Result: .json, .png, .svg or .html; several if given again. By default a summary as JSON."),
+    ] = None,
+) -> None:
+    """Every region and class in the plane through three points, exactly."""
+    from relu_regions.apps import plane_files
+
+    for path in out or []:
+        _check_out(path, plane_files.SUFFIXES)
+    if colour not in get_args(Colour):
+        raise ValueError(f"--colour must be one of {', '.join(get_args(Colour))}, not {colour}")
+    network, points = _network(model), array_named(x, "x")
+    if points.shape != (3, *network.input_shape):
+        raise ValueError(f"--x must hold three points, shape {(3, *network.input_shape)}, not {points.shape}")
+    a, b, c = points.reshape(3, 1, *network.input_shape)
+    found = walk_plane(network, *planes_through(a, b, c, margin))
+    for path in out or []:
+        plane_files.write(found, path, cast(Colour, colour))
+        print(f"{int(found.face_counts)} regions in {path}")
+    if not out:
+        print(json.dumps(plane_files.summary(found), indent=1))
 
 
 @application.command()
@@ -143,6 +176,13 @@ def _network(path: Path) -> Network:
 # ---------------------------------------------------------------- out
 
 Columns = dict[str, NDArray[Any]]
+
+
+def _check_out(path: Path, suffixes: Collection[str]) -> None:
+    if path.suffix not in suffixes:
+        raise ValueError(f"--out must end in {', '.join(suffixes)}, not {path.suffix or 'nothing'}: {path}")
+    if not path.absolute().parent.is_dir():
+        raise ValueError(f"there is no folder {path.absolute().parent}")
 
 
 def _intervals(lines: LineBatch, t_range: tuple[float, float]) -> Columns:

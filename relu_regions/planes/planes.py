@@ -226,7 +226,8 @@ class Planes:
         It is found in floats, from the plane's faces; ``walk(model, segment.x, segment.d, (0, 1))`` proves it.
 
         Args:
-            a, b: two different points (s, t); the part of the segment inside of the plane's polygon counts.
+            a: a point (s, t).
+            b: another one; the part of the segment inside of the plane's polygon counts.
 
         Raises:
             ValueError: this is not one plane, a or b is no point (s, t), both are the same, or they miss the polygon.

@@ -88,8 +88,7 @@ class Sheet:
         assert isinstance(step, AffineStep)
         made = step.linear(*(self.values[name] for name in step.inputs))
         if step.bias is not None:
-            memory = {self.values[name].untyped_storage().data_ptr() for name in step.inputs}
-            made = made.clone() if made.untyped_storage().data_ptr() in memory else made
+            made = _own(made, [self.values[name] for name in step.inputs])
             made.view(len(self), 3, *step.shape)[:, 0] += step.bias
         errors = self.errors
         if way.bounds is not None:
@@ -221,6 +220,14 @@ class Parts:
     def made(self, way: Way) -> Sheet:
         """The sheet of these parts."""
         return self.sheet.behind(self.cut, way)
+
+
+def _own(made: Tensor, values: list[Tensor]) -> Tensor:
+    """A step's output, or a copy if it is in the memory of values, which later steps may need, or repeats numbers."""
+    places = {value.untyped_storage().data_ptr() for value in values}
+    repeats = any(stride == 0 and size > 1 for stride, size in zip(made.stride(), made.shape))
+    shared = repeats or made.untyped_storage().data_ptr() in places
+    return made.clone(memory_format=torch.contiguous_format) if shared else made
 
 
 def _bent(

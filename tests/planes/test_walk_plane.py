@@ -235,6 +235,27 @@ def test_every_architecture(architecture: Architecture) -> None:
 # ---------------------------------------------------------------- batches, blocks, memory
 
 
+class _Shifted(nn.Module):
+    """Constants added to numbers that are read once more, or to several copies of them."""
+
+    def __init__(self, *constants: int) -> None:
+        super().__init__()
+        self.constants = nn.Parameter(torch.randn(*constants))
+        self.linear = nn.Linear(3, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        shifted = x.view(-1, 1, 3) + self.constants
+        return torch.relu(torch.cat([shifted.flatten(1), self.linear(x)], 1))
+
+
+@pytest.mark.parametrize("constants", [(3,), (1, 3), (4, 3), (1, 2, 3)])
+def test_constants_are_added_beside_what_is_read_once_more(constants: tuple[int, ...]) -> None:
+    torch.manual_seed(0)
+    model, (x, u, v) = _Shifted(*constants).eval(), torch.randn(3, 1, 3, dtype=torch.float64)
+    network = rr.Network.from_module(model, (3,))
+    assert_true(network.to(torch.float64, torch.device("cpu")), x, u, v)
+
+
 def test_planes_of_a_batch_each_with_its_polygon() -> None:
     torch.manual_seed(0)
     network = rr.Network.from_module(mlp(3, 12, 9, 3).eval(), (3,))
