@@ -26,12 +26,9 @@ def outlines(polygons: Sequence[Polygon]) -> tuple[Polygons, Floats]:
 
     A polygon whose coordinates floats do not hold well has infinite bounds: every sign in it is in doubt.
     """
-    made: dict[tuple[tuple[int, ...], ...], tuple[Floats, tuple[float, float]]] = {}
-    each = []
-    for polygon in polygons:
-        if polygon.corners not in made:
-            made[polygon.corners] = _outline(polygon)
-        each.append(made[polygon.corners])
+    made = {id(polygon): polygon for polygon in polygons}
+    rounded = {key: _outline(polygon) for key, polygon in made.items()}
+    each = [rounded[id(polygon)] for polygon in polygons]
     counts = [len(rows) for rows, _ in each]
     offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
     place = np.concatenate([np.arange(count) for count in counts]) if counts else np.zeros(0, dtype=np.int64)
@@ -73,4 +70,4 @@ def _nearest(number: Fraction) -> float:
     try:
         return float(number)
     except OverflowError:
-        return math.inf if number > 0 else -math.inf
+        raise ValueError("a corner of polygon is beyond the range of floats; give smaller numbers.") from None

@@ -18,7 +18,7 @@ from relu_regions.network.steps import AffineStep, GateStep
 from relu_regions.planes.form_bounds import FormBounds, sizes
 from relu_regions.planes.tiles import packed
 
-__all__ = ["GATE", "Sheet", "Way"]
+__all__ = ["GATE", "Parts", "Sheet", "Way"]
 
 # Labels of a gate's lines begin at a multiple of this; those of the sides of a plane's polygon are smaller.
 GATE = 1 << 44
@@ -96,24 +96,25 @@ class Sheet:
             errors = errors | {step.output: way.bounds.affine(step, inputs, self._reach(way), way.kernel)}
         return self._behind(way, self.values | {step.output: made}, errors)
 
-    def gate(self, way: Way) -> tuple[Sheet, Integers]:
-        """The sheet behind a gate, without the planes that the gate leaves in doubt; and these planes."""
+    def gate(self, way: Way) -> tuple[Parts, Integers]:
+        """The parts into which a gate cuts the faces, and the planes that it leaves in doubt."""
         step = way.network.steps[self.step]
         assert isinstance(step, GateStep)
-        number = way.network.gate_numbers[self.step]
-        cut = self._cut(step, number, way)
+        cut = self._cut(step, way.network.gate_numbers[self.step], way)
+        in_doubt = np.unique(self.plane[cut.doubt]) if cut.doubt.any() else self.plane[:0]
+        return Parts(self, cut), in_doubt
+
+    def behind(self, cut: Cut, way: Way) -> Sheet:
+        """The sheet behind a gate, of some of the parts that it makes."""
+        step = way.network.steps[self.step]
+        assert isinstance(step, GateStep)
         forms, errors = self._inputs(step, way)
         # Nobody else needs what this releases.
         parts = self._of_parts(cut.parents, cut.polygons, way.network.releases[self.step])
         made, error = _bent(step, forms, errors, cut, parts._reach(way), way.kernel)
-        kept = packed(cut.pieces, step.gate.piece_count)
-        parts = replace(parts, patterns=(*parts.patterns, kept))
+        parts = replace(parts, patterns=(*parts.patterns, packed(cut.pieces, step.gate.piece_count)))
         new_errors = parts.errors if error is None else parts.errors | {step.output: error}
-        behind = parts._behind(way, parts.values | {step.output: made}, new_errors)
-        in_doubt = np.unique(self.plane[cut.doubt]) if cut.doubt.any() else self.plane[:0]
-        if len(in_doubt):
-            behind = behind.only(np.flatnonzero(~np.isin(behind.plane, in_doubt)))
-        return behind, in_doubt
+        return parts._behind(way, parts.values | {step.output: made}, new_errors)
 
     def _cut(self, step: GateStep, number: int, way: Way) -> Cut:
         forms, errors = self._inputs(step, way)
@@ -188,6 +189,37 @@ class Sheet:
             errors={name: error for name, error in errors.items() if name not in gone},
             step=self.step + 1,
         )
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Parts of a sheet's faces behind a gate, whose forms are made when they go on: they take most of the memory.
+
+    Attributes:
+        sheet: before the gate.
+        cut: what the gate makes of it, or some of that.
+    """
+
+    sheet: Sheet
+    cut: Cut
+
+    def __len__(self) -> int:
+        return len(self.cut.parents)
+
+    @property
+    def step(self) -> int:
+        """The next step."""
+        return self.sheet.step + 1
+
+    def some(self, first: int, stop: int) -> Parts:
+        """The parts from one to another."""
+        cut = self.cut
+        some = Cut(cut.parents[first:stop], cut.polygons.some(first, stop), cut.pieces[first:stop], cut.doubt)
+        return replace(self, cut=some)
+
+    def made(self, way: Way) -> Sheet:
+        """The sheet of these parts."""
+        return self.sheet.behind(self.cut, way)
 
 
 def _own(made: Tensor, values: list[Tensor]) -> Tensor:

@@ -11,6 +11,7 @@ from functools import cached_property
 import numpy as np
 import torch
 
+from relu_regions.exactness.rational.arithmetic import Point
 from relu_regions.exactness.rational.planes.plane import RationalPlane
 from relu_regions.exactness.rational.planes.polygons import Position
 from relu_regions.network.arrays import Floats, Integers, Numbers
@@ -184,7 +185,9 @@ class PlaneFaces:
         """
         faces = plane.faces
         outputs = math.prod(plane.output_shape)
-        forms = np.array([[face.intercept, face.slope_s, face.slope_t] for face in faces], dtype=np.float64)
+        # Numbers beyond all floats are infinite.
+        parts = [[face.intercept, face.slope_s, face.slope_t] for face in faces]
+        forms = np.array([[[Point.of(number).near for number in part] for part in three] for three in parts])
         pieces = [np.array(of_gate, dtype=np.int64) for of_gate in zip(*(face.pattern for face in faces))]
         gates = () if network is None else network.gates
         cells = cell_face = cell_class = None

@@ -6,11 +6,13 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
+from typing import NamedTuple
 
 import numpy as np
 import torch
 
 from relu_regions.backends.plane_cuts import Polygons, plane_kernel
+from relu_regions.backends.threads import each_on_one_thread
 from relu_regions.exactness.rational.planes.polygons import Polygon
 from relu_regions.lines.decision import Decision
 from relu_regions.lines.plane_batch import PlaneBatch, Position
@@ -20,7 +22,7 @@ from relu_regions.network.plan import folded
 from relu_regions.network.steps import AffineStep, GateStep
 from relu_regions.planes.form_bounds import FormBounds
 from relu_regions.planes.outlines import outlines
-from relu_regions.planes.sheet import GATE, Sheet, Way
+from relu_regions.planes.sheet import GATE, Parts, Sheet, Way
 from relu_regions.planes.tiles import PlaneFaces, Tiles
 
 __all__ = ["walked"]
@@ -29,6 +31,8 @@ __all__ = ["walked"]
 _BLOCK_BYTES = 8 << 20
 # How many times a block's numbers are there at once, a gate's parts included.
 _COPIES = 8
+# How many blocks there are to be for each thread, some of which take longer than others.
+_EACH = 8
 
 
 def walked(
@@ -47,21 +51,30 @@ def walked(
     polygons, sizes = outlines(outlined)
     way = Way(network, FormBounds.of(network) if bounded else None, plane_kernel(), sizes)
     found = _Found(way, Decision.of(network.output_shape) if _has_classes(network.output_shape) else None)
-    with np.errstate(over="ignore", invalid="ignore"):
-        for sheet in _through(_start(planes, polygons, bounded), way, found, memory):
-            found.add(sheet)
+    most = _faces_together(network, memory)
+    threads = torch.get_num_threads()
+
+    def through(faces: Sheet | Parts) -> list[tuple[Sheet, _Cells | None]]:
+        with np.errstate(over="ignore", invalid="ignore"):
+            sheets = [(sheet, found.cells_of(sheet)) for sheet in _through(faces, way, found, most)]
+        if sheets:
             # Planes come in order, so that those before it are complete.
-            reach(int(sheet.plane[0]))
+            reach(int(sheets[-1][0].plane[-1]))
+        return sheets
+
+    with np.errstate(over="ignore", invalid="ignore"):
+        start = _start(planes, polygons, bounded)
+        blocks = _spread(start, way, found, most, _EACH * threads) if threads > 1 else [start]
+    for sheets in each_on_one_thread(through, blocks, threads):
+        found.sheets += sheets
     return found.each(len(planes), [polygon.area for polygon in outlined])
 
 
 def _outlined(given: Sequence[Sequence[Position]]) -> list[Polygon]:
-    """The polygons of planes, equal ones made once."""
-    made: dict[tuple[Position, ...], Polygon] = {}
-    for corners in given:
-        if tuple(corners) not in made:
-            made[tuple(corners)] = Polygon.of(corners)
-    return [made[tuple(corners)] for corners in given]
+    """The polygons of planes, one that all have made once."""
+    made = {id(corners): corners for corners in given}
+    polygons = {key: Polygon.of(corners) for key, corners in made.items()}
+    return [polygons[id(corners)] for corners in given]
 
 
 def _has_classes(output_shape: tuple[int, ...]) -> bool:
@@ -75,26 +88,48 @@ def _start(planes: PlaneBatch, polygons: Polygons, bounded: bool) -> Sheet:
     return Sheet(polygons, np.arange(len(planes)), (), {name: forms}, errors)
 
 
-def _through(first: Sheet, way: Way, found: _Found, memory: int) -> Iterator[Sheet]:
-    """The sheets behind the last step."""
-    steps = way.network.steps
-    most = _faces_together(way.network, memory)
+def _through(first: Sheet | Parts, way: Way, found: _Found, most: list[int]) -> Iterator[Sheet]:
+    """The sheets behind the last step, in the order of their faces.
+
+    Args:
+        most: how many faces go on together, at each step.
+    """
     waiting = [first]
     while waiting:
-        sheet = found.without_doubt(waiting.pop())
-        if len(sheet) > most[sheet.step]:
-            cuts = range(0, len(sheet), most[sheet.step])
-            waiting += [sheet.some(start, min(start + cuts.step, len(sheet))) for start in reversed(cuts)]
-        elif not len(sheet):
+        faces = waiting.pop()
+        if len(faces) > most[faces.step]:
+            waiting += reversed(list(_blocks(faces, most)))
             continue
-        elif sheet.step == len(steps):
+        sheet = found.without_doubt(faces.made(way) if isinstance(faces, Parts) else faces)
+        if len(sheet) and sheet.step == len(way.network.steps):
             yield sheet
-        elif isinstance(steps[sheet.step], AffineStep):
-            waiting.append(sheet.affine(way))
-        else:
-            behind, doubt = sheet.gate(way)
-            found.doubt(doubt)
-            waiting.append(behind)
+        elif len(sheet):
+            waiting.append(_next(sheet, way, found))
+
+
+def _blocks(faces: Sheet | Parts, most: list[int]) -> Iterator[Sheet | Parts]:
+    """The same faces, no more than go on together in each block."""
+    for start in range(0, len(faces), most[faces.step]):
+        yield faces.some(start, min(start + most[faces.step], len(faces)))
+
+
+def _next(sheet: Sheet, way: Way, found: _Found) -> Sheet | Parts:
+    """What is behind a sheet's next step."""
+    if isinstance(way.network.steps[sheet.step], AffineStep):
+        return sheet.affine(way)
+    parts, in_doubt = sheet.gate(way)
+    found.doubt(in_doubt)
+    return parts
+
+
+def _spread(first: Sheet, way: Way, found: _Found, most: list[int], least: int) -> list[Sheet | Parts]:
+    """The faces taken so far that there are several blocks, if they become so many, to be shared out among threads."""
+    blocks: list[Sheet | Parts] = list(_blocks(first, most))
+    while 0 < len(blocks) < least and blocks[0].step < len(way.network.steps):
+        sheets = [faces.made(way) if isinstance(faces, Parts) else faces for faces in blocks]
+        behind = [_next(sheet, way, found) for sheet in map(found.without_doubt, sheets) if len(sheet)]
+        blocks = [block for faces in behind for block in _blocks(faces, most)]
+    return blocks
 
 
 def _faces_together(network: Network, memory: int) -> list[int]:
@@ -111,21 +146,27 @@ def _faces_together(network: Network, memory: int) -> list[int]:
     return result
 
 
+class _Cells(NamedTuple):
+    """Cells of a sheet: of which face each is, their polygons, and the classes that win."""
+
+    face: Integers
+    polygons: Polygons
+    label: Integers
+
+
 @dataclass
 class _Found:
     """What has come through the network so far, and the planes in doubt.
 
     Attributes:
         decision: None where the outputs are no logits.
-        sheets: behind the last step.
-        cells: the parts of each sheet's faces on which one class wins: of which face, their polygons, and the classes.
+        sheets: behind the last step, each with its cells.
         in_doubt: the numbers of the planes.
     """
 
     way: Way
     decision: Decision | None
-    sheets: list[Sheet] = field(default_factory=list)
-    cells: list[tuple[Integers, Polygons, Integers]] = field(default_factory=list)
+    sheets: list[tuple[Sheet, _Cells | None]] = field(default_factory=list)
     in_doubt: set[int] = field(default_factory=set)
 
     def doubt(self, planes: Integers) -> None:
@@ -139,20 +180,18 @@ class _Found:
         doubtful = np.isin(sheet.plane, list(self.in_doubt))
         return sheet.only(np.flatnonzero(~doubtful)) if doubtful.any() else sheet
 
-    def add(self, sheet: Sheet) -> None:
-        """Keep a sheet that is through, with the cells of its faces."""
-        if self.decision is not None:
-            forms, errors, known = self._logits(sheet, self.decision)
-            windows = np.arange(forms.shape[2])[None]
-            bounded = self.way.bounds is not None
-            label = (len(self.way.network.gates) + 1) * GATE
-            reach = self.way.reach[sheet.plane]
-            cut = self.way.kernel.cut_by_leads(sheet.polygons, forms, errors, known, windows, reach, label, bounded)
-            if cut.doubt.any():
-                self.doubt(np.unique(sheet.plane[cut.doubt]))
-            labels = np.array(self.decision.classes)[cut.pieces[:, 0]]
-            self.cells.append((cut.parents, cut.polygons, labels))
-        self.sheets.append(sheet)
+    def cells_of(self, sheet: Sheet) -> _Cells | None:
+        """The parts of a sheet's faces on which one class wins; None where the outputs are no logits."""
+        if self.decision is None:
+            return None
+        forms, errors, known = self._logits(sheet, self.decision)
+        windows = np.arange(forms.shape[2])[None]
+        bounded, reach = self.way.bounds is not None, self.way.reach[sheet.plane]
+        label = (len(self.way.network.gates) + 1) * GATE
+        cut = self.way.kernel.cut_by_leads(sheet.polygons, forms, errors, known, windows, reach, label, bounded)
+        if cut.doubt.any():
+            self.doubt(np.unique(sheet.plane[cut.doubt]))
+        return _Cells(cut.parents, cut.polygons, np.array(self.decision.classes)[cut.pieces[:, 0]])
 
     def _logits(self, sheet: Sheet, decision: Decision) -> tuple[Floats, Floats, Numbers]:
         """The logits that compete, ``(F, 3, k)``, their bounds, ``(F, k)``, and what is known of them."""
@@ -171,16 +210,13 @@ class _Found:
         """The answers, plane by plane."""
         if not self.sheets:
             return [None] * count
-        sheet = _together(self.sheets)
+        sheet = _together([sheet for sheet, _ in self.sheets])
         name = self.way.network.output_name
         outputs = math.prod(self.way.network.output_shape)
         forms = sheet.values[name].reshape(len(sheet), 3, outputs).swapaxes(1, 2).contiguous().numpy()
-        order, starts = _by_plane(sheet.plane, count)
-        polygons = sheet.polygons.only(order)
-        tiles = self._tiles(polygons, starts, areas)
-        patterns = tuple(pieces[order] for pieces in sheet.patterns)
-        forms = forms[order]
-        cells = self._cells(sheet, order, count, areas) if self.decision is not None else None
+        starts = _starts(sheet.plane, count)
+        tiles = self._tiles(sheet.polygons, starts, areas)
+        cells = self._cells(sheet, count, areas) if self.decision is not None else None
         certain = self.way.bounds is not None
         answers: list[PlaneFaces | None] = []
         for plane, (start, stop) in enumerate(zip(starts[:-1].tolist(), starts[1:].tolist())):
@@ -196,7 +232,7 @@ class _Found:
                 PlaneFaces(
                     tiles[plane],
                     forms[start:stop],
-                    tuple(pieces[start:stop] for pieces in patterns),
+                    tuple(pieces[start:stop] for pieces in sheet.patterns),
                     *own,
                     certain,
                     False,
@@ -205,19 +241,16 @@ class _Found:
         return answers
 
     def _cells(
-        self, sheet: Sheet, order: Integers, count: int, areas: Sequence[Fraction]
+        self, sheet: Sheet, count: int, areas: Sequence[Fraction]
     ) -> tuple[list[Tiles], Integers, Integers, Integers]:
-        firsts = np.cumsum([0, *(len(part) for part in self.sheets)])
-        face = np.concatenate([parents + first for (parents, _, _), first in zip(self.cells, firsts)])
-        polygons = Polygons.together([polygons for _, polygons, _ in self.cells])
-        labels = np.concatenate([labels for _, _, labels in self.cells])
-        place = np.empty_like(order)
-        place[order] = np.arange(len(order))
-        plane, face = sheet.plane[face], place[face]
-        cell_order = np.argsort(face, kind="stable")
-        starts = np.concatenate([[0], np.bincount(plane, minlength=count).cumsum()])
-        tiles = self._tiles(polygons.only(cell_order), starts, areas)
-        return tiles, face[cell_order], labels[cell_order], starts
+        """The tiles of each plane, of which face each cell is and of which class, and where each plane begins."""
+        firsts = np.cumsum([0, *(len(part) for part, _ in self.sheets)])
+        cells = [cells for _, cells in self.sheets if cells is not None]
+        face = np.concatenate([part.face + first for part, first in zip(cells, firsts)])
+        polygons = Polygons.together([part.polygons for part in cells])
+        labels = np.concatenate([part.label for part in cells])
+        starts = _starts(sheet.plane[face], count)
+        return self._tiles(polygons, starts, areas), face, labels, starts
 
     def _tiles(self, polygons: Polygons, starts: Integers, areas: Sequence[Fraction]) -> list[Tiles]:
         """The tiles of each plane, and for planes that are certain a check that they fit together."""
@@ -245,6 +278,6 @@ def _together(sheets: list[Sheet]) -> Sheet:
     return Sheet(polygons, np.concatenate([sheet.plane for sheet in sheets]), patterns, values, {}, sheets[0].step)
 
 
-def _by_plane(plane: Integers, count: int) -> tuple[Integers, Integers]:
-    """An order of faces by plane, and where each plane begins in it."""
-    return np.argsort(plane, kind="stable"), np.concatenate([[0], np.bincount(plane, minlength=count).cumsum()])
+def _starts(plane: Integers, count: int) -> Integers:
+    """Where each plane begins, ``(count + 1,)``: faces come plane by plane, since what waits goes on in its order."""
+    return np.concatenate([[0], np.bincount(plane, minlength=count).cumsum()])

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 import relu_regions as rr
 from relu_regions import backends, rational
 from relu_regions.planes import walk
+from relu_regions.planes.form_bounds import FormBounds
 from relu_regions.planes.planes import Planes
 from relu_regions.planes.tiles import unpacked
 from tests.models import STEPS_WITH_FACES, Architecture, mlp, of_each
@@ -369,3 +370,73 @@ def test_a_concatenated_relu_leaves_no_doubt(backend: str) -> None:
     network = rr.Network.from_module(Concatenated().double().eval(), (2,))
     planes = assert_true(network, row(0, 0), row(1, 0), row(0, 1))
     assert not planes.settled.any()
+
+
+# ---------------------------------------------------------------- bounds
+
+
+def far_bundle(seed: int) -> tuple[rr.Network, Tensor, Tensor, Tensor]:
+    """Four lines that would meet at one point, if a sum of large numbers did not round."""
+    rng = Random(seed)
+    x, y = 1e6 / 3, 1e6 / 7
+    s, t = rng.uniform(-0.5, 0.5), rng.uniform(-0.5, 0.5)
+    weight = [[rng.gauss(0, 1), rng.gauss(0, 1)] for _ in range(4)]
+    bias = [-(a * (x + s) + b * (y + t)) for a, b in weight]
+    return network_of([("affine", weight, bias), RELU], 2), row(x, y), row(1, 0), row(0, 1)
+
+
+def test_lines_that_nearly_meet_are_settled(backend: str) -> None:
+    for seed in range(20):
+        assert assert_true(*far_bundle(seed)).settled.all()
+
+
+def test_bounds_that_are_too_small_are_found_out(backend: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The tests can fail: bounds a thousand times too small call wrong faces certain."""
+    affine = FormBounds.affine
+    monkeypatch.setattr(FormBounds, "affine", lambda self, *asked: affine(self, *asked) / 1000)
+    wrong = 0
+    for seed in range(20):
+        case = far_bundle(seed)
+        planes = rr.walk_plane(*case, SQUARE)
+        (exact,) = rational.walk_plane(*case, SQUARE)
+        wrong += set(patterns_of(planes)) != {face.pattern for face in exact.faces}
+    assert wrong > 5
+
+
+# ---------------------------------------------------------------- numbers at the ends of the range
+
+
+@pytest.mark.parametrize("factor", [1e-320, 1e-300, 1e-160, 1e-30, 1e30, 1e150, 1e300])
+def test_weights_of_any_size(factor: float, backend: str) -> None:
+    rng = Random(3)
+    first = [[factor * rng.gauss(0, 1) for _ in range(2)] for _ in range(4)]
+    second = [[rng.gauss(0, 1) for _ in range(4)] for _ in range(3)]
+    bias = [factor * rng.gauss(0, 0.3) for _ in range(4)]
+    in_two_inputs([("affine", first, bias), RELU, ("affine", second, None), RELU, ("affine", second[:2], None)][:3])
+
+
+@pytest.mark.parametrize("size", [Fraction(1, 10**100), 1e-40, 1e-12, Fraction(10**9, 3), 1e40, 1e100])
+def test_polygons_of_any_size(size: Any, backend: str) -> None:
+    network, x, u, v = plane_case(5, ["ordinary"], widths=[2, 6, 5, 2], gates=["relu"], line="gaussian", skips=False)
+    assert_true(network, x, u, v, [(0, 0), (size, 0), (0, size)])
+
+
+def test_narrow_polygons(backend: str) -> None:
+    network, x, u, v = plane_case(5, ["ordinary"], widths=[2, 6, 5, 2], gates=["relu"], line="gaussian", skips=False)
+    for width in (1e-9, 1e-30, Fraction(1, 10**50)):
+        assert_true(network, x, u, v, [(-1, 0), (1, width), (0, 2 * width)])
+
+
+def test_numbers_that_overflow_are_in_doubt(backend: str) -> None:
+    weight = [[1e200, 0.5], [0.25, 1e200], [1.0, -1.0]]
+    layers = [("affine", weight, None), RELU, ("affine", [[1e200, -1e200, 1.0], [1.0, 1e200, 1.0]], None)]
+    network = network_of(layers, 2)
+    planes = rr.walk_plane(network, row(1, 2), row(1, 0), row(0, 1), SQUARE)
+    assert planes.certain.all() and planes.settled.all()
+    rr.walk_plane(network, row(1, 2), row(1, 0), row(0, 1), SQUARE, resolve="never")
+
+
+def test_corners_beyond_floats_are_refused() -> None:
+    network, x, u, v = plane_case(5, ["ordinary"])
+    with pytest.raises(ValueError, match="beyond the range of floats"):
+        rr.walk_plane(network, x, u, v, [(0, 0), (10**400, 0), (0, 1)])
