@@ -10,9 +10,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from relu_regions.exactness.error_bounds import Certainty
-from relu_regions.exactness.resolving import Resolve, may_settle, seconds_for
 from relu_regions.exactness.line_ties import can_tie
 from relu_regions.exactness.meeting_points import meeting_points
+from relu_regions.exactness.resolving import Resolve, may_settle, seconds_for
 from relu_regions.lines.line_batch import Array, LineBatch, Model, Range, spread
 from relu_regions.lines.progress import Progress
 from relu_regions.paths.paths import Paths
