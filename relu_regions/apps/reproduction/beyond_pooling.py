@@ -46,8 +46,9 @@ def _training(run: Run) -> list[Numbers]:
         number = run.pick(20 if setup.architecture == "cnn" else 200, 10)
         followed = [follow(run, member, epochs, number, "never") for member in members["real"]]
         data = members["real"][0].data.name
-        about = {"data": panel.name, "samples": data, "architecture": setup.architecture, "labels": "real"}
-        panels.append({**about, **correlation_panel(epochs, followed)})
+        about = {"name": panel.name, "data": panel.name, "samples": data}
+        about |= {"architecture": setup.architecture, "labels": "real"}
+        panels.append({**about, **correlation_panel(followed)})
     title = "Beyond the paper: mean interval and accuracy during training"
-    write_figure(draw_training(title, panels), run.out / f"{NAME}_training")
+    write_figure(draw_training(run.title(title), panels), run.out / f"{NAME}_training")
     return panels

@@ -64,7 +64,7 @@ def reproduce(run: Run) -> Numbers:
             {"networks": "real labels and a share of permuted ones", **_ranks(networks, run.pick(1999, 99))},
         ],
     }
-    figure, (left, right) = new_figure(1, 2, title, (5.0, 3.6))
+    figure, (left, right) = new_figure(1, 2, run.title(title), (5.0, 3.6))
     for ax, chosen in ((left, [row for row in networks if row["noise"] == 0]), (right, networks)):
         for noise in sorted({row["noise"] for row in chosen}):
             rows = [row for row in chosen if row["noise"] == noise]
