@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 
 __all__ = ["estimated", "number", "p_value", "percent", "share", "span", "table"]
@@ -12,17 +13,18 @@ Estimate = Sequence[float | None]
 
 def number(value: float | None, digits: int = 3) -> str:
     """With a true minus sign; a dash for what is none."""
-    return "–" if value is None else f"{value:.{digits}f}".replace("-", "−")
+    return "–" if value is None or not math.isfinite(value) else f"{value:.{digits}f}".replace("-", "−")
 
 
-def estimated(given: Estimate, digits: int = 3, *, networks: bool = False) -> str:
+def estimated(given: Estimate, digits: int = 3, *, networks: bool = False, largest: float = math.inf) -> str:
     """A mean, its interval in brackets and, if asked for, how many networks it is of.
 
-    Without the number of networks among the numbers the interval is not one by Student's t: it is not shown.
+    Without the number of networks among the numbers the interval is not one by Student's t: it is not shown. It is cut
+    at ± ``largest``, what a correlation cannot exceed.
     """
-    if len(given) != 4 or given[1] is None:
+    if len(given) != 4 or given[1] is None or given[2] is None:
         return number(given[0], digits)
-    mean, low, high, networks_there = given
+    mean, low, high, networks_there = given[0], max(given[1], -largest), min(given[2], largest), given[3]
     text = f"{number(mean, digits)} [{number(low, digits)}, {number(high, digits)}]"
     return f"{text}, n = {networks_there:g}" if networks else text
 
@@ -45,7 +47,7 @@ def percent(value: float, digits: int = 1) -> str:
 
 def p_value(value: float | None) -> str:
     """To one digit; tiny ones as a bound."""
-    if value is None:
+    if value is None or not math.isfinite(value):
         return "–"
     return "< 1e-4" if value < 1e-4 else f"{value:.1g}"
 

@@ -5,7 +5,7 @@ says how the number is written:
 
 - ``3``: so many digits; of a list, its first number;
 - ``%``, ``% 1``: in percent;
-- ``est 3``, ``share 1``: mean, 95 % interval and the number of networks;
+- ``est 3``, ``share 1``, ``r 2``: mean, 95 % interval and the number of networks, of correlations within ±1;
 - ``p``: a p-value; ``n``: the number of networks of an estimate; ``count``: with commas; ``text``: as it is.
 """
 
@@ -70,6 +70,7 @@ _WAYS: dict[str, Callable[[Any, int | None], str]] = {
     "number": lambda value, digits: number(_first(value), digits or 0),
     "%": lambda value, digits: percent(_first(value), digits or 0),
     "est": lambda value, digits: estimated(value, 3 if digits is None else digits, networks=True),
+    "r": lambda value, digits: estimated(value, 2 if digits is None else digits, networks=True, largest=1),
     "share": lambda value, digits: share(value, 1 if digits is None else digits, networks=True),
     "p": lambda value, digits: p_value(value),
     "n": lambda value, digits: f"{value[3]:g}",

@@ -324,20 +324,16 @@ def _family(family: Numbers) -> str:
 
 
 def _of_training(panels: Sequence[Numbers]) -> dict[str, str]:
-    header = ["networks", "n", "accuracy", "of", "untrained network", "Pearson", "Spearman"]
-    rows = [
-        [
-            _trained(panel),
-            f"{found['pearson'][3]:g}" if len(found["pearson"]) == 4 else "–",
-            _WORDS[found["with"]],
-            _WORDS[found["of"]],
-            found["from"].rsplit(" ", 1)[1],
-            estimated(found["pearson"], 2),
-            estimated(found["spearman"], 2),
-        ]
-        for panel in panels
-        for found in panel["correlations"]
-    ]
+    header = ["networks", "n", "untrained network", "of"]
+    header += [f"{kind}, {of}" for kind in ("Pearson", "Spearman") for of in ("training", "validation")]
+    rows = []
+    for panel in panels:
+        found = {(each["of"], each["from"], each["with"]): each for each in panel["correlations"]}
+        for measure, without in dict.fromkeys((of, without) for of, without, _ in found):
+            own = [found[measure, without, accuracy] for accuracy in ("training_accuracy", "validation_accuracy")]
+            cells = [estimated(each[kind], 2, largest=1) for kind in ("pearson", "spearman") for each in own]
+            about = [_trained(panel), f"{own[0]['pearson'][3]:g}", without.rsplit(" ", 1)[1], _WORDS[measure]]
+            rows.append([*about, *cells])
     course = [
         [_trained(panel), f"{panel['course']['least'][3]:g}", _spacing(panel)]
         + [estimated(panel["course"][key], 2) for key in ("untrained", "least", "last")]
@@ -357,8 +353,6 @@ def _spacing(panel: Numbers) -> str:
 
 
 _WORDS = {
-    "training_accuracy": "training accuracy",
-    "validation_accuracy": "validation accuracy",
     "mean_interval": "mean length",
     "mean_interval_of_right_class": "mean length, 0 where the class is wrong",
     "epoch": "number of the epoch",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from relu_regions.apps.reproduction.cells import estimated, share, span, table
+from relu_regions.apps.reproduction.cells import estimated, number, share, span, table
 from relu_regions.apps.reproduction.statistics import Numbers
 
 __all__ = ["BEYOND"]
@@ -76,11 +76,12 @@ def _of_ranks(groups: Sequence[Numbers]) -> dict[str, str]:
         "spectral_norm": "product of spectral norms (small)",
         "frobenius_norm": "product of Frobenius norms (small)",
         "path_norm": "path norm (small)",
+        "depth": "number of hidden layers (small)",
     }
-    header = ["predictor", *(f"{group['networks']} ({group['number']} networks)" for group in groups)]
+    header = ["predictor", *(f"{group['name']} (n = {group['number']})" for group in groups)]
     return {
         "ranks": table(
-            header, [[words, *(estimated(group[name], 2) for group in groups)] for name, words in names.items()]
+            header, [[words, *(number(group[name], 2) for group in groups)] for name, words in names.items()]
         )
     }
 
