@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -122,6 +123,15 @@ def _excess(figure: str, panel: str) -> Callable[[Results, str], tuple[list[floa
     return values
 
 
+def _between_samples(results: Results, training: str) -> tuple[list[float], float]:
+    """How much more of the way between two samples the class holds with real labels: nothing here is extrapolation."""
+    found = _named(results["figure4"]["whole_line"], training)
+    real, random = ([seed["share_between"] for seed in found[labels]["seeds"]] for labels in ("real", "random"))
+    seeds = [abs(a - b) for column in (real, random) for a, b in combinations(column, 2)]
+    values = [a - b for a, b in zip(real, random)]
+    return values, float(np.mean(values) / np.mean(seeds)) if seeds else math.nan
+
+
 def _farther(first: tuple[str, str], second: tuple[str, str]) -> Callable[[Results, str], tuple[list[float], float]]:
     """How much farther apart real and random labels are in the first of two panels, network by network."""
 
@@ -214,6 +224,10 @@ CLAIMS = (
     Claim(
         "(a) MNIST", "pairwise intervals are “almost similar … for both real and random labels”", EXCESS, "4", True,
         _excess("figure4", "784, {training}"),
+    ),
+    Claim(
+        "(a) MNIST, between the samples", "the same",
+        "share of the way from 0 to 1 on which the class holds, real less random labels", "4", True, _between_samples,
     ),
     Claim("(a) CIFAR-10", "“similar behavior”", EXCESS, "7", True, _excess("figure7", "{training}")),
     Claim(

@@ -100,13 +100,18 @@ def _of_panels(panels: Sequence[Numbers]) -> dict[str, str]:
         "intervals": _of_intervals(trained),
         "comparison": table(
             ["random against real", *_COMPARED],
-            [[panel["title"], *_compared(panel["real_against_random"])] for panel in panels],
+            [
+                [panel["title"], *_compared(panel["real_against_random"])]
+                for panel in panels
+                if "real_against_random" in panel
+            ],
         ),
         "midpoints": table(
             ["lines", "n", "labelled class at t = 0", "mean length there"],
             [
                 [name, _networks(found), share(found["right_at_0"]), estimated(found["mean_where_right"])]
                 for name, found in trained
+                if "right_at_0" in found
             ],
         ),
         "proofs": table(
