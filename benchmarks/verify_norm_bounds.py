@@ -34,7 +34,7 @@ from relu_regions.paths.paths import Path as Segment
 from relu_regions.regions.lipschitz_bounds import layer_norms
 from relu_regions.walking.walker import walk
 
-WIDTHS = (16, 32, 64, 128, 256, 512, 1024)
+WIDTHS = (16, 32, 64, 128, 256, 512)
 DEPTHS = (1, 2, 3, 4, 6, 8)
 # How many points of each kind, and segments; fewer of each in the sweep, whose K is another estimate for that.
 Sizes = dict[str, int]

@@ -129,7 +129,7 @@ def _between_samples(results: Results, training: str) -> tuple[list[float], floa
     real, random = ([seed["share_between"] for seed in found[labels]["seeds"]] for labels in ("real", "random"))
     seeds = [abs(a - b) for column in (real, random) for a, b in combinations(column, 2)]
     values = [a - b for a, b in zip(real, random)]
-    return values, float(np.mean(values) / np.mean(seeds)) if seeds else math.nan
+    return values, float(np.mean(values) / np.mean(seeds)) if any(seeds) else math.nan
 
 
 def _farther(first: tuple[str, str], second: tuple[str, str]) -> Callable[[Results, str], tuple[list[float], float]]:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from relu_regions.apps.reproduction.cells import estimated, number, percent, table
+from relu_regions.apps.reproduction.cells import estimated, number, percent, span, table
 from relu_regions.apps.reproduction.statistics import Numbers, estimate
 
 __all__ = ["norm_tables"]
@@ -31,6 +31,7 @@ def norm_tables(result: Numbers) -> dict[str, str]:
         records = swept[0]["sweep"]
         width = max(record["hidden"][0] for record in records if len(record["hidden"]) != 3)
         tables["widths"] = _sweep("width of 3 layers", records, lambda hidden: len(hidden) == 3, lambda h: h[0])
+        tables["unlearnt"] = _unlearnt(records)
         tables["depths"] = _sweep(f"layers of {width}", records, lambda hidden: hidden[0] == width, len)
     return {f"norm_bounds.{name}": found for name, found in tables.items()}
 
@@ -119,6 +120,17 @@ def _sweep(
             row += [_over(own, _quantile(places.index("validation data"), "0.5")), _over(own, lambda r: float(r["K"]))]
         rows.append([*row[:1], str(len(own)), *row[1:]])
     return table([title, "n", *(name for state in STATES for name in (state, "K"))], rows)
+
+
+def _unlearnt(records: Sequence[Numbers]) -> str:
+    """Networks that did not learn all their labels, and how many they did not."""
+    found: dict[tuple[str, str], list[int]] = {}
+    for record in records:
+        if record["state"] != STATES[0] and record["training_errors"]:
+            shape = f"{len(record['hidden'])}×{record['hidden'][0]}"
+            found.setdefault((shape, record["state"]), []).append(record["training_errors"])
+    rows = [[shape, state, str(len(errors)), span(errors)] for (shape, state), errors in found.items()]
+    return table(["network", "trained on", "networks", "misclassified"], rows)
 
 
 def _chain(trainings: Sequence[Numbers]) -> str:
