@@ -197,21 +197,27 @@ def _of_choices(choices: Sequence[Numbers]) -> dict[str, str]:
             rows.append(
                 [
                     f"{choice['choice']}; {labels} labels",
+                    str(len(found["epochs"])),
                     span(found["epochs"]),
                     span(found["training_errors"]),
                     share(found["validation_accuracy"]),
                     estimated(found["mean"]),
                     share(found["never_ends"]),
-                    estimated(choice["real_against_random"]["kolmogorov_smirnov"]) if labels == "random" else "",
+                    *(
+                        estimated(choice["real_against_random"][key]) if labels == "random" else ""
+                        for key in ("mean_difference", "kolmogorov_smirnov")
+                    ),
                 ]
             )
     header = [
         "choice",
+        "n",
         "epochs",
         "errors",
         "validation accuracy",
         "mean length",
         "never ends",
+        "difference of means",
         "Kolmogorov–Smirnov, real against random",
     ]
     return {"choices": table(header, rows)}
