@@ -58,7 +58,7 @@ def span(values: Iterable[float]) -> str:
     return f"{ordered[0]:,g}" if ordered[0] == ordered[-1] else f"{ordered[0]:,g}–{ordered[-1]:,g}"
 
 
-def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """As Markdown, all columns but the first aligned to the right."""
-    lines = [header, ["---"] + ["---:"] * (len(header) - 1), *rows]
+def table(header: Sequence[str], rows: Iterable[Sequence[str]], *, words: bool = False) -> str:
+    """As Markdown, all columns but the first aligned to the right, unless they are of words."""
+    lines = [header, ["---"] + ["---" if words else "---:"] * (len(header) - 1), *rows]
     return "\n".join(f"| {' | '.join(row)} |" for row in lines)

@@ -64,7 +64,7 @@ def _of_claims(claims: Sequence[Numbers]) -> dict[str, str]:
     ]
     names = ["claim", "number", "n", "its size", "times two seeds", "p", "p, corrected", "verdict"]
     return {
-        "claims": table(["claim", "the paper", "our number", *TRAININGS, "verdict", "figure"], short),
+        "claims": table(["claim", "the paper", "our number", *TRAININGS, "verdict", "figure"], short, words=True),
         "claims.tests": table(names, long),
     }
 

@@ -42,7 +42,7 @@ def _claims(trainings: Sequence[Numbers]) -> str:
         [_plain(name), *(own["verdict"] if own else "not run" for own in found)]
         for name, found in _of_claims(trainings)
     ]
-    return table(["claim of the paper", *(training["name"] for training in trainings)], rows)
+    return table(["claim of the paper", *(training["name"] for training in trainings)], rows, words=True)
 
 
 def _measured(trainings: Sequence[Numbers]) -> str:
