@@ -24,6 +24,8 @@ Results = Mapping[str, Any]
 
 # Two conditions as far apart as that many times two seeds are told apart at sight.
 FAR = 2.0
+# Alike, as a share of the range: a likeness that the interval does not take beyond that.
+ALIKE = 0.01
 LEVEL = 0.05
 
 
@@ -85,9 +87,9 @@ def _judge(rows: Sequence[Numbers]) -> None:
 def _verdict(claim: Claim, entry: Numbers) -> str:
     decided, positive = entry["p_holm"] < LEVEL, entry["value"][0] > 0
     if claim.likeness:
-        if not (decided and positive):
-            return "no difference shown"
-        return "does not hold" if entry["ratio"] >= FAR else "a small difference"
+        if decided and positive:
+            return "does not hold" if entry["ratio"] >= FAR else "a small difference"
+        return "holds" if entry["value"][2] < ALIKE else "not decided"
     if claim.control:
         return "shown" if decided and positive else "not shown"
     if not decided:

@@ -32,7 +32,8 @@ def test_a_likeness_falls_if_the_distance_is_systematic_and_large() -> None:
     systematic = [0.1, 0.101, 0.1, 0.099]
     assert verdict(results(systematic), "(a) MNIST") == "does not hold"
     assert verdict(results(systematic, ratio=1.5), "(a) MNIST") == "a small difference"
-    assert verdict(results([0.1, -0.1, 0.2, -0.15]), "(a) MNIST") == "no difference shown"
+    assert verdict(results([0.1, -0.1, 0.2, -0.15]), "(a) MNIST") == "not decided"
+    assert verdict(results([0.001, -0.001, 0.002, -0.001]), "(a) MNIST") == "holds"
 
 
 def test_a_claim_of_more_needs_more() -> None:
