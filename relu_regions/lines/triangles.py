@@ -144,7 +144,7 @@ def triangles(
         ValueError: for shapes that do not match, samples that are not finite, a class without a sample, classes too
             small for a single triangle, more triangles asked for than there are, or a margin that is not above -1.
 
-    Example:
+    Examples:
         >>> import relu_regions as rr, torch
         >>> samples, labels = torch.eye(5), torch.tensor([0, 1, 0, 0, 0])
         >>> triangles = rr.directions.triangles(samples, labels)

@@ -49,7 +49,7 @@ class Planes:
         polygons: for each plane the corners (s, t) of its polygon, as they were given.
         answers: what was found in each plane, as plain arrays.
 
-    Example:
+    Examples:
         >>> import relu_regions as rr, torch
         >>> model = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.ReLU()).eval()
         >>> _ = model[0].load_state_dict({"weight": torch.tensor([[2.0, 0.0], [0.0, 1.0]]), "bias": torch.zeros(2)})
