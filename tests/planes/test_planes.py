@@ -262,6 +262,21 @@ def test_a_segment_is_what_a_walk_along_it_finds(seed: int) -> None:
         assert all(torch.equal(a, b) for a, b in zip(planes.patterns(segment.faces), path.paths.patterns()))
 
 
+def test_a_segment_does_not_cross_a_face_that_is_one_point_in_floats() -> None:
+    model = nn.Sequential(nn.Linear(2, 2), nn.ReLU()).double().eval()
+    numbers = {
+        "weight": torch.tensor([[4.0, 4.0], [1.0, 0.0]]),
+        "bias": torch.tensor([-5e-324, -0.5], dtype=torch.float64),
+    }
+    model[0].load_state_dict(numbers)
+    x, u, v = torch.tensor([[[0.0, 0.0]], [[1.0, 0.0]], [[0.0, 1.0]]])
+    planes = rr.walk_plane(model, x, u, v)
+    assert planes.face_counts.tolist() == [3] and planes.certain.tolist() == [True]
+    segment = planes.segment((0.25, 0.25), (0.75, 0.125))
+    assert segment.t.tolist() == [0, 0.5, 1]
+    assert planes.patterns(segment.faces)[0].tolist() == [[1, 0], [1, 1]]
+
+
 def test_a_segment_along_an_edge_crosses_one_of_two_faces() -> None:
     model = nn.Sequential(nn.Linear(2, 2), nn.ReLU()).double().eval()
     with torch.no_grad():
