@@ -151,6 +151,7 @@ def test_components_are_those_of_the_exact_planes(found: Answer) -> None:
     got = list(zip(pieces.plane.tolist(), pieces.label.tolist()))
     each = [plane.components() for plane in exact]
     assert got == [(n, label) for n, plane in enumerate(each) for label, areas in enumerate(plane) for _ in areas]
+    assert pieces.counts.tolist() == [[len(areas) for areas in plane] for plane in each]
     areas = floats([area for plane in each for label in plane for area in label])
     assert pieces.areas.numpy() == pytest.approx(areas, abs=1e-14)
     whole = torch.zeros_like(pieces.areas).index_add(0, pieces.of_cell, planes.cells.areas)
@@ -369,7 +370,11 @@ def test_no_planes() -> None:
     planes = Planes.of(PlaneBatch.of(model, none, none, none, SQUARE), [])
     assert len(planes) == len(planes.areas) == len(planes.edges) == len(planes.cells) == len(planes.components()) == 0
     assert planes.affine_maps()[0].shape == (0, 2, 2) and planes.patterns()[0].shape == (0, 3)
-    assert planes.outputs.shape == (0, 2) and planes.class_areas().shape == (0, 2) and planes.norms(2).shape == (0,)
+    assert (
+        planes.outputs.shape == (0, 2)
+        and planes.class_areas().shape == planes.components().counts.shape == (0, 2)
+        and planes.norms(2).shape == (0,)
+    )
     assert repr(planes) == "Planes(0 planes, 0 faces)" and len(planes.to_dataframe()) == 0
 
 
