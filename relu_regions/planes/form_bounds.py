@@ -119,6 +119,14 @@ class FormBounds:
             return None
         return first[place], np.where(sources == sources[first[place]], 1, -1)
 
+    def without_copies(self, name: str, windows: Integers) -> Integers:
+        """The windows of a maximum of a value's numbers, each of them the first that is the same."""
+        if name not in self._equal.copies:
+            return windows
+        _, first, place = np.unique(self._equal.copies[name].numpy(), return_index=True, return_inverse=True)
+        same: Integers = first[place][windows]
+        return same
+
     def _passed_on(self, network: Network) -> dict[str, _NeverBelow]:
         """The numbers that ReLUs have passed on or made 0, for values that have such."""
         found: dict[str, _NeverBelow] = {}

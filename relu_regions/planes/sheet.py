@@ -135,7 +135,10 @@ class Sheet:
                 return way.kernel.cut_at_knots(self.polygons, forms, bounds, known, knots, reach, label, bounded)
             return self._cut_once(way, copies, forms, bounds, known, label)
         windows = np.ascontiguousarray(gate.windows.cpu().numpy())
-        origins = np.zeros(0, dtype=np.uint64) if way.bounds is None else way.bounds.origins(step.inputs[0])
+        origins = np.zeros(0, dtype=np.uint64)
+        if way.bounds is not None:
+            origins = way.bounds.origins(step.inputs[0])
+            windows = np.ascontiguousarray(way.bounds.without_copies(step.inputs[0], windows))
         return way.kernel.cut_by_leads(self.polygons, forms, bounds, known, origins, windows, reach, label, bounded)
 
     def _cut_once(
