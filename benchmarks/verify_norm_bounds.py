@@ -1,10 +1,12 @@
 """Appendix A of the paper, claim by claim: norms of regions, the chain of regions, and guaranteed radii.
 
-    python benchmarks/verify_norm_bounds.py [--data mnist.npz] [--seeds 3] [--quick] [--out FOLDER]
+    python benchmarks/verify_norm_bounds.py [--data mnist.npz] [--seeds 5] [--training NAME] [--no-sweep] [--quick]
 
 Networks are trained on 1000 samples, 100 of each class, of scikit-learn's digits, or of MNIST where --data names its
-file or folder (see relu_regions.apps.reproduction.data.load); on real labels and on random ones. What is trained is
-kept in the folder, so that an interrupted run goes on. Prints tables, and writes norm_bounds.json and pictures.
+file or folder (see relu_regions.apps.reproduction.data.load); on real labels and on random ones, by plain SGD and with
+momentum. Widths and depths are swept with momentum alone: plain SGD takes ten times as long. What is trained is kept in
+the folder, so that an interrupted run goes on; a run of the reproduction into the same folder shares its main networks.
+Prints tables, and writes norm_bounds.json and pictures.
 """
 
 from __future__ import annotations
@@ -25,15 +27,19 @@ from norm_bounds.radii import along_lines, of_small_networks
 from norm_bounds.ratios import Ratios, ratios
 from norm_bounds.segment_changes import segment_changes
 
-from relu_regions.apps.reproduction.networks import TITLES, Setup
+from relu_regions.apps.reproduction.networks import TITLES, TRAININGS, Setup, main_setup
 from relu_regions.apps.reproduction.results import Run, write_json
 from relu_regions.lines.directions import pairs
 from relu_regions.paths.paths import Path as Segment
 from relu_regions.regions.lipschitz_bounds import layer_norms
 from relu_regions.walking.walker import walk
 
-WIDTHS = (16, 32, 64, 128, 256, 512, 1024)
+WIDTHS = (16, 32, 64, 128, 256, 512)
 DEPTHS = (1, 2, 3, 4, 6, 8)
+# How many points of each kind, and segments; fewer of each in the sweep, whose K is another estimate for that.
+Sizes = dict[str, int]
+OWN: Sizes = {"points": 10_000, "segments": 100}
+SWEPT: Sizes = {"points": 1000, "segments": 10}
 QUICK_WIDTHS, QUICK_DEPTHS = (8, 16, 32), (1, 3)
 
 
@@ -41,48 +47,63 @@ def main(given: Sequence[str] | None = None) -> int:
     """Run the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, help="mnist.npz, or a folder with MNIST's files; digits by default")
-    parser.add_argument("--seeds", type=int, default=3, help="networks of each kind")
-    parser.add_argument("--sweep-seeds", type=int, help="networks of each width and depth; as many by default")
+    parser.add_argument("--seeds", type=int, default=5, help="networks of each kind")
+    parser.add_argument("--sweep-seeds", type=int, default=3, help="networks of each width and depth")
+    parser.add_argument("--training", choices=TRAININGS, nargs="+", default=list(TRAININGS), help="both by default")
+    parser.add_argument("--no-sweep", action="store_true", help="no other widths and depths")
     parser.add_argument("--quick", action="store_true", help="digits, small networks, few points: to see that it runs")
     parser.add_argument("--out", type=Path, default=Path("results", "norm_bounds"), help="folder of what is written")
     arguments = parser.parse_args(given)
     run = Run(arguments.out, arguments.data, arguments.seeds, arguments.quick)
-    sweep_run = replace(run, seeds=arguments.sweep_seeds or run.seeds)
+    sweep_run = replace(run, seeds=min(arguments.sweep_seeds, run.seeds))
     name = "digits" if arguments.data is None or run.quick else "mnist"
-    setup = Setup(data=name, hidden=(128, 128, 128), training={"max_epochs": run.pick(3000, 30)})
     started = time.process_time()
-    main_records = own_architecture(run, setup)
+    report = {"data": name, "seeds": run.seeds, "quick": run.quick, "trainings": []}
+    for training in arguments.training:
+        swept = SWEPT if training == "momentum 0.9" and not arguments.no_sweep else None
+        report["trainings"].append(verified(run, sweep_run, name, training, swept))
+        # What is finished is there, should the rest be broken off.
+        write_json(run.out / "norm_bounds.json", report)
+    print(f"\n{time.process_time() - started:.0f} s of processor time; written to {run.out}")
+    return 0
+
+
+def verified(run: Run, sweep_run: Run, name: str, training: str, swept: Sizes | None) -> dict[str, Any]:
+    """All that is measured of networks trained in one way."""
+    setup = main_setup(run, name, training)
+    if run.quick:
+        setup = setup.with_training(max_epochs=30, checkpoints=(0,))
+    print(f"\n======== {training}")
+    main_records = own_architecture(run, setup, training)
     print_ratios(f"{TITLES[name]}, {setup.hidden}", main_records)
     print_segment_changes(main_records)
-    small_records = small_networks(run, name)
+    small_records = small_networks(run, name, setup)
     print_radii(main_records, small_records)
-    sweep_records = widths_and_depths(sweep_run, setup)
-    print_sweep(sweep_records)
+    sweep_records = widths_and_depths(sweep_run, setup.with_training(checkpoints=()), swept) if swept else []
+    if sweep_records:
+        print_sweep(sweep_records)
     claims = judged(main_records, sweep_records, small_records)
     print_claims(claims)
-    report = {
-        "data": name,
-        "seeds": run.seeds,
+    return {
+        "name": training,
+        "sizes": OWN,
+        "sweep_sizes": swept,
         "sweep_seeds": sweep_run.seeds,
-        "quick": run.quick,
         "claims": claims,
         "networks": main_records,
         "small_networks": small_records,
         "sweep": sweep_records,
     }
-    write_json(run.out / "norm_bounds.json", report)
-    print(f"\n{time.process_time() - started:.0f} s of processor time; written to {run.out}")
-    return 0
 
 
 # ---------------------------------------------------------------- measuring
 
 
-def own_architecture(run: Run, setup: Setup) -> list[dict[str, Any]]:
+def own_architecture(run: Run, setup: Setup, training: str) -> list[dict[str, Any]]:
     """Everything about the paper's own architecture, and its pictures."""
     records, found, shown = [], {state: [] for state in STATES}, {}
     for state in states(run, setup):
-        own = ratios(state, run.pick(10_000, 200), run.pick(100, 5))
+        own = ratios(state, run.pick(OWN["points"], 200), run.pick(OWN["segments"], 5))
         found[state.name] += own
         record = described(state, own)
         factor = record["K"]
@@ -92,15 +113,18 @@ def own_architecture(run: Run, setup: Setup) -> list[dict[str, Any]]:
         if state.seed == 0:
             shown[state.name] = a_segment(state)
     title = f"{TITLES[setup.data]}, {'-'.join(map(str, records[0]['hidden']))} hidden units"
-    draw_ratios(found, f"Norms of regions: {title}, networks of {run.seeds} seeds", run.out / "norm_ratios")
-    draw_along_a_segment(shown, f"Norms along a line between two samples of a class: {title}", run.out / "norms_along")
+    title, stem = f"{title}, {training}", training.split()[0]
+    title = run.title(f"Norms of regions: {title}, networks of {run.seeds} seeds")
+    draw_ratios(found, title, run.out / f"norm_ratios_{stem}")
+    title = run.title(f"Norms along a line between two samples of a class: {title}")
+    draw_along_a_segment(shown, title, run.out / f"norms_along_{stem}")
     return records
 
 
-def small_networks(run: Run, name: str) -> list[dict[str, Any]]:
+def small_networks(run: Run, name: str, main: Setup) -> list[dict[str, Any]]:
     """Trained networks of 12 and 12 units on samples of few pixels, with a MILP around each sample."""
     factor = {"digits": 2, "mnist": 7}[name]
-    setup = Setup(data=name, factor=factor, hidden=(12, 12), training={"max_epochs": run.pick(300, 30)})
+    setup = replace(main.with_training(checkpoints=(), max_epochs=run.pick(300, 30)), factor=factor, hidden=(12, 12))
     records = []
     for state in states(run, setup):
         if state.name == STATES[0]:
@@ -111,16 +135,17 @@ def small_networks(run: Run, name: str) -> list[dict[str, Any]]:
     return records
 
 
-def widths_and_depths(run: Run, setup: Setup) -> list[dict[str, Any]]:
+def widths_and_depths(run: Run, setup: Setup, sizes: Sizes) -> list[dict[str, Any]]:
     """Ratios by width at three hidden layers, and by depth at the width of the setting."""
     widths, depths = (QUICK_WIDTHS, QUICK_DEPTHS) if run.quick else (WIDTHS, DEPTHS)
     width = min(setup.hidden[0], run.pick(setup.hidden[0], 32))
     shapes = {(w,) * 3 for w in widths} | {(width,) * depth for depth in depths}
     records = []
     for hidden in sorted(shapes, key=lambda shape: (len(shape), shape)):
-        for state in states(run, replace(setup, hidden=hidden, training={"max_epochs": run.pick(300, 10)})):
-            records.append(described(state, ratios(state, run.pick(1000, 100), run.pick(10, 2))))
-    draw_sweep(records, f"{TITLES[setup.data]}: norms by width and depth", run.out / "widths_and_depths")
+        for state in states(run, replace(setup.with_training(max_epochs=run.pick(300, 10)), hidden=hidden)):
+            own = ratios(state, run.pick(sizes["points"], 100), run.pick(sizes["segments"], 2))
+            records.append(described(state, own))
+    draw_sweep(records, run.title(f"{TITLES[setup.data]}: norms by width and depth"), run.out / "widths_and_depths")
     return records
 
 

@@ -27,6 +27,7 @@ EXPECTED = {
     "norms": "methods",
     "onnx_node_tests": "counts",
     "peers": "networks",
+    "planes": "networks",
     "same_results": "networks",
     "scaling": "tables",
 }
@@ -148,3 +149,26 @@ def test_parts_of_the_walk_are_put_back() -> None:
     assert all(share > 0 for part, share in shares.items() if part != "settling")
     after = [vars(owner)[name] for functions in floor.parts().values() for owner, name in functions]
     assert all(one is other for one, other in zip(before, after))
+
+
+def test_what_samples_of_a_plane_miss_is_counted() -> None:
+    shapely = pytest.importorskip("shapely")
+    script = importlib.import_module("planes")
+    (first, second), side = script.cases(quick=True), 8
+    for case in (first, second):
+        restricted, points = case.restricted(), 2 * torch.rand(50, 2, dtype=torch.float64) - 1
+        there = case.x + points[:, :1] * case.u + points[:, 1:] * case.v
+        assert torch.allclose(restricted(points), case.model(there), atol=1e-12)
+        planes = rr.walk_plane(case.model, case.x, case.u, case.v, script.SQUARE)
+        errors = script.errors_of(restricted, side, len(planes.areas))
+        samples = script.grid(side)
+        tree = shapely.STRtree(planes.to_shapely())
+        seen = set(tree.query(shapely.points(samples.numpy()), predicate="within")[1].tolist())
+        assert errors["regions_missed"] == pytest.approx(1 - len(seen) / len(planes.areas))
+        # The part of each sample's square where another class wins.
+        labels, cells = script.labels_on_grid(restricted, side).numpy(), planes.to_shapely("cell")
+        squares = shapely.box(*(samples - 1 / side).numpy().T, *(samples + 1 / side).numpy().T)
+        square, cell = shapely.STRtree(cells).query(squares, predicate="intersects")
+        wrong = planes.cells.label.numpy()[cell] != labels[square]
+        area = shapely.intersection(squares[square[wrong]], cells[cell[wrong]])
+        assert errors["area_misjudged"] == pytest.approx(shapely.area(area).sum() / 4, abs=2e-3)

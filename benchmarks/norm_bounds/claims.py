@@ -28,7 +28,7 @@ def judged(main: Sequence[Record], sweep: Sequence[Record], small: Sequence[Reco
         _product([*main, *sweep, *small]),
         _linear(main, sweep, small),
         _magnitude(main),
-        *_wider(sweep),
+        *(_wider(sweep) if sweep else []),
         _assumption(main),
         _few_regions(main),
         _identity(main),
@@ -55,6 +55,8 @@ def _product(records: Sequence[Record]) -> Record:
 def _linear(main: Sequence[Record], sweep: Sequence[Record], small: Sequence[Record]) -> Record:
     parts = []
     for title, records in (("main", main), ("other widths and depths", sweep), ("12-12 units", small)):
+        if not records:
+            continue
         shares = [s["share_above_1"] for r in records for s in r["ratios"]]
         found = max(s["largest"] for r in records for s in r["ratios"])
         parts.append(f"{title}: up to {found:.3g} ‖W‖, above ‖W‖ {min(shares):.1%} to {max(shares):.1%}")

@@ -60,8 +60,12 @@ class State:
 
 
 def states(run: Run, setup: Setup) -> Iterator[State]:
-    """The networks of a setting, trained or read from the cache of the run; each seed in all three states."""
-    for kind, members in networks(run, setup.with_training(checkpoints=(0,))).items():
+    """The networks of a setting, trained or read from the cache of the run; each seed in all three states.
+
+    Epochs that the setting keeps anyway must have 0 among them.
+    """
+    kept = tuple(setup.training.get("checkpoints", ())) or (0,)
+    for kind, members in networks(run, setup.with_training(checkpoints=kept)).items():
         for member in members:
             if kind == "real":
                 first = member.trained.model(0)

@@ -45,6 +45,9 @@ def segment_changes(state: State, segments: int, factor: float) -> dict[str, Any
         "K |W|, assumed": torch.full_like(size, factor * state.linear),
     }
     train_x, train_y = state.data.x_train.double(), state.data.y_train
+    smallest = training_range(state.network, train_x, train_y)
+    # The appendix's own radius: half of the training range, by the constant that it assumes for all samples.
+    radius = smallest / (2 * factor * state.linear)
     return {
         "segments": len(paths),
         "regions": int(paths.region_counts.sum()),
@@ -54,7 +57,10 @@ def segment_changes(state: State, segments: int, factor: float) -> dict[str, Any
         "identity_error": float(
             ((found.sum - (after - before)).abs().amax(1) / torch.cat([before, after], 1).abs().amax(1)).max()
         ),
-        "training_range": training_range(state.network, train_x, train_y),
+        "training_range": smallest,
+        "appendix_radius": radius,
+        "within_appendix_radius": float((found.distance <= radius).double().mean()),
+        "least_distance": float(found.distance.min()),
         "median_training_margin": float(margins(state.network, train_x, train_y).median()),
         "median_change": float(size.median()),
         "same_label": float((after.argmax(1) == own).double().mean()),

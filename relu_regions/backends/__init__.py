@@ -21,6 +21,7 @@ from torch import Tensor
 from relu_regions.backends.crossings import carry_over, edge_pieces
 from relu_regions.backends.placement import Placement
 from relu_regions.backends.points import Passed, Points
+from relu_regions.backends.ties import Ties
 from relu_regions.network.chains import Chain
 from relu_regions.network.gates import Gate, Maximum, OrderStatistic
 from relu_regions.network.steps import AffineStep
@@ -73,13 +74,15 @@ class Kernel(Protocol):
         self,
         gate: Maximum | OrderStatistic,
         values: Tensor,
-        alike: Tensor,
+        ties: Ties,
         zeros: Tensor,
         bound: Tensor,
         before: Tensor,
         after: Tensor,
         starts_interval: Tensor,
     ) -> Tensor: ...
+
+    def equalise(self, values: Tensor, ties: Ties) -> None: ...
 
     def fading(self, values: Tensor, zeros: Tensor, least: float) -> Tensor: ...
 

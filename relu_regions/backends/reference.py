@@ -9,12 +9,14 @@ from torch import Tensor
 
 from relu_regions.backends.crossings import Changes, Crossings, find_bends
 from relu_regions.backends.placement import Placement
+from relu_regions.backends.ties import Ties
 from relu_regions.network.gates import Gate, Maximum, OrderStatistic, Selection, flattened
 from relu_regions.network.steps import AffineStep
 
 __all__ = [
     "bend",
     "bend_and_multiply",
+    "equalise",
     "exits",
     "fading",
     "insert",
@@ -200,7 +202,7 @@ def rows_in_doubt(
 def leads_in_doubt(
     gate: Maximum | OrderStatistic,
     values: Tensor,
-    alike: Tensor,
+    ties: Ties,
     zeros: Tensor,
     bound: Tensor,
     before: Tensor,
@@ -211,14 +213,15 @@ def leads_in_doubt(
 
     Args:
         values: the gate's inputs at the points, ``(P, inputs)``.
-        alike: equal for inputs that are one number, ``(inputs,)`` int64.
+        ties: which inputs are one number at each row. Which of several that are so at one end of an interval alone
+            leads beside it is decided at the other end.
         zeros: the inputs that are known to be 0 where they are computed to be, ``(inputs,)`` bool. Which of several
             zeros leads beside a point is decided at the interval's other end.
         bound: of the error of a difference of two inputs at each row, ``(P,)``.
         before, after: as rows_in_doubt, of the change of that difference.
         starts_interval: as place, and False where the winners need not be asked about.
     """
-    given = _Leads(gate, values, alike, zeros, bound, before, after)
+    given = _Leads(gate, values, ties, zeros, bound, before, after)
     doubt = torch.zeros(len(values), dtype=torch.bool, device=values.device)
     block = max(1, _BLOCK_NUMBERS // max(1, gate.windows.numel()))
     for start in range(0, len(values) - 1, block):
@@ -240,7 +243,7 @@ class _Leads(NamedTuple):
 
     gate: Maximum | OrderStatistic
     values: Tensor
-    alike: Tensor
+    ties: Ties
     zeros: Tensor
     bound: Tensor
     before: Tensor
@@ -253,10 +256,14 @@ class _Leads(NamedTuple):
         known = self.zeros[gate.windows]
         tied, throughout = ((gate.candidates(values[rows]) == 0) & known for rows in (here, there))
         tied, throughout = (both & both.gather(-1, winner) for both in (tied, throughout))
-        ids = self.alike[gate.windows].expand(len(here), -1, -1)
-        other = ids != ids.gather(-1, winner)
-        open_here = (other & ~tied & self._open_at(here, winner)).flatten(1).any(1)
-        return open_here, (other & tied & ~throughout & self._open_at(there, winner)).flatten(1).any(1)
+        tied, throughout = tied | self._equal(here, winner), throughout | self._equal(there, winner)
+        open_here = (~tied & self._open_at(here, winner)).flatten(1).any(1)
+        return open_here, (tied & ~throughout & self._open_at(there, winner)).flatten(1).any(1)
+
+    def _equal(self, rows: Tensor, winner: Tensor) -> Tensor:
+        """Whether inputs are equal to their winner at some rows by construction, ``(R, units, k)``."""
+        ids = self.ties.tables.alike[self.ties.table[rows][:, None, None], self.gate.windows]
+        return ids == ids.gather(-1, winner)
 
     def _open_at(self, rows: Tensor, winner: Tensor) -> Tensor:
         """Whether the winner's lead over each input of its window is open at some rows, ``(R, units, k)``.
@@ -275,6 +282,17 @@ class _Leads(NamedTuple):
     def _leads(self, rows: Tensor, winner: Tensor) -> Tensor:
         candidates = self.gate.candidates(self.values[rows])
         return candidates.gather(-1, winner) - candidates
+
+
+def equalise(values: Tensor, ties: Ties) -> None:
+    """Make numbers equal that are so by construction, however they were rounded, ``(P, numbers)``; in place."""
+    tables = ties.tables
+    for table in torch.unique(ties.table[tables.offsets.diff()[ties.table] > 0]).tolist():
+        (rows,) = (ties.table == table).nonzero(as_tuple=True)
+        own = slice(int(tables.offsets[table]), int(tables.offsets[table + 1]))
+        source = tables.source[own]
+        made = values[rows[:, None], source.clamp_min(0)].masked_fill(source < 0, 0.0)
+        values[rows[:, None], tables.target[own]] = made
 
 
 def fading(values: Tensor, zeros: Tensor, least: float) -> Tensor:

@@ -32,10 +32,14 @@ from torch import Tensor
 
 from relu_regions.backends import Placement, kernel_for
 from relu_regions.backends.points import Points
+from relu_regions.backends.ties import Ties
 from relu_regions.exactness.equal_by_construction import EqualNumbers
+from relu_regions.exactness.equal_on_lines import equal_everywhere
+from relu_regions.exactness.line_ties import still_open
 from relu_regions.exactness.maximum_bounds import coincident, rivals_in_doubt
 from relu_regions.exactness.rank_bounds import nearest_rival, passing_in_doubt
 from relu_regions.exactness.shifts import Shifts, beside
+from relu_regions.exactness.starts import Starts
 from relu_regions.exactness.step_norms import StepNorms
 from relu_regions.network.chains import Chain
 from relu_regions.network.gates import Gate, Knots, Maximum, OrderStatistic, Selection
@@ -62,6 +66,8 @@ class Certainty:
     """
 
     def __init__(self, network: Network, dtype: torch.dtype) -> None:
+        # Equal units bend at one point, which a chain does not see to.
+        self.has_equal_rows = bool(equal_everywhere(network))
         network = folded(network)
         self.unit, self.tiny = torch.finfo(dtype).eps / 2, torch.finfo(dtype).tiny
         self.equal = EqualNumbers.of(network)
@@ -76,7 +82,7 @@ class Certainty:
         return network.derived((cls, dtype), lambda: cls(network, dtype))
 
     def _of_chains(self, chains: tuple[Chain, ...]) -> tuple[Chain, ...]:
-        if self.compares_zeros:
+        if self.compares_zeros or self.has_equal_rows:
             return ()
         result = []
         for chain in chains:
@@ -102,25 +108,25 @@ class Certainty:
         errors: dict[str, Tensor],
         along: dict[str, Tensor],
         errors_along: dict[str, Tensor],
-        line: Tensor,
-        position: Tensor,
-        weighted: bool,
+        starts: Starts,
     ) -> dict[str, Tensor]:
         """The bounds at the starts ``weight * x + position * d``, from those of the values at x and along d.
 
         Args:
             at_x, errors: values at the x of all lines and their bounds, ``(L, *shape)`` and ``(L,)`` each.
             along, errors_along: the same for their d.
-            line: of each start, among these, ``(P,)`` int64.
         """
-        reach, bounds = position.abs(), {}
+        line, reach, bounds = starts.line, starts.position.abs(), {}
+        weight = torch.ones_like(reach) if starts.weight is None else starts.weight
+        # What is near its point is within 8 roundings of it.
+        room, near = VALUE + 16.0 * starts.rounded, 8 * self.unit * starts.rounded
         for name, error in errors.items():
             here = torch.stack([error, largest(at_x[name]) + error])
             there = torch.stack([errors_along[name], largest(along[name]) + errors_along[name]])
             error, size = here[:, line] + reach * there[:, line]
-            bounds[name] = error + VALUE * self.unit * size + 4 * self.tiny
-        exact = ("shift", "position", "weight") if weighted else ("shift", "position")
-        return bounds | {name: torch.zeros_like(position) for name in exact}
+            bounds[name] = error + room * self.unit * size + 4 * self.tiny
+        bounds |= {"shift": torch.zeros_like(reach), "position": near * reach}
+        return bounds if starts.weight is None else bounds | {"weight": near * weight}
 
     def finished(self, points: Points) -> None:
         """Mark the segments in doubt that have points so close that their bounds underflow.
@@ -130,21 +136,34 @@ class Certainty:
         close = (points.position.diff().abs() < self.tiny / self.unit) & points.starts_interval[:-1]
         self._doubt(points, close.nonzero()[:, 0])
 
-    def gate(self, gate: Gate, points: Points, name: str, inputs: Tensor, placed: Placement) -> Shifts:
+    def gate(
+        self, gate: Gate, points: Points, name: str, inputs: Tensor, placed: Placement, ties: Ties | None = None
+    ) -> Shifts:
         """Mark the segments in which the gate's decisions are in doubt, before the new points are inserted.
 
         Segments that are in doubt already stay so, without further tests.
+
+        Args:
+            ties: what is equal on these lines; None for what is equal on all lines.
         """
         error, size = beside(points.errors[name]), largest(inputs) if placed.extremes is None else placed.extremes[0]
         if isinstance(gate, Knots):
-            shifts = self._knots(gate, points, name, error, inputs, size, placed)
+            shifts = self._knots(gate, points, name, error, inputs, size, placed, ties)
         else:
-            shifts = self._selection(gate, points, name, error, inputs, size, placed)
+            shifts = self._selection(gate, points, name, error, inputs, size, placed, ties)
         self._doubt(points, placed.crossings.row[~(placed.inside & torch.isfinite(placed.crossings.rise))])
         return shifts
 
     def _knots(
-        self, gate: Knots, points: Points, name: str, error: Tensor, inputs: Tensor, size: Tensor, placed: Placement
+        self,
+        gate: Knots,
+        points: Points,
+        name: str,
+        error: Tensor,
+        inputs: Tensor,
+        size: Tensor,
+        placed: Placement,
+        ties: Ties | None,
     ) -> Shifts:
         level = torch.zeros_like(error)
         if gate.sizes.knot > 0:
@@ -161,18 +180,24 @@ class Certainty:
             if gate.sizes.knot > 0 and knot.any():
                 distance = inputs - (knot if points.weight is None else knot * points.weight[:, None])
                 bound, known = error + level, None
-            self._doubt(points, kernel_for(inputs.device).rows_in_doubt(distance, bound, *shares, known, asked))
+            rows = kernel_for(inputs.device).rows_in_doubt(distance, bound, *shares, known, asked)
+            self._doubt(points, rows if ties is None else still_open(ties, rows, distance, bound, *shares, known))
         if zeros is not None:
             self._doubt(points, self._fading(inputs, zeros, placed))
-        self._doubt(points, shifts.out_of_order(placed, lambda bends: self._copies_cross(gate, name, placed, bends)))
+        same = partial(self._copies_cross, gate, name, placed, ties)
+        self._doubt(points, shifts.out_of_order(placed, same))
         return shifts
 
-    def _copies_cross(self, gate: Knots, name: str, placed: Placement, bends: Tensor) -> Tensor:
+    def _copies_cross(self, gate: Knots, name: str, placed: Placement, ties: Ties | None, bends: Tensor) -> Tensor:
         """Whether some crossings are of the same numbers as those before them, ``(B,)`` bool."""
-        if name not in self.equal.copies or (gate.sizes.knot > 0 and gate.knots.shape[1] > 1):
+        copied = ties is not None or name in self.equal.copies
+        if not copied or (gate.sizes.knot > 0 and gate.knots.shape[1] > 1):
             return torch.zeros_like(bends, dtype=torch.bool)
         unit, knot = placed.crossings.unit, torch.maximum(placed.crossings.before, placed.crossings.after)
-        source = self.equal.copies[name].to(unit.device)[unit]
+        if ties is None:
+            source = self.equal.copies[name].to(unit.device)[unit]
+        else:
+            source = ties.ids(placed.crossings.row, unit[:, None])[:, 0]
         if gate.sizes.knot == 0:
             source = source.abs()
         return (source[bends] == source[bends - 1]) & (knot[bends] == knot[bends - 1])
@@ -186,13 +211,16 @@ class Certainty:
         inputs: Tensor,
         size: Tensor,
         placed: Placement,
+        ties: Ties | None,
     ) -> Shifts:
         shifts, row = self._shifts(points, 2 * error, size, placed), placed.crossings.row
         if points.uncertain.all():
             return shifts
-        alike, zeros = self.equal.sources(name).to(inputs.device), self._zeros(name, inputs)
+        if ties is None:
+            ties = Ties.everywhere(self.equal.sources(name).to(inputs.device), gate, len(inputs))
+        zeros = self._zeros(name, inputs)
         if zeros is None:
-            zeros = torch.zeros_like(alike, dtype=torch.bool)
+            zeros = torch.zeros(inputs.shape[1], dtype=torch.bool, device=inputs.device)
         else:
             self._doubt(points, self._fading(inputs, zeros, placed))
         kernel, shares = kernel_for(inputs.device), self._shares(points)
@@ -206,13 +234,13 @@ class Certainty:
             # Between two rows without a rival none is looked for.
             near = _near_zero(2 * size, least, 2 * error, *shares)
             asked = starts & (near | torch.cat([near[1:], near[:1]]))
-        self._doubt(points, kernel.leads_in_doubt(gate, inputs, alike, zeros, 2 * error, *shares, asked))
+        self._doubt(points, kernel.leads_in_doubt(gate, inputs, ties, zeros, 2 * error, *shares, asked))
         difference = 2 * torch.maximum(error[row], error[row + 1])
-        self._doubt(points, rivals_in_doubt(gate, alike, zeros, inputs, placed, difference, shifts.relative))
-        same = partial(coincident, gate, alike, zeros, inputs, placed)
+        self._doubt(points, rivals_in_doubt(gate, ties, zeros, inputs, placed, difference, shifts.relative))
+        same = partial(coincident, gate, ties, zeros, inputs, placed)
         self._doubt(points, shifts.out_of_order(placed, same))
         if isinstance(gate, OrderStatistic):
-            self._doubt(points, passing_in_doubt(gate, alike, zeros, inputs, placed, starts))
+            self._doubt(points, passing_in_doubt(gate, ties, zeros, inputs, placed, starts))
         return shifts
 
     def _zeros(self, name: str, like: Tensor) -> Tensor | None:

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from relu_regions.backends import Placement
+from relu_regions.backends.ties import Ties
 from relu_regions.network.gates import Maximum, OrderStatistic
 
 __all__ = ["coincident", "rivals_in_doubt", "sources_on"]
@@ -26,7 +27,7 @@ __all__ = ["coincident", "rivals_in_doubt", "sources_on"]
 
 def rivals_in_doubt(
     gate: Maximum | OrderStatistic,
-    alike: Tensor,
+    ties: Ties,
     zeros: Tensor,
     inputs: Tensor,
     placed: Placement,
@@ -36,7 +37,7 @@ def rivals_in_doubt(
     """The intervals in which a third input may lead, or is as large, where one takes the place of another.
 
     Args:
-        alike: for each input what it is a copy of, ``(inputs,)`` int64.
+        ties: which inputs are equal by construction.
         zeros: for each input whether a computed 0 is a true 0, ``(inputs,)`` bool.
         inputs: ``(P, inputs)``.
         error: of a difference of two inputs, for each bend, ``(K,)``.
@@ -54,18 +55,19 @@ def rivals_in_doubt(
     open_lead.scatter_(1, leader, False).scatter_(1, follower, False)
     (close,) = open_lead.any(1).nonzero(as_tuple=True)
     # Most bends are far from all others: what is equal by construction is asked of the rest alone.
-    same = sources_on(alike[window[close]], zeros[window[close]], here[close], there[close])
+    ids = ties.ids(crossings.row[close], window[close])
+    same = sources_on(ids, zeros[window[close]], here[close], there[close])
     third = (same != same.gather(1, leader[close])) & (same != same.gather(1, follower[close]))
     return crossings.row[close[(open_lead[close] & third).any(1)]]
 
 
-def sources_on(alike: Tensor, zeros: Tensor, here: Tensor, there: Tensor) -> Tensor:
-    """What numbers are copies of on intervals where some are 0 at both ends, and known to be; all of one shape."""
-    return torch.where(zeros & (here == 0) & (there == 0), 0, alike)
+def sources_on(ids: Tensor, zeros: Tensor, here: Tensor, there: Tensor) -> Tensor:
+    """Ids of equal numbers on intervals where some are 0 at both ends, and known to be; all of one shape."""
+    return torch.where(zeros & (here == 0) & (there == 0), 0, ids)
 
 
 def coincident(
-    gate: Maximum | OrderStatistic, alike: Tensor, zeros: Tensor, inputs: Tensor, placed: Placement, bends: Tensor
+    gate: Maximum | OrderStatistic, ties: Ties, zeros: Tensor, inputs: Tensor, placed: Placement, bends: Tensor
 ) -> Tensor:
     """Whether some bends are those of the same two numbers as the bends before them, ``(B,)`` bool.
 
@@ -76,7 +78,8 @@ def coincident(
     for crossings in (placed.crossings[bends - 1], placed.crossings[bends]):
         pair = gate.windows[crossings.unit[:, None], torch.stack([crossings.before, crossings.after], 1)]
         row = crossings.row[:, None]
-        same = sources_on(alike[pair], zeros[pair], inputs[row, pair], inputs[row + 1, pair])
+        ids = ties.ids(crossings.row, pair)
+        same = sources_on(ids, zeros[pair], inputs[row, pair], inputs[row + 1, pair])
         # Two that change places in an order do so in two units, there and back.
         pairs.append(same.sort(1).values)
     return (pairs[0] == pairs[1]).all(1)

@@ -22,6 +22,7 @@ from torch import Tensor
 
 from relu_regions.backends import Placement
 from relu_regions.backends.rank_crossings import inverted
+from relu_regions.backends.ties import Ties
 from relu_regions.exactness.maximum_bounds import sources_on
 from relu_regions.network.gates import OrderStatistic
 
@@ -29,12 +30,12 @@ __all__ = ["nearest_rival", "passing_in_doubt"]
 
 
 def passing_in_doubt(
-    gate: OrderStatistic, alike: Tensor, zeros: Tensor, inputs: Tensor, placed: Placement, starts_interval: Tensor
+    gate: OrderStatistic, ties: Ties, zeros: Tensor, inputs: Tensor, placed: Placement, starts_interval: Tensor
 ) -> Tensor:
     """The intervals in which some input passes a piece on its stretch, where no bend is, ``(K,)`` int64.
 
     Args:
-        alike, zeros, inputs: as `relu_regions.exactness.maximum_bounds.rivals_in_doubt`.
+        ties, zeros, inputs: as `relu_regions.exactness.maximum_bounds.rivals_in_doubt`.
         starts_interval: False at the last point of each segment, and where nobody asks, ``(P,)`` bool.
     """
     candidates, units = gate.candidates(inputs), len(gate.windows)
@@ -48,7 +49,7 @@ def passing_in_doubt(
     start, stop = (left[:, None] * leads[0] + right[:, None] * leads[1] for left, right in stretches.ends)
     passes = ((start > 0) & (stop < 0)) | ((start < 0) & (stop > 0))
     window = gate.windows[stretches.unit]
-    same = sources_on(alike[window], zeros[window], here, there)
+    same = sources_on(ties.ids(stretches.row, window), zeros[window], here, there)
     # The one before it and the one behind it pass it at its ends, and so do their copies.
     before, behind = (same.gather(1, torch.where(n < 0, stretches.piece, n)[:, None]) for n in stretches.beside)
     passes &= (same != before) & (same != behind)

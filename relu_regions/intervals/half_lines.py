@@ -10,6 +10,8 @@ from torch import Tensor
 from relu_regions.backends import kernel_for
 from relu_regions.backends.points import Points
 from relu_regions.exactness.error_bounds import Certainty
+from relu_regions.exactness.line_ties import can_tie
+from relu_regions.exactness.meeting_points import meeting_points
 from relu_regions.exactness.shifts import beside
 from relu_regions.lines.decision import Decision
 from relu_regions.lines.line_batch import LineBatch
@@ -65,6 +67,8 @@ def half_lines(
     starts = torch.stack([torch.zeros_like(end), reach], 1).to(lines.x.dtype)
     reached = torch.zeros_like(found.tied)
     segments = Segments(lines.x, lines.d, starts, both_ways=True)
+    if certainty is not None and can_tie(lines.network):
+        segments = segments.with_ties(meeting_points(lines.network, lines.x, lines.d))
     sweep = Sweep(lines.network, segments, False, memory_budget, window=64, certainty=certainty)
     with sweep.surroundings():
         for points in sweep:

@@ -143,6 +143,15 @@ def triangles(
         TypeError: for samples that are not float or labels that are not integer.
         ValueError: for shapes that do not match, samples that are not finite, a class without a sample, classes too
             small for a single triangle, more triangles asked for than there are, or a margin that is not above -1.
+
+    Examples:
+        >>> import relu_regions as rr, torch
+        >>> samples, labels = torch.eye(5), torch.tensor([0, 1, 0, 0, 0])
+        >>> triangles = rr.directions.triangles(samples, labels)
+        >>> triangles.index.tolist()
+        [[0, 2, 3], [0, 2, 4], [0, 3, 4], [2, 3, 4]]
+        >>> [len(batch.x) for batch in triangles.batches(3)]
+        [3, 1]
     """
     points, classified = checked(samples, labels)
     _check_margin(margin)

@@ -48,6 +48,19 @@ class Planes:
         x, u, v: ``(N, *input_shape)``.
         polygons: for each plane the corners (s, t) of its polygon, as they were given.
         answers: what was found in each plane, as plain arrays.
+
+    Examples:
+        >>> import relu_regions as rr, torch
+        >>> model = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.ReLU()).eval()
+        >>> _ = model[0].load_state_dict({"weight": torch.tensor([[2.0, 0.0], [0.0, 1.0]]), "bias": torch.zeros(2)})
+        >>> x, u, v = torch.tensor([[[0.0, 0.0]], [[1.0, 0.0]], [[0.0, 1.0]]])
+        >>> planes = rr.walk_plane(model, x, u, v, [(-1, -1), (1, -1), (1, 1), (-1, 1)])
+        >>> planes.class_areas().tolist(), planes.input_areas.tolist()
+        ([[2.75, 1.25]], [1.0, 1.0, 1.0, 1.0])
+        >>> sorted(planes.norms(2).tolist()), len(planes.edges), len(planes.boundaries()[0])
+        ([0.0, 1.0, 2.0, 2.0], 12, 1)
+        >>> planes[0].segment((-1, 0.5), (1, 0.5)).t.tolist()
+        [0.0, 0.5, 1.0]
     """
 
     network: Network

@@ -58,7 +58,7 @@ def walk_plane(
     Raises:
         TypeError, ValueError, UnsupportedOperation: what was given cannot be walked; the text says why.
 
-    Example:
+    Examples:
         >>> import relu_regions as rr, torch
         >>> model = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.ReLU()).eval()
         >>> _ = model[0].load_state_dict({"weight": torch.tensor([[2.0, 0.0], [0.0, 1.0]]), "bias": torch.zeros(2)})

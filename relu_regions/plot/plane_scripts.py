@@ -93,6 +93,6 @@ const times = ["stays in " + (won.length ? class_names[won[0][2]] : ""), "change
     `changes its class ${won.length - 1} times`;
 said.text = faces.length === 0 ? "The segment lies outside of the plane's polygon." :
     `The segment, ${length.toPrecision(4)} long, crosses ${faces.length} region${faces.length > 1 ? "s" : ""}` +
-    (classes ? ` and ${times.replace(/[&<>]/g, "")}.` : ".");
+    (classes ? ` and ${times.replace(/&/g, "&amp;").replace(/</g, "&lt;")}.` : ".");
 crossing.data = {face: faces, t: ts.slice(0, -1)};
 """

@@ -2,42 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import torch
 from torch import Tensor
 
-__all__ = ["Segments", "Starts"]
+from relu_regions.exactness.meeting_points import Meetings
+from relu_regions.exactness.starts import Starts
 
-
-@dataclass(frozen=True)
-class Starts:
-    """The points that some segments start from, at ``weight * x + position * d`` of their line.
-
-    Attributes:
-        x, d: of all their lines, ``(L, *input_shape)``.
-        line: of each point, among these, ``(P,)`` int64.
-        position: ``(P,)``, in the direction of the segment.
-        along_d: the same in the direction of d.
-        weight: ``(P,)``, or None where all are 1.
-        offsets: of the segments among the points, ``(S + 1,)`` int64.
-    """
-
-    x: Tensor
-    d: Tensor
-    line: Tensor
-    position: Tensor
-    along_d: Tensor
-    weight: Tensor | None
-    offsets: Tensor
-
-    def of(self, at_x: Tensor, along: Tensor) -> Tensor:
-        """A value at the points, ``(P, *shape)``, from that of an affine map at x and, without its bias, along d."""
-        base, column = at_x.index_select(0, self.line), (-1, *[1] * (at_x.ndim - 1))
-        if self.weight is not None:
-            base = base.mul_(self.weight.view(column))
-        return base.addcmul_(self.along_d.view(column), along.index_select(0, self.line))
+__all__ = ["Segments"]
 
 
 @dataclass(frozen=True)
@@ -49,15 +23,28 @@ class Segments:
         starts: ``(N, k)`` values of t in increasing order, from k = 2; may be infinite at either end. Equal
             neighbours count once.
         both_ways: whether each line has two segments, one after the other: along d, and along -d.
+        meetings: of the lines, if starts are at these.
     """
 
     x: Tensor
     d: Tensor
     starts: Tensor
     both_ways: bool = False
+    meetings: Meetings | None = None
 
     def __len__(self) -> int:
         return self.starts.shape[0]
+
+    def with_ties(self, meetings: Meetings | None) -> Segments:
+        """The same with starts wherever more may tie than around it: at t = 1, and where patches of an image meet."""
+        t, starts = torch.ones(len(self.x), 1, dtype=torch.float64, device=self.starts.device), self.starts
+        if meetings is not None:
+            t = torch.cat([t, meetings.by_line.to(t)], 1)
+        if self.both_ways:
+            t = torch.stack([t, -t], 1).flatten(0, 1)
+        t, high = t.to(starts.dtype), starts[:, -1:]
+        t = torch.where((t > starts[:, :1]) & (t < high), t, high)
+        return replace(self, starts=torch.cat([starts, t], 1).sort(dim=1).values, meetings=meetings)
 
     @cached_property
     def _unbounded(self) -> bool:
@@ -68,16 +55,17 @@ class Segments:
         t = self.starts[first:stop]
         distinct = torch.nn.functional.pad(t[:, 1:] > t[:, :-1], (1, 0), value=True)
         segment, position = distinct.nonzero()[:, 0], t[distinct]
-        weight: Tensor | None = None
+        t, weight, rounded = position, None, torch.zeros_like(position, dtype=torch.bool)
         if self._unbounded:
-            weight = torch.isfinite(position).to(position.dtype)
-            position = torch.where(weight > 0, position, position.sign())
+            position, weight = self._on_rays(first + segment, position)
+            rounded = (weight != 1) & (weight != 0.5) & (weight != 0)
         lines, line, along_d = slice(first, stop), segment, position
         if self.both_ways:
             lines, number = slice(first // 2, (stop + 1) // 2), segment + first
-            line, along_d = number // 2 - first // 2, torch.where(number % 2 == 0, position, -position)
+            line = number // 2 - first // 2
+            along_d, t = (torch.where(number % 2 == 0, part, -part) for part in (position, t))
         counts = distinct.sum(1)
-        return Starts(
+        starts = Starts(
             x=self.x[lines],
             d=self.d[lines],
             line=line,
@@ -85,4 +73,20 @@ class Segments:
             along_d=along_d,
             weight=weight,
             offsets=torch.cat([counts.new_zeros(1), counts.cumsum(0)]),
+            t=t,
+            rounded=rounded,
+            meetings=None if self.meetings is None else self.meetings.of(lines.start, min(lines.stop, len(self.x))),
         )
+        found, number = starts.is_meeting
+        if starts.meetings is None or not found.any():
+            return starts
+        return replace(starts, rounded=rounded | (found & ~starts.meetings.exact.to(line.device)[number]))
+
+    def _on_rays(self, segment: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
+        """Position and weight of points of segments, ``(P,)`` each: towards an infinite end they add up to 1."""
+        ends = self.starts[segment]
+        towards = torch.isinf(torch.where(t > 0, ends[:, -1], ends[:, 0]))
+        finite = torch.isfinite(t)
+        weight = torch.where(finite & towards, 1 / (1 + t.abs()), finite.to(t.dtype))
+        position = torch.where(finite, torch.where(towards, t * weight, t), t.sign())
+        return position, weight

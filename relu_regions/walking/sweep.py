@@ -15,6 +15,7 @@ from relu_regions.backends.memory import budget, stack_bytes
 from relu_regions.backends.points import Flips, Points
 from relu_regions.backends.threads import each_on_one_thread, one_thread
 from relu_regions.exactness.error_bounds import Certainty
+from relu_regions.exactness.line_ties import LineTies, can_tie
 from relu_regions.exactness.shifts import Shifts
 from relu_regions.network.chains import Chain
 from relu_regions.network.gates import flattened
@@ -67,6 +68,7 @@ class Sweep:
         window: int | None = None,
         certainty: Certainty | None = None,
     ) -> None:
+        self._as_read = network
         self.network = network = folded(network)
         self.segments = segments
         self.record = record
@@ -82,6 +84,7 @@ class Sweep:
         self._threads = torch.get_num_threads()
         self._windows = Windows(network.gate_numbers, self.budget, self.window)
         self._kernel = kernel_for(segments.x.device)
+        self._ties: LineTies | None = None
         self._first_gate = min(network.gate_numbers, default=len(network.steps))
         self._chains = chains(network) if certainty is None else certainty.chains
         if self._kernel.through is None:
@@ -165,8 +168,9 @@ class Sweep:
         at_x, along = each_on_one_thread(lambda part: self._to_first_gate(*part), parts, self._threads if shared else 1)
         errors: Values = {}
         if self.certainty is not None:
-            weighted = starts.weight is not None
-            errors = self.certainty.start(*at_x, *along, starts.line, starts.position, weighted)
+            if can_tie(self._as_read):
+                self._ties = LineTies(self._as_read, starts, first, self._ties)
+            errors = self.certainty.start(*at_x, *along, starts)
         return Points(
             segments=torch.arange(first, stop, device=device),
             offsets=starts.offsets,
@@ -262,7 +266,10 @@ class Sweep:
         """Insert the gate's bends, then apply it."""
         number, gate = self.network.gate_numbers[points.step], step.gate
         name = step.inputs[0]
-        inputs = flattened(points.values[name])
+        inputs, ties = flattened(points.values[name]).contiguous(), None
+        if self._ties is not None and (ties := self._ties.at(points, name)) is not None:
+            self._kernel.equalise(inputs, ties)
+            points.values[name] = inputs.view(points.values[name].shape)
         starts = points.starts_interval
         bounded = self.certainty is not None
         placed = self._kernel.place(gate, inputs, points.position, points.weight, starts, self.record, bounded)
@@ -277,7 +284,7 @@ class Sweep:
         errors: Values = {}
         shifts: Shifts | None = None
         if self.certainty is not None:
-            shifts = self.certainty.gate(gate, points, name, inputs, placed)
+            shifts = self.certainty.gate(gate, points, name, inputs, placed, ties)
             errors = self.certainty.inserted(points, name, placed, shifts)
         released = name in self.network.releases[points.step]
         if released:

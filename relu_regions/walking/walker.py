@@ -10,6 +10,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from relu_regions.exactness.error_bounds import Certainty
+from relu_regions.exactness.line_ties import can_tie
+from relu_regions.exactness.meeting_points import meeting_points
 from relu_regions.exactness.resolving import Resolve, may_settle, seconds_for
 from relu_regions.lines.line_batch import Array, LineBatch, Model, Range, spread
 from relu_regions.lines.progress import Progress
@@ -140,7 +142,10 @@ def collected(
         certainty: bounds to carry along; None to do without.
     """
     starts = torch.stack([lines.low, lines.low.clamp(0, 0), lines.high], 1).to(lines.x.dtype)
-    sweep = Sweep(lines.network, Segments(lines.x, lines.d, starts), True, memory_budget, certainty=certainty)
+    segments = Segments(lines.x, lines.d, starts)
+    if certainty is not None and can_tie(lines.network):
+        segments = segments.with_ties(meeting_points(lines.network, lines.x, lines.d))
+    sweep = Sweep(lines.network, segments, True, memory_budget, certainty=certainty)
     found = Collected(lines)
     with sweep.surroundings(), Progress(len(lines), "walk", progress) as bar:
         for points in sweep:

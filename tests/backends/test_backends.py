@@ -19,6 +19,7 @@ import relu_regions as rr
 from relu_regions.backends import Name, kernel_for, reference, use
 from relu_regions.backends.crossings import Changes, Crossings, envelope_crossings, winners
 from relu_regions.backends.placement import Placement
+from relu_regions.backends.ties import Ties, TieTables
 from relu_regions.exactness.error_bounds import Certainty
 from relu_regions.network.gates import Gate, Knots, Maximum
 from relu_regions.network.steps import AffineStep, Matrix, Origin
@@ -109,7 +110,8 @@ def test_threads_share_points_out_and_change_nothing(monkeypatch: pytest.MonkeyP
         assert torch.equal(near, reference.rows_in_doubt(inputs, bound, before, after))
         if isinstance(gate, Maximum):
             alike, zeros = torch.arange(7), torch.rand(7, generator=generator) < 0.8
-            parts = (gate, inputs.clamp_min(0), alike, zeros, bound, before, after, starts)
+            ties = Ties.everywhere(alike, gate, len(inputs))
+            parts = (gate, inputs.clamp_min(0), ties, zeros, bound, before, after, starts)
             near = compiled.leads_in_doubt(*parts)
             assert torch.equal(near, reference.leads_in_doubt(*parts))
         doubts += len(near)
@@ -209,7 +211,8 @@ def test_doubts_about_leads_are_the_same(backend: Backend, kind: str) -> None:
         bound, before, after = 0.05 * torch.rand(3, len(inputs), generator=generator).to(device, torch.float64)
         zeros = (torch.rand(7, generator=generator) < 0.8).to(device)
         alike = torch.tensor([1, 2, 3, 4, 5, 5, 1], device=device)
-        parts = (gate, inputs, alike, zeros, bound, before, after, starts)
+        ties = Ties.everywhere(alike, gate, len(inputs))
+        parts = (gate, inputs, ties, zeros, bound, before, after, starts)
         ours = module.leads_in_doubt(*parts)
         assert torch.equal(ours, reference.leads_in_doubt(*parts))
         found += len(ours)
@@ -285,7 +288,8 @@ def test_many_windows_with_ties(kind: str, dtype: torch.dtype) -> None:
         inputs = inputs[:, (alike[:, None] == alike).long().argmax(1)]  # what is alike is equal
         zeros = torch.rand(30, generator=generator) < 0.9
         for some in [windows, *windows.split(1)]:
-            parts = (Maximum(some), inputs, alike, zeros, bound, before, after, starts)
+            ties = Ties.everywhere(alike, Maximum(some), len(inputs))
+            parts = (Maximum(some), inputs, ties, zeros, bound, before, after, starts)
             doubts = compiled.leads_in_doubt(*parts)
             assert torch.equal(doubts, reference.leads_in_doubt(*parts))
             found += len(doubts)
@@ -444,3 +448,29 @@ def test_a_backend_refuses_devices_on_which_it_does_not_run(
     monkeypatch.setattr("relu_regions.backends.find_spec", lambda package: True)
     with use(name), pytest.raises(ValueError, match=f"'{name}' runs on .* but the input lies on {device}"):
         kernel_for(torch.device(device))
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_what_ties_row_by_row_is_made_equal_and_leaves_the_same_doubts(backend: Backend) -> None:
+    """Two tables: what is equal on a line, and what is so at some of its points besides."""
+    _, module, device, _ = backend
+    gate, found = Maximum(torch.tensor([[0, 1, 2, 3], [3, 4, 3, 5], [6, 2, 1, 1]], device=device)), 0
+    first = torch.tensor([[0, 1, 1, 3, 4, 5, -1], [0, 0, 0, 3, 3, 3, -1]], device=device)
+    tables = TieTables.of(first, torch.arange(1, 8, device=device), gate)
+    assert tables.whole.tolist() == [[False, False, False], [False, True, False]]
+    for seed in range(30):
+        inputs, _, _, starts = stack(seed, "generic", torch.float64, device)
+        generator = torch.Generator().manual_seed(seed)
+        table = (torch.rand(len(inputs), generator=generator) < 0.3).long().to(device)
+        ties, other = Ties(tables, table, torch.zeros_like(table)), inputs.clone()
+        module.equalise(inputs, ties)
+        for row, which in enumerate(table.tolist()):
+            made = [other[row, place] if place >= 0 else 0.0 for place in first[which].tolist()]
+            assert inputs[row].tolist() == [float(number) for number in made]
+        bound, before, after = 0.05 * torch.rand(3, len(inputs), generator=generator).to(device, torch.float64)
+        zeros = torch.zeros(7, dtype=torch.bool, device=device)
+        parts = (gate, inputs, ties, zeros, bound, before, after, starts)
+        ours = module.leads_in_doubt(*parts)
+        assert torch.equal(ours, reference.leads_in_doubt(*parts))
+        found += len(ours)
+    assert 0 < found < 30 * len(inputs)

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from relu_regions.backends import reference
+from relu_regions.backends.ties import Ties
 from relu_regions.exactness.rank_bounds import nearest_rival, passing_in_doubt
 from relu_regions.network.gates import OrderStatistic
 
@@ -40,14 +41,14 @@ def test_what_floats_have_in_one_point_is_open_even_where_nothing_bends() -> Non
     gate = OrderStatistic(torch.tensor([[0, 1, 2]]), torch.tensor([1]))
     inputs = torch.tensor([[-1.0, 0, 1, 5, 5, 5], [1.0, 0, -1, 5, 5, 5]], dtype=torch.float64)
     position, starts = torch.tensor([0.0, 1.0], dtype=torch.float64), torch.tensor([True, False])
-    alike, zeros = torch.arange(6), torch.zeros(6, dtype=torch.bool)
+    ties, zeros = Ties.everywhere(torch.arange(6), gate, 2), torch.zeros(6, dtype=torch.bool)
     placed = reference.place(gate, inputs, position, None, starts, False)
     assert not len(placed.crossings.row)
-    assert passing_in_doubt(gate, alike, zeros, inputs, placed, starts).tolist() == [0]
+    assert passing_in_doubt(gate, ties, zeros, inputs, placed, starts).tolist() == [0]
     apart = inputs + torch.tensor([0.0, 0.0, 0.5, 0.0, 0.0, 0.0])
     placed = reference.place(gate, apart, position, None, starts, False)
     assert placed.crossings.after.tolist() == [0, 2, 1]
-    assert not len(passing_in_doubt(gate, alike, zeros, apart, placed, starts))
+    assert not len(passing_in_doubt(gate, ties, zeros, apart, placed, starts))
 
 
 def test_a_step_that_only_leads_to_what_comes_out_is_known_by_its_rise() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 from pathlib import Path
+from typing import Any
 
 import cvxpy as cp
 import numpy as np
@@ -12,6 +13,7 @@ import pytest
 import torch
 
 import relu_regions as rr
+from relu_regions.apps.reproduction.tables_norms import norm_tables
 from relu_regions.regions.lipschitz_bounds import guaranteed_radius, logit_bounds
 from relu_regions.regions.polytope import Polytope
 from tests.models import mlp
@@ -30,19 +32,31 @@ def test_a_quick_run_judges_every_claim(tmp_path: Path, capsys: pytest.CaptureFi
     assert script.main(["--quick", "--seeds", "1", "--out", str(tmp_path)]) == 0
     said = capsys.readouterr().out
     report = json.loads((tmp_path / "norm_bounds.json").read_text())
-    assert all(claim["claim"] in said and claim["verdict"] for claim in report["claims"])
-    verdicts = {claim["claim"]: claim["verdict"] for claim in report["claims"]}
+    assert [training["name"] for training in report["trainings"]] == ["plain SGD", "momentum 0.9"]
+    for training in report["trainings"]:
+        judged_as_proven(training, said)
+    assert all(table for table in norm_tables(report).values())
+    pictures = {f"{name}_{way}" for name in ("norm_ratios", "norms_along") for way in ("plain", "momentum")}
+    files = {f"{name}.{kind}" for name in pictures | {"widths_and_depths"} for kind in ("png", "svg")}
+    assert {path.name for path in tmp_path.iterdir()} == files | {"norm_bounds.json", "cache"}
+
+
+def judged_as_proven(training: dict[str, Any], said: str) -> None:
+    """What is a theorem holds, the radii agree with the MILP, and the appendix's radius is that of its formula."""
+    assert all(claim["claim"] in said and claim["verdict"] for claim in training["claims"])
+    verdicts = {claim["claim"]: claim["verdict"] for claim in training["claims"]}
     assert verdicts["‖W_x‖ ≤ Π ‖W_l‖ on every region"] == "holds"
     assert verdicts["f(x) − f(x_i) = Σ λ_k W_k (x − x_i)"] == "holds"
     assert verdicts["‖f(x) − f(x_i)‖ ≤ (Σ λ_k ‖W_k‖) ‖x − x_i‖ ≤ Π ‖W_l‖ ‖x − x_i‖"] == "holds"
     assert verdicts["a radius of half the margin by the bound keeps the label"] == "holds"
-    for record in report["small_networks"]:
+    for record in training["networks"]:
+        own = record["segment_changes"]
+        radius = own["training_range"] / (2 * record["K"] * record["linear"])
+        assert own["appendix_radius"] == pytest.approx(radius, rel=1e-6)
+        assert own["least_distance"] <= own["median_distance"]
+    for record in training["small_networks"]:
         assert record["radius"]["largest_gap_at_the_point"] <= 1e-8
         assert record["radius"]["class_ends_earlier_by"] <= 1e-8
-    pictures = {
-        f"{name}.{kind}" for name in ("norm_ratios", "norms_along", "widths_and_depths") for kind in ("png", "svg")
-    }
-    assert {path.name for path in tmp_path.iterdir()} == pictures | {"norm_bounds.json", "cache"}
 
 
 def by_enumeration(network: rr.Network, x: torch.Tensor, reach: float) -> float:

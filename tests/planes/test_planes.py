@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from fractions import Fraction
 from itertools import pairwise
+from random import Random
 
 import networkx as nx
 import numpy as np
@@ -18,7 +19,9 @@ from relu_regions.lines.plane_batch import PlaneBatch
 from relu_regions.planes.planes import Planes
 from relu_regions.regions.norms import norms_at
 from tests.models import mlp
+from tests.networks import network_of
 from tests.planes.exact_planes import SQUARE, exact_planes, of_mlp
+from tests.strategies import FLAVOURS, GATES, make_case
 
 Answer = tuple[nn.Module, Planes, list[rational.RationalPlane]]
 
@@ -155,9 +158,8 @@ def test_components_are_those_of_the_exact_planes(found: Answer) -> None:
     assert torch.equal(pieces.label[pieces.of_cell], planes.cells.label)
 
 
-def test_boundaries_are_those_of_the_exact_planes_put_together(found: Answer) -> None:
-    _, planes, exact = found
-    assert any(len(stretch.points) > 2 for plane in planes.boundaries() for stretch in plane)
+def assert_boundaries(planes: Planes, exact: list[rational.RationalPlane]) -> None:
+    """Polylines are made of the sides between classes, each once, with the smaller class to the left."""
     for stretches, plane in zip(planes.boundaries(), exact):
         sides = set()
         for stretch in stretches:
@@ -171,6 +173,12 @@ def test_boundaries_are_those_of_the_exact_planes_put_together(found: Answer) ->
             left, right = side.labels
             wanted.add((a, b, left, right) if left < right else (b, a, right, left))
         assert sides == wanted
+
+
+def test_boundaries_are_those_of_the_exact_planes_put_together(found: Answer) -> None:
+    _, planes, exact = found
+    assert any(len(stretch.points) > 2 for plane in planes.boundaries() for stretch in plane)
+    assert_boundaries(planes, exact)
 
 
 def test_a_boundary_around_a_class_is_closed() -> None:
@@ -208,6 +216,34 @@ def test_outputs_that_are_no_logits_have_faces_but_no_classes() -> None:
     for ask in (lambda: planes.cells, planes.class_areas, planes.components, planes.boundaries):
         with pytest.raises(ValueError, match="a class needs a vector of logits"):
             ask()
+
+
+def degenerate_plane(seed: int) -> tuple[Planes, rational.RationalPlane]:
+    """A small network with whole-number or repeated weights, so that lines coincide and classes tie."""
+    rng = Random(seed)
+    flavour = rng.choice(["integers", "integers", "duplicates", *FLAVOURS])
+    gates = rng.choices([name for name in GATES if name not in ("hardsigmoid", "order statistics")], k=2)
+    case = make_case([2, 5, 4, 3], gates=gates, flavour=flavour, seed=seed, skips=rng.random() < 0.3)
+    network = network_of(case.layers, 2)
+    x, u, v = torch.tensor([[[0.0, 0]], [[1, 0]], [[0, 1]]], dtype=torch.float64)
+    planes, (exact,) = exact_planes(network, x, u, v)
+    return planes, exact
+
+
+@pytest.mark.parametrize("start", range(0, 60, 20))
+def test_degenerate_planes_keep_their_sides_pieces_and_boundaries(start: int) -> None:
+    for seed in range(start, start + 20):
+        planes, exact = degenerate_plane(seed)
+        planes.tiles.check(exact.polygon.area)
+        planes.answers[0].cells.check(exact.polygon.area)
+        assert_boundaries(planes, [exact])
+        pieces = planes.components()
+        each = [(label, float(area)) for label, areas in enumerate(exact.components()) for area in areas]
+        assert pieces.label.tolist() == [label for label, _ in each]
+        assert pieces.areas.tolist() == pytest.approx([area for _, area in each], abs=1e-14)
+        assert len(planes.edges.flips.row) == sum(len(edge.flips) for edge in exact.edges)
+        # Edge to edge, so that a walk across an edge changes what its flips say.
+        assert (planes.edges.flips.row.unique() == (planes.edges.faces[:, 1] >= 0).nonzero()[:, 0]).all()
 
 
 # ---------------------------------------------------------------- segments

@@ -44,7 +44,7 @@ def reproduce(run: Run) -> Numbers:
     random = [_at_random(run, widths) for widths in hidden]
     trained = [_in_training(run, widths) for widths in TRAINED[:: run.pick(1, 3)]]
     title = "Beyond the paper: breakpoints on the segment between two samples of a class"
-    figure, (left, right) = new_figure(1, 2, title, (5.6, 3.6))
+    figure, (left, right) = new_figure(1, 2, run.title(title), (5.6, 3.6))
     for depth in sorted({row["depth"] for row in random}):
         rows = [row for row in random if row["depth"] == depth]
         left.loglog(

@@ -6,12 +6,12 @@ share of the labels is permuted. Each predictor is computed from the training sa
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import product
 from typing import Any
 
 import numpy as np
 import torch
-from scipy import stats
 from torch import Tensor, nn
 
 from relu_regions.apps.reproduction.data import Dataset
@@ -19,11 +19,11 @@ from relu_regions.apps.reproduction.intervals import intervals, lengths, subset
 from relu_regions.apps.reproduction.networks import TITLES, Setup, accuracy, samples
 from relu_regions.apps.reproduction.pictures import new_figure
 from relu_regions.apps.reproduction.results import Run, write_figure, write_json
-from relu_regions.apps.reproduction.statistics import Numbers
+from relu_regions.apps.reproduction.statistics import Numbers, correlations
 from relu_regions.apps.reproduction.training import TrainedNetwork, train
 from relu_regions.lines.directions import pairs
 
-__all__ = ["noisy", "predictors", "reproduce"]
+__all__ = ["PREDICTORS", "noisy", "predictors", "ranked", "reproduce"]
 
 NAME = "beyond_prediction"
 
@@ -59,12 +59,9 @@ def reproduce(run: Run) -> Numbers:
         "samples": TITLES[data.name],
         "networks": networks,
         "left_out": len(plain) + len(shared) - len(networks),
-        "rank_correlations": [
-            {"networks": "real labels", **_ranks([row for row in networks if row["noise"] == 0], run.pick(1999, 99))},
-            {"networks": "real labels and a share of permuted ones", **_ranks(networks, run.pick(1999, 99))},
-        ],
+        "rank_correlations": ranked(networks),
     }
-    figure, (left, right) = new_figure(1, 2, title, (5.0, 3.6))
+    figure, (left, right) = new_figure(1, 2, run.title(title), (5.0, 3.6))
     for ax, chosen in ((left, [row for row in networks if row["noise"] == 0]), (right, networks)):
         for noise in sorted({row["noise"] for row in chosen}):
             rows = [row for row in chosen if row["noise"] == noise]
@@ -139,7 +136,7 @@ def predictors(trained: TrainedNetwork, x: Tensor, labels: Tensor) -> dict[str, 
     }
 
 
-_PREDICTORS = (
+PREDICTORS = (
     "mean_interval",
     "never_ends",
     "margin",
@@ -147,19 +144,49 @@ _PREDICTORS = (
     "spectral_norm",
     "frobenius_norm",
     "path_norm",
+    "depth",
 )
 
 
-def _ranks(rows: list[Numbers], resamples: int) -> Numbers:
-    """Spearman's correlation of each predictor with validation accuracy, and its bootstrap interval over networks."""
-    target = np.array([row["validation_accuracy"] for row in rows])
-    result: Numbers = {"number": len(rows)}
-    for name in _PREDICTORS:
-        column = np.array([row[name] for row in rows])
-        found = stats.bootstrap(
-            (column, target), lambda a, b: stats.spearmanr(a, b).statistic, paired=True, vectorized=False,
-            n_resamples=resamples, method="percentile", random_state=0,
-        )  # fmt: skip
-        interval = found.confidence_interval
-        result[name] = [float(stats.spearmanr(column, target).statistic), float(interval.low), float(interval.high)]
+def ranked(rows: Sequence[Numbers]) -> list[Numbers]:
+    """Spearman's correlation of each predictor with validation accuracy: of all networks, and among those alike.
+
+    Depth, noise and the way of training change accuracy and predictors alike, so a predictor must also rank the
+    networks that share them: within one depth or one way of training, averaged over these; and within one share of
+    permuted labels. All networks have the same samples and first weights by one seed: no interval is given.
+    """
+    real = [row for row in rows if row["noise"] == 0]
+    groups = [("real labels", [real])]
+    groups += [(f"real labels, within one {key}", _by(real, key)) for key in ("depth", "training")]
+    main = [row for row in rows if row["training"] == "as the main network"]
+    groups += [
+        (f"{noise:.0%} of labels permuted", [[row for row in main if row["noise"] == noise]])
+        for noise in sorted({row["noise"] for row in main} - {0})
+    ]
+    groups.append(("real and permuted labels", [list(rows)]))
+    return [{"name": name, **_ranks(alike)} for name, alike in groups]
+
+
+def _by(rows: Sequence[Numbers], key: str) -> list[list[Numbers]]:
+    """Rows that share what a key says, where there are at least four: of fewer, ranks say nothing."""
+    found: dict[Any, list[Numbers]] = {}
+    for row in rows:
+        found.setdefault(_depth(row) if key == "depth" else row[key], []).append(row)
+    return [group for group in found.values() if len(group) > 3]
+
+
+def _depth(row: Numbers) -> int:
+    return int(row["hidden"].partition("×")[0])
+
+
+def _ranks(groups: Sequence[Sequence[Numbers]]) -> Numbers:
+    """Means over groups; None where a predictor, or accuracy, is the same in all of a group."""
+    result: Numbers = {"number": sum(map(len, groups)), "groups": len(groups)}
+    for name in PREDICTORS:
+        found = []
+        for rows in groups:
+            column = [-_depth(row) if name == "depth" else row[name] for row in rows]
+            target = [row["validation_accuracy"] for row in rows]
+            found.append(correlations({name: column}, target)[name]["spearman"])
+        result[name] = float(np.mean(found)) if found else float("nan")
     return result

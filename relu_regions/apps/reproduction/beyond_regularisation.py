@@ -34,7 +34,7 @@ def reproduce(run: Run) -> Numbers:
     few = replace(run, seeds=min(run.seeds, 3))
     rows = [_row(few, name, setup.with_training(max_epochs=run.pick(300, 30))) for name, setup in SETTINGS.items()]
     title = "Beyond the paper: regularisation, architecture and the mean pairwise interval, real labels"
-    figure, (ax,) = new_figure(1, 1, title, (7.5, 3.6))
+    figure, (ax,) = new_figure(1, 1, run.title(title), (7.5, 3.6))
     for row in rows:
         ax.plot(row["mean_intervals"], row["validation_accuracies"], "o", markersize=5, label=row["setting"])
     ax.set(xlabel="mean interval of pairs", ylabel="validation accuracy")

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from relu_regions.apps.reproduction.intervals import Columns, intervals, lengths, subset
 from relu_regions.apps.reproduction.networks import LABELS, TITLES, Labels, Member, Setup, networks
@@ -17,6 +18,9 @@ from relu_regions.lines.directions import Lines, midlines, pairs
 from relu_regions.network.arrays import Floats
 
 __all__ = ["Measured", "Panel", "density_figure", "measure", "midlines_of", "pairs_of", "summarise"]
+
+# Triangles are too many to list.
+MIDLINES = 5000
 
 Family = Callable[[Member], Lines]
 
@@ -31,6 +35,8 @@ class Panel:
         setup: samples, architecture and training.
         family: the lines of a network.
         number: of lines of each network, drawn at random; None for all.
+        repeats: how many times as many networks as the run has seeds.
+        compared: whether there are networks and lines enough to compare real with random labels.
     """
 
     name: str
@@ -38,6 +44,8 @@ class Panel:
     setup: Setup
     family: Family
     number: int | None = 2000
+    repeats: int = 1
+    compared: bool = True
 
 
 @dataclass(frozen=True)
@@ -69,6 +77,11 @@ class Measured:
         """Of every network with these labels."""
         return [lengths(columns) for columns in self.columns[labels]]
 
+    def right(self, labels: Labels) -> list[NDArray[np.bool_]]:
+        """Of every network, on which lines it says the class of the line's samples at t = 0."""
+        given = zip(self.members[labels], self.lines[labels], self.columns[labels])
+        return [columns["label"] == member.data.y_train[lines.index[:, 0]].numpy() for member, lines, columns in given]
+
 
 def pairs_of(*classes: int) -> Family:
     """Lines through two samples of a class; of all classes by default."""
@@ -76,13 +89,21 @@ def pairs_of(*classes: int) -> Family:
 
 
 def midlines_of(*classes: int) -> Family:
-    """Midlines of triangles of samples of a class."""
-    return lambda member: midlines(member.data.x_train, member.data.y_train, classes=classes)
+    """Midlines of triangles of samples of a class, of all classes by default: some of them, drawn at random."""
+
+    def of(member: Member) -> Lines:
+        labels = member.data.y_train
+        counts = labels.bincount()[list(classes) or slice(None)]
+        there_are = int((counts * (counts - 1) * (counts - 2)).sum())
+        number = min(MIDLINES, there_are)
+        return midlines(member.data.x_train, labels, classes=classes or None, number=number, seed=member.seed)
+
+    return of
 
 
 def measure(run: Run, panel: Panel, kinds: Sequence[Labels] = LABELS) -> Measured:
     """Trains a panel's networks and computes their intervals, exactly."""
-    members = networks(run, panel.setup, kinds)
+    members = networks(replace(run, seeds=run.seeds * run.pick(panel.repeats, 1)), panel.setup, kinds)
     number = _number(run, panel)
     everyone = [member for labels in kinds for member in members[labels]]
     lines = [subset(panel.family(member), number, member.seed) for member in everyone]
@@ -110,7 +131,7 @@ def summarise(measured: Measured) -> Numbers:
     result: Numbers = {
         "name": panel.name,
         "title": measured.title,
-        "setup": asdict(panel.setup),
+        "setup": _described(panel.setup),
         "network": str(measured.members["real"][0].trained.model()),
         "samples": measured.members["real"][0].data.name,
         "t_range": measured.t_range,
@@ -122,13 +143,23 @@ def summarise(measured: Measured) -> Numbers:
     result["settled_in_rational_arithmetic"] = sum(int(column["settled"].sum()) for column in columns)
     for labels in LABELS:
         result[labels] = _of_labels(measured, labels)
-    result["real_against_random"] = compare(measured.lengths("real"), measured.lengths("random"))
+    if panel.compared:
+        result["real_against_random"] = compare(measured.lengths("real"), measured.lengths("random"), measured.full)
     return result
+
+
+def _described(setup: Setup) -> Numbers:
+    """A setting without the list of epochs at which its networks were kept."""
+    given = asdict(setup)
+    given["training"].pop("checkpoints", None)
+    return given
 
 
 def _of_labels(measured: Measured, labels: Labels) -> Numbers:
     given, columns = measured.lengths(labels), measured.columns[labels]
     seeds = [of_lengths(length, column["lo"], column["hi"], measured.t_range) for length, column in zip(given, columns)]
+    for seed, length, right in zip(seeds, given, measured.right(labels)):
+        seed |= {"right_at_0": right.mean(), "mean_where_right": length[right].mean() if right.any() else float("nan")}
     return {
         "networks": [member.summary() for member in measured.members[labels]],
         "seeds": seeds,
@@ -167,6 +198,6 @@ def density_figure(
         )
         for panel in measured
     ]
-    write_figure(density_panels(title, drawn), run.out / name)
+    write_figure(density_panels(run.title(title), drawn), run.out / name)
     write_json(run.out / f"{name}.json", result)
     return result

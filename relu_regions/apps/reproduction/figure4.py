@@ -8,14 +8,15 @@ densities owe to sampling.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 import torch
 
 from relu_regions.apps.reproduction.densities import Measured, Panel, density_figure, measure, pairs_of
-from relu_regions.apps.reproduction.intervals import intervals, lengths
-from relu_regions.apps.reproduction.networks import LABELS, Setup
+from relu_regions.apps.reproduction.intervals import Columns, intervals, lengths, subset
+from relu_regions.apps.reproduction.networks import LABELS, TRAININGS, Setup, main_setup
 from relu_regions.apps.reproduction.results import Run
 from relu_regions.apps.reproduction.statistics import Numbers, compare, distances, estimate, of_lengths
 
@@ -23,10 +24,9 @@ __all__ = ["reproduce"]
 
 MAIN = Setup("mnist")
 
-# One choice at a time.
+# One choice at a time; the first, and no momentum, are the two that the figure shows.
 CHOICES = {
     "momentum 0.9, batches of 32, pixels in [0, 1], loss ≤ 0.01": MAIN,
-    "no momentum": MAIN.with_training(momentum=0.0),
     "batches of 128": MAIN.with_training(batch_size=128),
     "batches of 10": MAIN.with_training(batch_size=10),
     "stop at zero training errors": MAIN.with_training(target_loss=math.inf),
@@ -34,23 +34,65 @@ CHOICES = {
     "pixels standardised": replace(MAIN, standardised=True),
     "first weights within ±0.05, biases 0": MAIN.with_training(initialisation="fixed"),
 }
+FACTORS = {"784": 1, "196": 2, "49": 4}
 
 
 def reproduce(run: Run) -> Numbers:
     """Computes the figure, writes its JSON and pictures."""
-    panels = [
-        Panel("784", "", MAIN, pairs_of(), None),
-        Panel("196", "down-sampled by 2", replace(MAIN, factor=2), pairs_of(), 4000),
-        Panel("49", "down-sampled by 4", replace(MAIN, factor=4), pairs_of(), 4000),
-    ]
+    panels = []
+    for inputs, factor in FACTORS.items():
+        for training in TRAININGS:
+            main = main_setup(run, "mnist", training)
+            setup = main if factor == 1 else replace(main.with_training(checkpoints=()), factor=factor)
+            detail = training if factor == 1 else f"down-sampled by {factor}, {training}"
+            panels.append(Panel(f"{inputs}, {training}", detail, setup, pairs_of(), 2000, 2 if factor == 1 else 1))
     title = "Figure 4: pairwise generalization intervals by dimension, t in [−1, 2]"
-    return density_figure(run, "figure4", title, panels, lambda measured: _more(run, measured[0]))
+    return density_figure(run, "figure4", title, panels, lambda measured: _more(run, measured))
 
 
-def _more(run: Run, main: Measured) -> Numbers:
+def _more(run: Run, measured: Sequence[Measured]) -> Numbers:
+    main = dict(zip(TRAININGS, measured))
     return {
+        "whole_line": [_whole_line(run, training, of_training) for training, of_training in main.items()],
         "choices": [_choice(run, name, setup) for name, setup in CHOICES.items()],
-        "sampled": [_sampled(run, main, num) for num in (16, 31, 101)],
+        "sampled": [_sampled(run, main["momentum 0.9"], num) for num in (16, 31, 101)],
+    }
+
+
+def _whole_line(run: Run, training: str, main: Measured) -> Numbers:
+    """The same networks and some of the same lines, t from −∞ to ∞: where the range of t hides how far a class holds.
+
+    What lies between the two samples, t from 0 to 1, is apart from what lies beyond each of them.
+    """
+    result: Numbers = {"name": training, "unproven": 0}
+    for labels in LABELS:
+        lines = [
+            replace(subset(given, run.pick(1000, 50), seed), t_range=(-math.inf, math.inf))
+            for seed, given in enumerate(main.lines[labels])
+        ]
+        models = [member.trained.model() for member in main.members[labels]]
+        found = intervals(run, models, lines, "whole lines")
+        result["lines_of_each_network"] = len(lines[0])
+        result["unproven"] += sum(int((~columns["certain"]).sum()) for columns in found)
+        seeds = [_interpolated_and_beyond(columns) for columns in found]
+        result[labels] = {key: estimate([seed[key] for seed in seeds]) for key in seeds[0]}
+        result[labels]["seeds"] = seeds
+    return result
+
+
+def _interpolated_and_beyond(columns: Columns) -> Numbers:
+    """Numbers of one network's intervals on whole lines."""
+    low, high = columns["lo"], columns["hi"]
+    reaches = high >= 1
+    beyond = high[reaches] - 1
+    return {
+        "reaches_1": reaches.mean(),
+        "share_between": np.minimum(high, 1).mean(),
+        "median_before": np.median(-low),
+        "median_beyond": np.median(beyond) if len(beyond) else float("nan"),
+        "never_ends": (np.isinf(low) & np.isinf(high)).mean(),
+        "open_on_one_side": (np.isinf(low) ^ np.isinf(high)).mean(),
+        "never_ends_within_range": ((low <= -1) & (high >= 2)).mean(),
     }
 
 
@@ -69,7 +111,8 @@ def _choice(run: Run, name: str, setup: Setup) -> Numbers:
             **{key: [member[key] for member in members] for key in ("epochs", "training_errors", "training_loss")},
             "validation_accuracy": estimate([member["validation_accuracy"] for member in members]),
         }
-    return {**result, "real_against_random": compare(measured.lengths("real"), measured.lengths("random"))}
+    compared = compare(measured.lengths("real"), measured.lengths("random"), measured.full)
+    return {**result, "real_against_random": compared}
 
 
 def _sampled(run: Run, main: Measured, num: int) -> Numbers:
@@ -79,10 +122,10 @@ def _sampled(run: Run, main: Measured, num: int) -> Numbers:
     for labels in LABELS:
         chosen = [
             np.sort(np.random.default_rng([seed, 8]).permutation(len(lines))[: run.pick(1000, 100)])
-            for seed, lines in enumerate(main.lines[labels])
+            for seed, lines in enumerate(main.lines[labels][: run.seeds])
         ]
         lines = [given[torch.from_numpy(rows)] for given, rows in zip(main.lines[labels], chosen)]
-        models = [member.trained.model() for member in main.members[labels]]
+        models = [member.trained.model() for member in main.members[labels][: run.seeds]]
         found = intervals(run, models, lines, f"{num} samples", num=num)
         exact = [
             {key: column[rows] for key, column in columns.items()}
@@ -101,4 +144,4 @@ def _sampled(run: Run, main: Measured, num: int) -> Numbers:
             "distinct_lengths": len(np.unique(np.round(np.concatenate(of_labels[labels]), 9))),
             "distinct_lengths_exact": len(np.unique(np.concatenate([lengths(columns) for columns in exact]))),
         }
-    return {**result, "real_against_random": compare(of_labels["real"], of_labels["random"])}
+    return {**result, "real_against_random": compare(of_labels["real"], of_labels["random"], main.full)}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from relu_regions.apps.reproduction.densities import Panel, density_figure, midlines_of, pairs_of
-from relu_regions.apps.reproduction.networks import Setup
+from relu_regions.apps.reproduction.networks import TRAININGS, main_setup
 from relu_regions.apps.reproduction.results import Run
 from relu_regions.apps.reproduction.statistics import Numbers
 
@@ -11,9 +11,22 @@ __all__ = ["reproduce"]
 
 
 def reproduce(run: Run) -> Numbers:
-    """Computes the figure, with the pairs of the same class beside it; writes its JSON and pictures."""
+    """Computes the figure, with the pairs of the same class, and all classes, beside it; writes JSON and pictures."""
+    families = {
+        "midlines of class 5, t in [−2, 3]": midlines_of(5),
+        "pairs of class 5, t in [−1, 2]": pairs_of(5),
+        "midlines of all classes, t in [−2, 3]": midlines_of(),
+    }
     panels = [
-        Panel("midlines", "midlines of class 5, t in [−2, 3]", Setup("mnist"), midlines_of(5)),
-        Panel("pairs", "pairs of class 5, t in [−1, 2]", Setup("mnist"), pairs_of(5)),
+        Panel(
+            f"{detail.partition(',')[0]}, {training}",
+            f"{detail}, {training}",
+            main_setup(run, "mnist", training),
+            family,
+            1000,
+            2,
+        )
+        for detail, family in families.items()
+        for training in TRAININGS
     ]
-    return density_figure(run, "figure5", "Figure 5: class 5, along midlines and pairs", panels)
+    return density_figure(run, "figure5", "Figure 5: along midlines and pairs", panels)

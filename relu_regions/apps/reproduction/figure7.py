@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from relu_regions.apps.reproduction.densities import Panel, density_figure, pairs_of
-from relu_regions.apps.reproduction.networks import Setup
+from relu_regions.apps.reproduction.networks import TRAININGS, main_setup
 from relu_regions.apps.reproduction.results import Run
 from relu_regions.apps.reproduction.statistics import Numbers
 
@@ -12,5 +12,6 @@ __all__ = ["reproduce"]
 
 def reproduce(run: Run) -> Numbers:
     """Computes the figure, writes its JSON and pictures."""
-    panels = [Panel("cifar10", "", Setup("cifar10"), pairs_of())]
-    return density_figure(run, "figure7", "Figure 7: pairwise intervals of color images, t in [−1, 2]", panels)
+    panels = [Panel(training, training, main_setup(run, "cifar10", training), pairs_of()) for training in TRAININGS]
+    what = "digits" if run.quick else "colour images"
+    return density_figure(run, "figure7", f"Figure 7: pairwise intervals of {what}, t in [−1, 2]", panels)

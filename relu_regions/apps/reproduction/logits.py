@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from relu_regions.apps.reproduction.intervals import subset
-from relu_regions.apps.reproduction.networks import Labels, Member, Setup, networks
+from relu_regions.apps.reproduction.networks import TRAININGS, Labels, Member, main_setup, networks
 from relu_regions.apps.reproduction.pictures import logit_panels
 from relu_regions.apps.reproduction.results import Run, write_figure, write_json
 from relu_regions.apps.reproduction.statistics import Numbers, estimate
@@ -31,6 +31,8 @@ from relu_regions.walking.walker import walk
 __all__ = ["along_pairs", "along_principal_components", "changes", "logit_figure"]
 
 _MEMORY = 1 << 29
+# Of the two ways of training, the one whose lines are shown.
+DRAWN = "momentum 0.9"
 
 
 def along_pairs(member: Member, number: int) -> dict[str, Lines]:
@@ -131,7 +133,8 @@ def _parts_of_equation_10(network: Network, lines: Lines, label: Tensor) -> tupl
 def logit_figure(run: Run, name: str, title: str, wanted: Mapping[Labels, tuple[str, ...]]) -> Numbers:
     """Computes a figure of logits along lines, writes ``name.json`` and draws ``name.png`` and ``name.svg``.
 
-    The picture is of seed 0 and, of each family, the first line; the numbers are of all seeds and many lines.
+    The picture is of seed 0 with momentum and, of each family, the first line; the numbers are of all seeds, of both
+    ways of training, and of many lines.
 
     Args:
         run: where to, and how much.
@@ -139,27 +142,33 @@ def logit_figure(run: Run, name: str, title: str, wanted: Mapping[Labels, tuple[
         title: of the figure.
         wanted: for each kind of labels "pairs" (figure 1), "components" (figure 2) or both.
     """
-    trained = networks(run, Setup("mnist"))
     families: list[Numbers] = []
     curves: list[Numbers] = []
     drawn: list[tuple[str, Path, int]] = []
-    for labels, kinds in wanted.items():
-        for kind in kinds:
-            for numbers, (family, path, label) in _families(run, trained[labels], kind):
-                families.append({"labels": labels, **numbers})
-                curves.append({"labels": labels, "family": family, **_curve(path, label)})
-                drawn.append((f"{labels} labels, {_WORDS[family]}", path, label))
+    summaries: dict[str, dict[str, list[Numbers]]] = {}
+    for training in TRAININGS:
+        trained = networks(run, main_setup(run, "mnist", training))
+        summaries[training] = {labels: [member.summary() for member in trained[labels]] for labels in wanted}
+        for labels, kinds in wanted.items():
+            for kind in kinds:
+                for numbers, (family, path, label) in _families(run, trained[labels], kind):
+                    about = {"training": training, "labels": labels}
+                    families.append({"name": f"{family}, {labels}, {training}", **about, **numbers})
+                    if training != DRAWN:
+                        continue
+                    curves.append({**about, "family": family, **_curve(path, label)})
+                    drawn.append((f"{labels} labels, {_WORDS[family]}", path, label))
     result = {
         "figure": name,
         "title": title,
         "quick": run.quick,
         "seeds": run.seeds,
         "samples": trained["real"][0].data.name,
-        "networks": {labels: [member.summary() for member in trained[labels]] for labels in wanted},
+        "networks": summaries,
         "families": families,
         "curves": curves,
     }
-    write_figure(logit_panels(title, drawn), run.out / name)
+    write_figure(logit_panels(run.title(title), drawn), run.out / name)
     write_json(run.out / f"{name}.json", result)
     return result
 

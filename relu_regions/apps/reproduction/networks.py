@@ -20,10 +20,12 @@ from relu_regions.apps.reproduction.training import TrainedNetwork, train
 from relu_regions.apps.reproduction.training_loop import Descent
 from relu_regions.lines.decision import Decision
 
-__all__ = ["LABELS", "TITLES", "Member", "Setup", "accuracy", "networks", "samples"]
+__all__ = ["LABELS", "TITLES", "TRAININGS", "Member", "Setup", "accuracy", "main_setup", "networks", "samples"]
 
 Labels = Literal["real", "random"]
 LABELS: tuple[Labels, Labels] = ("real", "random")
+# The paper says SGD, and no more: its claims are judged under both.
+TRAININGS = {"plain SGD": 0.0, "momentum 0.9": 0.9}
 TITLES = {"mnist": "MNIST", "cifar10": "CIFAR-10", "digits": "digits", "two_moons": "two moons"}
 
 
@@ -63,6 +65,15 @@ class Setup:
     def with_training(self, **changed: Any) -> Setup:
         """The same with another training."""
         return replace(self, training={**self.training, **changed})
+
+
+def main_setup(run: Run, data: str, training: str) -> Setup:
+    """The main network of a data set under one of `TRAININGS`, kept after evenly spaced epochs of its training."""
+    momentum = TRAININGS[training]
+    # About twenty times, with real labels.
+    spacing = {"mnist": (20, 2), "cifar10": (20, 10)}.get(data, (20, 2))[momentum > 0]
+    kept = range(0, run.pick(3000, 150) + 1, run.pick(spacing, 10))
+    return Setup(data, training={"momentum": momentum, "checkpoints": tuple(kept)})
 
 
 @dataclass(frozen=True)

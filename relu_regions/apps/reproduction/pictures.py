@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from relu_regions.network.arrays import Floats
 from relu_regions.paths.paths import Path
 from relu_regions.plot import interval_density, logits_along_path
@@ -15,7 +13,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["band", "density_panels", "logit_panels", "new_figure"]
+__all__ = ["density_panels", "logit_panels", "new_figure"]
 
 
 def new_figure(rows: int, columns: int, title: str, size: tuple[float, float]) -> tuple[Figure, list[Axes]]:
@@ -55,10 +53,3 @@ def logit_panels(title: str, paths: Sequence[tuple[str, Path, int]]) -> Figure:
         ax.legend(loc="upper left", bbox_to_anchor=(1.01, 1.05), borderaxespad=0, frameon=False, fontsize="x-small")
         ax.set_title(name, fontsize="small")
     return figure
-
-
-def band(ax: Axes, x: Sequence[float], curves: Sequence[Sequence[float]], name: str, colour: str) -> None:
-    """The mean of curves over seeds, and the range of them all."""
-    columns = np.array(curves, dtype=np.float64)
-    ax.plot(x, columns.mean(0), color=colour, label=name, marker=".", markersize=4, linewidth=1.2)
-    ax.fill_between(x, columns.min(0), columns.max(0), color=colour, alpha=0.2, linewidth=0)

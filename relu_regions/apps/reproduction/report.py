@@ -1,7 +1,8 @@
-"""From the JSON files of a run to the tables, numbers and pictures of docs/reproduction.md.
+"""From the JSON files of a run to the tables, numbers and pictures of the pages that show them.
 
 ``python -m relu_regions.apps.reproduction.report results docs`` copies compact JSON files and small pictures, and
-writes the tables between the page's markers.
+writes the pages from their templates, ``docs/templates/*.md``. No number stands in a template: see
+`relu_regions.apps.reproduction.prose`.
 """
 
 from __future__ import annotations
@@ -10,36 +11,63 @@ import re
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 from relu_regions.apps.files import replacing
+from relu_regions.apps.reproduction.claims import judged
+from relu_regions.apps.reproduction.prose import filled
 from relu_regions.apps.reproduction.reproduce import EXPERIMENTS
 from relu_regions.apps.reproduction.results import read_json, write_json
-from relu_regions.apps.reproduction.tables import tables
+from relu_regions.apps.reproduction.tables import results_of, tables
+from relu_regions.apps.reproduction.tables_norms import norm_tables
 
-__all__ = ["compact", "publish", "with_tables"]
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+__all__ = ["compact", "pages", "publish", "reduced", "with_tables"]
 
 # What is drawn, point by point: too much for a page.
 _BULKY = ("curves", "histogram", "edges")
 _MARKED = re.compile(r"(<!-- table: (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
+# Written by benchmarks/verify_norm_bounds.py.
+_OTHERS = ("norm_bounds",)
+_PICTURES = ("norm_ratios", "norms_along", "widths_and_depths")
 
 
 def publish(results: Path, docs: Path) -> None:
-    """Copies what the page shows of a run, and writes its tables.
+    """Copies what the pages show of a run, and writes them.
 
     Args:
         results: folder of the run.
-        docs: folder of ``reproduction.md``; gets ``results/*.json`` and ``images/*.png``.
+        docs: folder of ``templates/*.md``; gets a page for each, ``results/*.json`` and ``images/*.png``.
     """
-    for name in EXPERIMENTS:
+    for name in (*EXPERIMENTS, *_OTHERS):
         if (results / f"{name}.json").exists():
             write_json(docs / "results" / f"{name}.json", compact(read_json(results / f"{name}.json")))
-            for picture in results.glob(f"{name}*.png"):
-                _small_picture(picture, docs / "images" / picture.name)
-    page = docs / "reproduction.md"
-    text = with_tables(page.read_text(encoding="utf-8"), tables(docs / "results"))
-    with replacing(page) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+    for stem in (*EXPERIMENTS, *_PICTURES):
+        for picture in results.glob(f"{stem}*.png"):
+            _small_picture(picture, docs / "images" / picture.name)
+    for page, text in pages(docs).items():
+        with replacing(docs / page) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+
+
+def pages(docs: Path) -> dict[str, str]:
+    """Every page that has a template, as the JSON files beside it say, by the name of its file.
+
+    Raises:
+        LookupError: a template asks for a table or a number that there is not.
+    """
+    results: dict[str, Any] = {**results_of(docs / "results"), "claims": []}
+    results["claims"] = judged(results)
+    for name in _OTHERS:
+        if (docs / "results" / f"{name}.json").exists():
+            results[name] = read_json(docs / "results" / f"{name}.json")
+    found = tables(docs / "results") | (norm_tables(results["norm_bounds"]) if "norm_bounds" in results else {})
+    return {
+        path.name: filled(with_tables(path.read_text(encoding="utf-8"), found), results)
+        for path in sorted((docs / "templates").glob("*.md"))
+    }
 
 
 def compact(content: Any) -> Any:
@@ -59,11 +87,26 @@ def with_tables(text: str, found: Mapping[str, str]) -> str:
 
 
 def _small_picture(path: Path, copy: Path) -> None:
-    """A PNG of few colours: half the size, to the eye the same."""
+    """A PNG of 256 colours."""
     from PIL import Image
 
     with replacing(copy) as temporary, Image.open(path) as picture:
-        picture.convert("RGB").quantize(96, dither=Image.Dither.NONE).save(temporary, format="PNG", optimize=True)
+        reduced(picture.convert("RGB")).save(temporary, format="PNG", optimize=True)
+
+
+def reduced(picture: Image) -> Image:
+    """A picture in 256 colours: its most frequent ones as they are, and the rest by what comes near.
+
+    Colours that stand for classes keep apart, however thin the lines: a palette of averages alone would merge them.
+    """
+    from PIL import Image
+
+    counted = sorted(picture.getcolors(picture.width * picture.height) or [], reverse=True)
+    exact = [cast("tuple[int, int, int]", colour) for _, colour in counted[:192]]
+    near = picture.quantize(64, dither=Image.Dither.NONE).getpalette() or []
+    palette = Image.new("P", (1, 1))
+    palette.putpalette([value for colour in exact for value in colour] + near[: 3 * 64])
+    return picture.quantize(palette=palette, dither=Image.Dither.NONE)
 
 
 if __name__ == "__main__":

@@ -46,6 +46,10 @@ class Run:
         """Folder of what was computed so far."""
         return self.out / "cache"
 
+    def title(self, text: str) -> str:
+        """Of a picture: a quick run shows that all works, and nothing of the paper."""
+        return f"Demonstration on few samples, not a result. {text}" if self.quick else text
+
     def pick(self, full: int, quick: int) -> int:
         """A number that differs in a quick run."""
         return quick if self.quick else full

@@ -1,8 +1,9 @@
-"""Distributions of interval lengths, real against random labels, with bootstrap intervals over seeds (scipy)."""
+"""Distributions of interval lengths, real against random labels, with t intervals over networks."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -10,21 +11,32 @@ from scipy import signal, stats
 
 from relu_regions.network.arrays import Floats
 
-__all__ = ["compare", "correlations", "distances", "estimate", "histogram", "of_lengths", "peaks"]
+__all__ = [
+    "against_0",
+    "compare",
+    "correlations",
+    "distances",
+    "estimate",
+    "histogram",
+    "holm",
+    "of_lengths",
+    "peaks",
+]
 
 Numbers = dict[str, Any]
 
 
 def estimate(values: Sequence[float]) -> list[float]:
-    """The mean over seeds and its 95 % bootstrap interval (percentiles of 9999 resamples): three numbers.
+    """The mean over networks, its 95 % interval by Student's t, and how many networks there are: four numbers.
 
-    Of one seed there is no interval: its ends are NaN. With five seeds the interval is rough, and rather too narrow.
+    Of one network there is no interval: its ends are NaN.
     """
     column = np.asarray(values, dtype=np.float64)
-    if len(column) < 2 or not np.isfinite(column).all():
-        return [float(column.mean()), float("nan"), float("nan")]
-    found = stats.bootstrap((column,), np.mean, method="percentile", random_state=0)
-    return [float(column.mean()), float(found.confidence_interval.low), float(found.confidence_interval.high)]
+    mean, number = float(column.mean()), len(column)
+    if number < 2 or not np.isfinite(column).all():
+        return [mean, float("nan"), float("nan"), number]
+    half = float(stats.t.ppf(0.975, number - 1) * column.std(ddof=1) / np.sqrt(number))
+    return [mean, mean - half, mean + half, number]
 
 
 def of_lengths(length: Floats, low: Floats, high: Floats, t_range: tuple[float, float]) -> Numbers:
@@ -58,22 +70,74 @@ def distances(first: Floats, second: Floats) -> Numbers:
     }
 
 
-def compare(real: Sequence[Floats], random: Sequence[Floats]) -> Numbers:
-    """Real against random labels, seed by seed, and the distances between seeds of the same labels as a yardstick.
+def compare(first: Sequence[Floats], second: Sequence[Floats], full: float) -> Numbers:
+    """Two conditions, network by network; the one yardstick for all claims on distributions.
 
-    A line's interval depends on those of other lines of the same network, so the unit of every statement here is the
-    network: p-values are of the mean lengths of networks (paired by samples and first weights), none is of lines.
+    A line's interval depends on those of other lines of the same network, so the unit is the network: pair s is of the
+    networks of seed s, which share samples. Two networks of the same condition differ too, by their seeds alone. So
+    ``excess`` is the Wasserstein-1 distance of a pair less the mean one of its networks to the others of their own
+    condition, as a share of the full length: 0 where the conditions differ no more than seeds do.
+
+    Args:
+        first, second: lengths of the intervals of each network.
+        full: the length of an interval that never ends.
+
+    Returns:
+        Means over networks with t intervals (`estimate`) of ``wasserstein``, ``kolmogorov_smirnov``,
+        ``mean_difference`` (second less first) and ``excess``; the mean distances ``…_between_seeds``; ``ratio``, the
+        mean Wasserstein-1 distance over that between seeds; ``p_of_means`` and ``p_of_excess``, t-tests against 0, and
+        ``effect_of_means`` and ``effect_of_excess``, mean over standard deviation; and ``by_network``.
     """
-    pairs = [distances(a, b) for a, b in zip(real, random)]
-    seeds = [distances(column[i], column[j]) for column in (real, random) for i in range(len(column)) for j in range(i)]
+    pairs = [distances(a, b) for a, b in zip(first, second)]
     result: Numbers = {name: estimate([pair[name] for pair in pairs]) for name in pairs[0]}
-    result["mean_difference"] = estimate([float(b.mean() - a.mean()) for a, b in zip(real, random)])
+    difference = [float(b.mean() - a.mean()) for a, b in zip(first, second)]
+    seeds = _between_seeds(first, second)
     for name in pairs[0]:
-        result[f"{name}_between_seeds"] = float(np.mean([pair[name] for pair in seeds])) if seeds else float("nan")
-    if len(real) > 1:
-        test = stats.ttest_rel([float(a.mean()) for a in real], [float(b.mean()) for b in random])
-        result["p_of_means"] = float(test.pvalue)
+        result[f"{name}_between_seeds"] = float(np.mean([of_seed[name] for of_seed in seeds]))
+    excess = [(pair["wasserstein"] - seed["wasserstein"]) / full for pair, seed in zip(pairs, seeds)]
+    result |= {"mean_difference": estimate(difference), "excess": estimate(excess)}
+    result["ratio"] = result["wasserstein"][0] / (result["wasserstein_between_seeds"] or float("nan"))
+    for name, values in (("means", difference), ("excess", excess)):
+        result |= {f"{key}_of_{name}": value for key, value in against_0(values).items()}
+    shares = [pair["wasserstein"] / full for pair in pairs]
+    result["by_network"] = {"mean_difference": difference, "excess": excess, "wasserstein_share": shares}
     return result
+
+
+def _between_seeds(first: Sequence[Floats], second: Sequence[Floats]) -> list[dict[str, float]]:
+    """For each seed, the mean distances of its two networks to those of other seeds in their own condition."""
+    found: list[list[dict[str, float]]] = [[] for _ in first]
+    for column in (first, second):
+        for i, j in combinations(range(len(column)), 2):
+            between = distances(column[i], column[j])
+            found[i].append(between)
+            found[j].append(between)
+    names = ("wasserstein", "kolmogorov_smirnov")
+    return [
+        {name: float(np.mean([each[name] for each in seed])) if seed else float("nan") for name in names}
+        for seed in found
+    ]
+
+
+def against_0(values: Sequence[float]) -> dict[str, float]:
+    """How far from 0 the mean of independent numbers is: ``p`` of a t-test, ``effect``, mean over deviation; or NaN."""
+    column = np.asarray(values, dtype=np.float64)
+    if len(column) < 2 or not np.isfinite(column).all() or column.std() == 0:
+        return {"p": float("nan"), "effect": float("nan")}
+    return {
+        "p": float(stats.ttest_1samp(column, 0).pvalue),
+        "effect": float(column.mean() / column.std(ddof=1)),
+    }
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """p-values corrected for their number (Holm, 1979): of p tests, any error has at most the probability shown."""
+    order = sorted(range(len(p_values)), key=lambda place: p_values[place])
+    corrected, largest = [0.0] * len(p_values), 0.0
+    for rank, place in enumerate(order):
+        largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[place]))
+        corrected[place] = largest
+    return corrected
 
 
 def histogram(columns: Sequence[Floats], full: float, bins: int = 60) -> Numbers:

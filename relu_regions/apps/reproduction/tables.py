@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import math
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from relu_regions.apps.reproduction.cells import estimated, number, p_value, share, span, table
+from relu_regions.apps.reproduction.claims import judged
+from relu_regions.apps.reproduction.networks import TITLES, TRAININGS
 from relu_regions.apps.reproduction.reproduce import EXPERIMENTS
 from relu_regions.apps.reproduction.results import read_json
 from relu_regions.apps.reproduction.statistics import Numbers
+from relu_regions.apps.reproduction.tables_beyond import BEYOND
 
-__all__ = ["tables"]
+__all__ = ["results_of", "tables"]
 
 
 def tables(folder: Path) -> dict[str, str]:
@@ -23,42 +28,61 @@ def tables(folder: Path) -> dict[str, str]:
             for part, make in _TABLES.items():
                 if part in result:
                     found |= {f"{name}.{key}": table for key, table in make(result[part]).items()}
-    return found
+    return found | _of_claims(judged(results_of(folder)))
 
 
-# ---------------------------------------------------------------- cells
+def results_of(folder: Path) -> dict[str, Any]:
+    """The JSON of every experiment of a folder, by its name."""
+    paths = [folder / f"{name}.json" for name in EXPERIMENTS]
+    return {path.stem: read_json(path) for path in paths if path.exists()}
 
 
-def _number(value: float | None, digits: int = 3) -> str:
-    return "–" if value is None else f"{value:.{digits}f}".replace("-", "−")
+def _of_claims(claims: Sequence[Numbers]) -> dict[str, str]:
+    """The first screen's table, and all that the verdicts rest on."""
+    short = [
+        [
+            *(row[key] for key in ("name", "paper", "measure")),
+            *(_value(row, training) for training in TRAININGS),
+            _verdicts(row),
+            row["figure"],
+        ]
+        for row in claims
+        if row["first_screen"]
+    ]
+    long = [
+        [
+            f"{row['name']}, {training}",
+            estimated(row[training]["value"]),
+            f"{row[training]['value'][3]}",
+            *(number(row[training][key], 1) for key in ("effect", "ratio")),
+            *(p_value(row[training][key]) for key in ("p", "p_holm")),
+            row[training]["verdict"],
+        ]
+        for row in claims
+        for training in TRAININGS
+        if training in row
+    ]
+    names = ["claim", "number", "n", "its size", "times two seeds", "p", "p, corrected", "verdict"]
+    return {
+        "claims": table(["claim", "the paper", "our number", *TRAININGS, "verdict", "figure"], short, words=True),
+        "claims.tests": table(names, long),
+    }
 
 
-def _estimate(given: Sequence[float | None], digits: int = 3) -> str:
-    mean, low, high = given
-    if low is None:
-        return _number(mean, digits)
-    return f"{_number(mean, digits)} [{_number(low, digits)}, {_number(high, digits)}]"
+def _value(row: Numbers, training: str) -> str:
+    if training not in row:
+        return "not run"
+    found = row[training]
+    times = "" if not math.isfinite(found["ratio"]) else f"; {number(found['ratio'], 1)} times two seeds"
+    return f"{estimated(found['value'], 2 if abs(found['value'][0]) >= 0.3 else 3, networks=True)}{times}"
 
 
-def _percent(given: Sequence[float | None]) -> str:
-    mean, low, high = given
-    if mean is None:
-        return "–"
-    return (
-        f"{100 * mean:.1f} %"
-        if low is None or high is None
-        else f"{100 * mean:.1f} % [{100 * low:.1f}, {100 * high:.1f}]"
-    )
-
-
-def _span(values: Iterable[float]) -> str:
-    ordered = sorted(values)
-    return f"{ordered[0]:,g}" if ordered[0] == ordered[-1] else f"{ordered[0]:,g}–{ordered[-1]:,g}"
-
-
-def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = [header, ["---"] + ["---:"] * (len(header) - 1), *rows]
-    return "\n".join(f"| {' | '.join(row)} |" for row in lines)
+def _verdicts(row: Numbers) -> str:
+    """One verdict if both ways of training agree."""
+    found: dict[str, str] = {training: row[training]["verdict"] for training in TRAININGS if training in row}
+    if len(set(found.values())) == 1:
+        return next(iter(found.values()))
+    return "; ".join(f"{training}: {verdict}" for training, verdict in found.items())
 
 
 # ---------------------------------------------------------------- tables of each part of a result
@@ -74,11 +98,23 @@ def _of_panels(panels: Sequence[Numbers]) -> dict[str, str]:
     return {
         "networks": _of_networks(trained),
         "intervals": _of_intervals(trained),
-        "comparison": _table(
+        "comparison": table(
             ["random against real", *_COMPARED],
-            [[panel["title"], *_compared(panel["real_against_random"])] for panel in panels],
+            [
+                [panel["title"], *_compared(panel["real_against_random"])]
+                for panel in panels
+                if "real_against_random" in panel
+            ],
         ),
-        "proofs": _table(
+        "midpoints": table(
+            ["lines", "n", "labelled class at t = 0", "mean length there"],
+            [
+                [name, _networks(found), share(found["right_at_0"]), estimated(found["mean_where_right"])]
+                for name, found in trained
+                if "right_at_0" in found
+            ],
+        ),
+        "proofs": table(
             ["lines", "of each network", "in all", "settled in rational arithmetic", "not proven"],
             [[panel["title"], *(f"{panel[key]:,}" for key in proven)] for panel in panels],
         ),
@@ -86,14 +122,15 @@ def _of_panels(panels: Sequence[Numbers]) -> dict[str, str]:
 
 
 def _of_networks(trained: Sequence[tuple[str, Numbers]]) -> str:
-    return _table(
-        ["networks", "epochs", "training errors", "validation accuracy"],
+    return table(
+        ["networks", "n", "epochs", "training errors", "validation accuracy"],
         [
             [
                 name,
-                _span(network["epochs"] for network in found["networks"]),
-                _span(network["training_errors"] for network in found["networks"]),
-                _span(round(network["validation_accuracy"], 3) for network in found["networks"]),
+                str(len(found["networks"])),
+                span(network["epochs"] for network in found["networks"]),
+                span(network["training_errors"] for network in found["networks"]),
+                span(round(network["validation_accuracy"], 3) for network in found["networks"]),
             ]
             for name, found in trained
         ],
@@ -101,15 +138,19 @@ def _of_networks(trained: Sequence[tuple[str, Numbers]]) -> str:
 
 
 def _of_intervals(trained: Sequence[tuple[str, Numbers]]) -> str:
-    header = ["lines", "mean length", "never ends", "reaches t = 1", "length < 1", "length 1.1 to 1.6"]
+    header = ["lines", "n", "mean length", "never ends", "reaches t = 1", "length < 1", "length 1.1 to 1.6"]
     shares = ("never_ends", "reaches_1", "below_1", "bump", "bump_between")
-    return _table(
+    return table(
         [*header, "of these, changed before t = 1", "peaks (density there)"],
         [
-            [name, _estimate(found["mean"]), *(_percent(found[key]) for key in shares), _peaks(found)]
+            [name, _networks(found), estimated(found["mean"]), *(share(found[key]) for key in shares), _peaks(found)]
             for name, found in trained
         ],
     )
+
+
+def _networks(found: Numbers) -> str:
+    return str(len(found["seeds"]))
 
 
 def _peaks(found: Numbers) -> str:
@@ -119,23 +160,32 @@ def _peaks(found: Numbers) -> str:
 
 
 _COMPARED = (
-    "difference of means",
-    "p, paired t-test",
+    "n",
     "Wasserstein-1",
     "between seeds",
+    "ratio",
+    "excess, share of range",
+    "its size, its p",
+    "difference of means",
+    "its size, its p",
     "Kolmogorov–Smirnov",
     "between seeds",
 )
 
 
 def _compared(found: Numbers) -> list[str]:
+    """Two conditions by the one yardstick of all claims, and by their means."""
     return [
-        _estimate(found["mean_difference"]),
-        f"{found['p_of_means']:.1g}" if found.get("p_of_means") is not None else "–",
-        _estimate(found["wasserstein"]),
-        _number(found["wasserstein_between_seeds"]),
-        _estimate(found["kolmogorov_smirnov"]),
-        _number(found["kolmogorov_smirnov_between_seeds"]),
+        f"{found['excess'][3]}",
+        estimated(found["wasserstein"]),
+        number(found["wasserstein_between_seeds"]),
+        number(found["ratio"], 1),
+        estimated(found["excess"]),
+        f"{number(found['effect_of_excess'], 1)}, {p_value(found['p_of_excess'])}",
+        estimated(found["mean_difference"]),
+        f"{number(found['effect_of_means'], 1)}, {p_value(found['p_of_means'])}",
+        estimated(found["kolmogorov_smirnov"]),
+        number(found["kolmogorov_smirnov_between_seeds"]),
     ]
 
 
@@ -147,24 +197,30 @@ def _of_choices(choices: Sequence[Numbers]) -> dict[str, str]:
             rows.append(
                 [
                     f"{choice['choice']}; {labels} labels",
-                    _span(found["epochs"]),
-                    _span(found["training_errors"]),
-                    _percent(found["validation_accuracy"]),
-                    _estimate(found["mean"]),
-                    _percent(found["never_ends"]),
-                    _estimate(choice["real_against_random"]["kolmogorov_smirnov"]) if labels == "random" else "",
+                    str(len(found["epochs"])),
+                    span(found["epochs"]),
+                    span(found["training_errors"]),
+                    share(found["validation_accuracy"]),
+                    estimated(found["mean"]),
+                    share(found["never_ends"]),
+                    *(
+                        estimated(choice["real_against_random"][key]) if labels == "random" else ""
+                        for key in ("mean_difference", "kolmogorov_smirnov")
+                    ),
                 ]
             )
     header = [
         "choice",
+        "n",
         "epochs",
         "errors",
         "validation accuracy",
         "mean length",
         "never ends",
+        "difference of means",
         "Kolmogorov–Smirnov, real against random",
     ]
-    return {"choices": _table(header, rows)}
+    return {"choices": table(header, rows)}
 
 
 def _of_samplings(samplings: Sequence[Numbers]) -> dict[str, str]:
@@ -183,51 +239,82 @@ def _of_samplings(samplings: Sequence[Numbers]) -> dict[str, str]:
             rows.append(
                 [
                     f"{sampling['samples_of_each_line']} samples, {labels}",
-                    _estimate(found["mean_error"], 4),
-                    _percent(found["missed_exits"]),
-                    _estimate(found["wasserstein_to_exact"], 4),
+                    estimated(found["mean_error"], 4),
+                    share(found["missed_exits"]),
+                    estimated(found["wasserstein_to_exact"], 4),
                     f"{found['distinct_lengths']:,} of {found['distinct_lengths_exact']:,}",
-                    _estimate(sampling["real_against_random"]["kolmogorov_smirnov"]) if labels == "random" else "",
+                    estimated(sampling["real_against_random"]["kolmogorov_smirnov"]) if labels == "random" else "",
                 ]
             )
-    return {"sampled": _table(header, rows)}
+    return {"sampled": table(header, rows)}
 
 
-def _of_architectures(of_labels: Mapping[str, Sequence[Numbers]]) -> dict[str, str]:
+def _of_architectures(compared: Sequence[Numbers]) -> dict[str, str]:
     rows = [
-        [
-            " and ".join(real["architectures"]),
-            *(_number(found[key]) for key in ("wasserstein", "kolmogorov_smirnov") for found in (real, random)),
-        ]
-        for real, random in zip(of_labels["real"], of_labels["random"])
+        [f"{found['training']}, {found['labels']} labels: {' and '.join(found['architectures'])}", *_compared(found)]
+        for found in compared
     ]
-    header = ["architectures", "Wasserstein-1, real", "random", "Kolmogorov–Smirnov, real", "random"]
-    return {"architectures": _table(header, rows)}
+    return {"architectures": table(["architectures", *_COMPARED], rows)}
+
+
+def _of_whole_lines(trainings: Sequence[Numbers]) -> dict[str, str]:
+    rows = []
+    for found in trainings:
+        for labels in ("real", "random"):
+            own = found[labels]
+            rows.append(
+                [
+                    f"{found['name']}, {labels} labels",
+                    f"{own['reaches_1'][3]}",
+                    share(own["reaches_1"]),
+                    share(own["share_between"]),
+                    estimated(own["median_before"], 2),
+                    estimated(own["median_beyond"], 2),
+                    share(own["never_ends_within_range"]),
+                    share(own["open_on_one_side"]),
+                    share(own["never_ends"]),
+                ]
+            )
+    header = [
+        "networks",
+        "n",
+        "reaches t = 1",
+        "of the way from 0 to 1",
+        "reach before 0, median",
+        "reach beyond 1, median",
+        "holds on all of [−1, 2]",
+        "endless on one side",
+        "endless on both",
+    ]
+    return {"whole_line": table(header, rows)}
 
 
 def _of_families(families: Sequence[Numbers]) -> dict[str, str]:
     change = [
         [
-            f"{family['family']}, {family['labels']} labels",
+            _family(family),
+            f"{family['variation'][3]}",
             str(family["lines"]),
-            *(_estimate(family[key], 2) for key in ("variation", "variation_ratio")),
-            *(_estimate(family[key], 1) for key in ("range", "breakpoints")),
-            _percent(family["interval"]),
+            *(estimated(family[key], 2) for key in ("variation", "variation_ratio")),
+            *(estimated(family[key], 1) for key in ("range", "breakpoints")),
+            share(family["interval"]),
         ]
         for family in families
     ]
     parts = [
         [
-            f"{family['family']}, {family['labels']} labels",
-            *(_estimate(family[key], 2) for key in ("same_region", "weight_change")),
-            _percent(family["right_at_0"]),
+            _family(family),
+            f"{family['same_region'][3]}",
+            *(estimated(family[key], 2) for key in ("same_region", "weight_change")),
+            share(family["right_at_0"]),
         ]
         for family in families
     ]
     return {
-        "variation": _table(
+        "variation": table(
             [
                 "direction",
+                "n",
                 "lines",
                 "variation per distance",
                 "against the first",
@@ -237,138 +324,49 @@ def _of_families(families: Sequence[Numbers]) -> dict[str, str]:
             ],
             change,
         ),
-        "equation10": _table(
-            ["direction", "along the direction", "by change of weights", "right class at t = 0"], parts
+        "equation10": table(
+            ["direction", "n", "along the direction", "by change of weights", "right class at t = 0"], parts
         ),
     }
 
 
+def _family(family: Numbers) -> str:
+    return f"{family['family']}, {family['labels']} labels, {family['training']}"
+
+
 def _of_training(panels: Sequence[Numbers]) -> dict[str, str]:
-    rows = [
-        [
-            f"{panel['data']}, {panel['labels']} labels",
-            _WORDS[found["with"]],
-            _WORDS[found["of"]],
-            f"{found['from_epoch']} to {panel['epochs'][-1]}",
-            _estimate(found["pearson"], 2),
-            _estimate(found["spearman"], 2),
-        ]
+    header = ["networks", "n", "untrained network", "of"]
+    header += [f"{kind}, {of}" for kind in ("Pearson", "Spearman") for of in ("training", "validation")]
+    rows = []
+    for panel in panels:
+        found = {(each["of"], each["from"], each["with"]): each for each in panel["correlations"]}
+        for measure, without in dict.fromkeys((of, without) for of, without, _ in found):
+            own = [found[measure, without, accuracy] for accuracy in ("training_accuracy", "validation_accuracy")]
+            cells = [estimated(each[kind], 2, largest=1) for kind in ("pearson", "spearman") for each in own]
+            about = [_trained(panel), f"{own[0]['pearson'][3]:g}", without.rsplit(" ", 1)[1], _WORDS[measure]]
+            rows.append([*about, *cells])
+    course = [
+        [_trained(panel), f"{panel['course']['least'][3]:g}", _spacing(panel)]
+        + [estimated(panel["course"][key], 2) for key in ("untrained", "least", "last")]
         for panel in panels
-        for found in panel["correlations"]
-        if found["from_epoch"] == 0
     ]
-    header = ["networks", "correlation with", "of", "epochs", "Pearson", "Spearman"]
-    return {"correlations": _table(header, rows)}
+    names = ["networks", "n", "epochs", "untrained", "least", "last"]
+    return {"correlations": table(header, rows), "course": table(names, course)}
 
 
-def _of_random(rows: Sequence[Numbers]) -> dict[str, str]:
-    header = [
-        "hidden layers",
-        "units",
-        "breakpoints",
-        "by length",
-        "by units",
-        "theory, θ / π",
-        "measured over theory",
-    ]
-    return {
-        "random": _table(
-            header,
-            [
-                [
-                    row["hidden"],
-                    str(row["units"]),
-                    _estimate(row["breakpoints"], 1),
-                    _estimate(row["per_length"], 2),
-                    *(_estimate(row[key]) for key in ("per_unit", "theory_per_unit", "against_theory")),
-                ]
-                for row in rows
-            ],
-        )
-    }
+def _trained(panel: Numbers) -> str:
+    title = TITLES.get(panel["data"], panel["data"])
+    return ", ".join(filter(None, [title, panel.get("training"), f"{panel['labels']} labels"]))
 
 
-def _of_trained(rows: Sequence[Numbers]) -> dict[str, str]:
-    header = [
-        "hidden layers",
-        "by units, first weights",
-        "real labels",
-        "random labels",
-        "by length, first weights",
-        "real labels",
-        "random labels",
-        "real over first",
-        "random over first",
-    ]
-    stages = ("first weights", "real labels", "random labels")
-    return {
-        "trained": _table(
-            header,
-            [
-                [
-                    row["hidden"],
-                    *(_estimate(row[stage]["per_unit"]) for stage in stages),
-                    *(_estimate(row[stage]["per_length"], 2) for stage in stages),
-                    *(_estimate(row[key], 2) for key in ("change_real", "change_random")),
-                ]
-                for row in rows
-            ],
-        )
-    }
-
-
-def _of_ranks(groups: Sequence[Numbers]) -> dict[str, str]:
-    names = {
-        "mean_interval": "mean interval of training pairs",
-        "never_ends": "share of pairs whose interval never ends",
-        "margin": "margin, 10th percentile",
-        "spectral_margin": "margin over the product of spectral norms",
-        "spectral_norm": "product of spectral norms (small)",
-        "frobenius_norm": "product of Frobenius norms (small)",
-        "path_norm": "path norm (small)",
-    }
-    header = ["predictor", *(f"{group['networks']} ({group['number']} networks)" for group in groups)]
-    return {
-        "ranks": _table(
-            header, [[words, *(_estimate(group[name], 2) for group in groups)] for name, words in names.items()]
-        )
-    }
-
-
-def _of_regularisation(rows: Sequence[Numbers]) -> dict[str, str]:
-    header = [
-        "setting",
-        "epochs",
-        "training errors",
-        "validation accuracy",
-        "mean length",
-        "never ends",
-        "reaches t = 1",
-    ]
-    return {
-        "regularisation": _table(
-            header,
-            [
-                [
-                    row["setting"],
-                    _span(row["epochs"]),
-                    _span(row["training_errors"]),
-                    _percent(row["validation_accuracy"]),
-                    _estimate(row["mean"]),
-                    _percent(row["never_ends"]),
-                    _percent(row["reaches_1"]),
-                ]
-                for row in rows
-            ],
-        )
-    }
+def _spacing(panel: Numbers) -> str:
+    return f"0 to {span(seed['epoch'][-1] for seed in panel['seeds'])}"
 
 
 _WORDS = {
-    "training_accuracy": "training accuracy",
-    "validation_accuracy": "validation accuracy",
     "mean_interval": "mean length",
     "mean_interval_of_right_class": "mean length, 0 where the class is wrong",
+    "epoch": "number of the epoch",
 }
 
 _TABLES: dict[str, Callable[[Any], dict[str, str]]] = {
@@ -378,8 +376,6 @@ _TABLES: dict[str, Callable[[Any], dict[str, str]]] = {
     "between_architectures": _of_architectures,
     "families": _of_families,
     "training": _of_training,
-    "regularisation": _of_regularisation,
-    "random": _of_random,
-    "trained": _of_trained,
-    "rank_correlations": _of_ranks,
+    "whole_line": _of_whole_lines,
+    **BEYOND,
 }

@@ -8,6 +8,7 @@ import math
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -28,10 +29,12 @@ from relu_regions.apps.reproduction.batched_sgd import (
 from relu_regions.apps.reproduction.cache import read_npz, save_npz
 from relu_regions.apps.reproduction.training_loop import train_until_done
 
-__all__ = ["TrainedNetwork", "train"]
+__all__ = ["TrainedNetwork", "side_by_side", "train"]
 
 # Part of every cache key: raise it when the same configuration would give other networks.
 _VERSION = 1
+# Parameters that train side by side: larger networks go through memory at each step, and are faster one by one.
+_TOGETHER = 1 << 18
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -97,7 +100,7 @@ def train(
     save_every: float = 20.0,
     progress: bool | None = None,
 ) -> list[TrainedNetwork]:
-    """Trains one network for each seed, all in the same matrix products.
+    """Trains one network for each seed, as many in the same matrix products as a processor's cache holds.
 
     Each network is what it would be alone, up to the rounding in products of another size: its first weights
     and the order of its samples come from its own seed. It leaves the products when it is done.
@@ -126,11 +129,17 @@ def train(
     members = _members(x, labels, seeds, config, None if cache_dir is None else Path(cache_dir))
     rows = x.reshape(-1, x.shape[-1])
     with tqdm(total=len(members), unit="network", disable=None if progress is None else not progress) as bar:
-        while active := [member for member in members if member.final is None]:
-            bar.update(len(members) - len(active) - bar.n)
-            train_until_done(_SideBySide(active, rows, config, save_every, bar), config.batch_size)
-        bar.update(len(members) - bar.n)
+        for start in range(0, len(members), side_by_side(config.widths)):
+            group = members[start : start + side_by_side(config.widths)]
+            while active := [member for member in group if member.final is None]:
+                train_until_done(_SideBySide(active, rows, config, save_every, bar), config.batch_size)
+                bar.update(sum(member.final is not None for member in active))
     return [member.network(config) for member in members]
+
+
+def side_by_side(widths: Sequence[int]) -> int:
+    """How many networks of these widths train in the same matrix products."""
+    return max(1, _TOGETHER // sum(outputs * (inputs + 1) for inputs, outputs in pairwise(widths)))
 
 
 # ---------------------------------------------------------------- one network in training

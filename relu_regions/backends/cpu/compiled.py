@@ -28,12 +28,14 @@ from relu_regions.backends.cpu.unfolding import Unfolding
 from relu_regions.backends.crossings import Changes, Crossings, changes_at_points
 from relu_regions.backends.placement import Placement
 from relu_regions.backends.threads import each_on_one_thread, parts_of
+from relu_regions.backends.ties import Ties
 from relu_regions.network.gates import Gate, Knots, Maximum, OrderStatistic, flattened
 from relu_regions.network.steps import AffineStep
 
 __all__ = [
     "bend",
     "bend_and_multiply",
+    "equalise",
     "exits",
     "fading",
     "insert",
@@ -263,7 +265,7 @@ def rows_in_doubt(
 def leads_in_doubt(
     gate: Maximum | OrderStatistic,
     values: Tensor,
-    alike: Tensor,
+    ties: Ties,
     zeros: Tensor,
     bound: Tensor,
     before: Tensor,
@@ -272,10 +274,25 @@ def leads_in_doubt(
 ) -> Tensor:
     """As reference.leads_in_doubt."""
     if isinstance(gate, OrderStatistic):
-        return reference.leads_in_doubt(gate, values, alike, zeros, bound, before, after, starts_interval)
-    ties, shares = (alike.numpy(), zeros.numpy()), (bound.numpy(), before.numpy(), after.numpy())
-    doubt = leads_that_are_open(values.contiguous().numpy(), Windows.of(gate), ties, shares, starts_interval.numpy())
+        return reference.leads_in_doubt(gate, values, ties, zeros, bound, before, after, starts_interval)
+    known = (ties.tables.alike.numpy(), ties.tables.whole.numpy(), zeros.numpy())
+    asked = (
+        ties.table.numpy(),
+        ties.between.numpy(),
+        bound.numpy(),
+        before.numpy(),
+        after.numpy(),
+        starts_interval.numpy(),
+    )
+    doubt = leads_that_are_open(values.contiguous().numpy(), Windows.of(gate), known, asked)
     return torch.from_numpy(np.flatnonzero(doubt))
+
+
+def equalise(values: Tensor, ties: Ties) -> None:
+    """As reference.equalise."""
+    tables = ties.tables
+    parts = (ties.table, tables.offsets, tables.target, tables.source)
+    loops.equalise(values.numpy(), *(part.numpy() for part in parts))
 
 
 def fading(values: Tensor, zeros: Tensor, least: float) -> Tensor:

@@ -10,6 +10,7 @@ from numba import njit
 from relu_regions.backends.cpu.crossing_loops import gather, in_order, place_interval
 
 __all__ = [
+    "equalise",
     "exits",
     "fading",
     "insert",
@@ -214,6 +215,13 @@ def rows_in_doubt(distance, bound, before, after, asked, doubt):
             )
             count += not certain
         doubt[i] = count > 0
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def equalise(values, table, offsets, target, source):
+    for i in range(values.shape[0]):
+        for m in range(offsets[table[i]], offsets[table[i] + 1]):
+            values[i, target[m]] = values[i, source[m]] if source[m] >= 0 else 0
 
 
 @njit(cache=True, nogil=True, error_model="numpy")

@@ -281,29 +281,41 @@ def leads(v, at, after, before, a, b, bound, share_after, share_before):
 
 
 @njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
-def mark_close(most, second, total, known, bound, unsure):
+def mark_close(most, second, total, known, whole, bound, unsure):
     """Marks the units whose winner does not lead by more than the bound, unless all inputs are 0 and known to be.
 
     Of inputs that are all 0, which leads beside the row is decided at the row beside it, which has its own say.
 
     Args:
         known: of each unit, whether all its inputs are known to be 0 where they are computed to be.
+        whole: of each unit, whether all its inputs are equal at this row by construction.
     """
     for u in range(len(most)):
-        idle = (total[u] == 0) & known[u]
+        idle = ((total[u] == 0) & known[u]) | whole[u]
         unsure[u] = (not (most[u] - second[u] > bound)) & (not idle)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def mark_open_lead(v, at, other, window, alike, zeros, bound, before, after, doubt):
+def leads_others(row, a, window, ids, bound):
+    """Whether input a is above all of its window that are not equal to it by construction, by more than a bound."""
+    close = 0
+    for b in window:
+        close += (ids[b] != ids[a]) & (not (row[a] - row[b] > bound))
+    return close == 0
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def mark_open_lead(v, at, other, window, alike, table, zeros, bound, before, after, doubt):
     """The winner of one window just inside an interval, at one of its ends."""
     last = v.shape[0] - 1
-    a = window[first_best(v, at, other, window)]
+    a, here, there = window[first_best(v, at, other, window)], alike[table[at]], alike[table[other]]
     for j in range(len(window)):
         b = window[j]
-        if alike[a] == alike[b]:
-            continue
         place = at
+        if here[a] == here[b]:
+            if there[a] == there[b]:
+                continue
+            place = other
         if zeros[a] and zeros[b] and v[at, a] == 0 and v[at, b] == 0:
             if v[other, a] == 0 and v[other, b] == 0:
                 continue
@@ -314,8 +326,8 @@ def mark_open_lead(v, at, other, window, alike, zeros, bound, before, after, dou
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def leads_in_doubt(v, bits, taken, alike, zeros, bound, before, after, starts_interval, doubt):
-    """Marks the rows in doubt; taken are the windows of the gate.
+def leads_in_doubt(v, bits, taken, alike, whole, zeros, table, between, bound, before, after, starts_interval, doubt):
+    """Marks the rows in doubt; taken are the windows of the gate, alike, whole, table and between its ties.
 
     Two inputs differ by no more than twice the largest number of a row. Where a winner leads by more than the bound
     with that in place of what their difference is on either side, it is certain; only where not is each lead looked at.
@@ -342,12 +354,15 @@ def leads_in_doubt(v, bits, taken, alike, zeros, bound, before, after, starts_in
         find_rivals(candidates, places, short, leader, second, total)
         change_after, change_before = 2 * size[i] + 2 * size[later], 2 * size[i] + 2 * size[earlier]
         allowed = bound[i] + max(after[i] * change_after, before[i] * change_before)
-        mark_close(most, second, total, known, allowed, unsure)
+        mark_close(most, second, total, known, whole[table[i]], allowed, unsure)
+        everywhere = alike[between[i]]
         for eight in range(len(eights)):
             if eights[eight] == 0:
                 continue
             for u in range(8 * eight, min(8 * eight + 8, units)):
-                if unsure[u] and to_right:
-                    mark_open_lead(v, i, i + 1, windows[u], alike, zeros, bound, before, after, doubt)
-                if unsure[u] and to_left:
-                    mark_open_lead(v, i, i - 1, windows[u], alike, zeros, bound, before, after, doubt)
+                if not unsure[u] or leads_others(v[i], windows[u, leader[u]], windows[u], everywhere, allowed):
+                    continue
+                if to_right:
+                    mark_open_lead(v, i, i + 1, windows[u], alike, table, zeros, bound, before, after, doubt)
+                if to_left:
+                    mark_open_lead(v, i, i - 1, windows[u], alike, table, zeros, bound, before, after, doubt)

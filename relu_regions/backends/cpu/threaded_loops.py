@@ -131,23 +131,21 @@ def close_to_knots(distance: Numbers, bound: Numbers, before: Numbers, after: Nu
 def leads_that_are_open(
     values: Numbers,
     windows: Windows,
-    ties: tuple[Numbers, Numbers],
-    shares: tuple[Numbers, Numbers, Numbers],
-    starts_interval: Numbers,
+    known: tuple[Numbers, Numbers, Numbers],
+    asked: tuple[Numbers, ...],
 ) -> Numbers:
     """The rows in doubt, ``(P,)`` bool; arguments as maximum_loops.leads_in_doubt.
 
     Args:
-        ties: alike and zeros.
-        shares: bound, before and after.
+        known: alike, whole and zeros.
+        asked: table, between, bound, before, after and starts_interval.
     """
 
     def of_part(part: tuple[int, int]) -> tuple[slice, Numbers]:
         # What is open at a point can be asked about at the next one, and so of that one's neighbour.
         own = _with_neighbours(part, 2, len(values))
         found, rows = np.zeros(own.stop - own.start, np.bool_), values[own]
-        asked = (*(share[own] for share in shares), starts_interval[own])
-        maximum_loops.leads_in_doubt(rows, bits_of(rows), windows, *ties, *asked, found)
+        maximum_loops.leads_in_doubt(rows, bits_of(rows), windows, *known, *(part[own] for part in asked), found)
         return own, found
 
     doubt = np.zeros(len(values), np.bool_)

@@ -12,13 +12,14 @@ from relu_regions.backends.crossings import Changes, Crossings, changes_at_point
 from relu_regions.backends.cuda import loops
 from relu_regions.backends.cuda.chained import through
 from relu_regions.backends.placement import Placement
-from relu_regions.backends.reference import exits, fading, leads_in_doubt, workspace
+from relu_regions.backends.reference import equalise, exits, fading, leads_in_doubt, workspace
 from relu_regions.network.gates import Gate, Knots, flattened
 from relu_regions.network.steps import AffineStep
 
 __all__ = [
     "bend",
     "bend_and_multiply",
+    "equalise",
     "exits",
     "fading",
     "insert",

@@ -10,7 +10,7 @@ import torch
 import relu_regions as rr
 from relu_regions.apps.reproduction.batched_sgd import TrainingConfig
 from relu_regions.apps.reproduction.beyond_breakpoints import angle, he_network
-from relu_regions.apps.reproduction.beyond_prediction import noisy, predictors
+from relu_regions.apps.reproduction.beyond_prediction import PREDICTORS, noisy, predictors, ranked
 from relu_regions.apps.reproduction.data import Dataset, load
 from relu_regions.apps.reproduction.modules import ARCHITECTURES, Maxout, _shifted, fit
 from relu_regions.apps.reproduction.training import train
@@ -112,3 +112,19 @@ def test_predictors_against_their_definitions(digits: Dataset) -> None:
     own = logits[np.arange(len(x)), digits.y_train]
     others = np.where(np.eye(10, dtype=bool)[digits.y_train], -np.inf, logits).max(1)
     assert found["margin"] == pytest.approx(np.quantile(own - others, 0.1))
+
+
+def test_ranks_are_taken_among_those_alike() -> None:
+    """Accuracy falls with depth, and within a depth it rises with the interval: only the second is the interval's."""
+    rows = []
+    for depth in (1, 3):
+        for place in range(4):
+            row = dict.fromkeys(PREDICTORS, 0.0) | {"mean_interval": 2 * depth + place / 10, "noise": 0}
+            accuracy = 0.9 - depth / 10 + place / 100
+            rows.append(row | {"hidden": f"{depth}×8", "training": f"way {place}", "validation_accuracy": accuracy})
+    found = {group["name"]: group for group in ranked(rows)}
+    assert found["real labels"]["mean_interval"] < 0 < found["real labels"]["depth"]
+    within = found["real labels, within one depth"]
+    assert within["mean_interval"] == pytest.approx(1) and math.isnan(within["depth"])
+    assert (within["number"], within["groups"]) == (8, 2)
+    assert found["real labels, within one training"]["groups"] == 0

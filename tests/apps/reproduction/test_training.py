@@ -13,9 +13,9 @@ import pytest
 import torch
 from torch import nn
 
-from relu_regions.apps.reproduction import training_loop
+from relu_regions.apps.reproduction import training, training_loop
 from relu_regions.apps.reproduction.batched_sgd import TrainingConfig, sample_order, unstack
-from relu_regions.apps.reproduction.training import train
+from relu_regions.apps.reproduction.training import side_by_side, train
 
 WIDTHS = (6, 32, 24, 3)
 FAST = TrainingConfig(WIDTHS, learning_rate=0.05, momentum=0.9, batch_size=8, checkpoints=(0, 1, 5))
@@ -218,7 +218,7 @@ import sys, torch
 from dataclasses import replace
 sys.path.insert(0, sys.argv[1])
 from test_training import LONG, samples
-from relu_regions.apps.reproduction.training import train
+from relu_regions.apps.reproduction.training import side_by_side, train
 torch.set_num_threads(1)
 x, labels = samples()
 train(x, labels, [0, 1, 2], LONG, cache_dir=sys.argv[2], save_every=0.0)
@@ -335,3 +335,14 @@ def test_bad_input_is_refused(change, error, message):
 def test_bad_configurations_are_refused(change, message):
     with pytest.raises(ValueError, match=message):
         replace(FAST, **change)
+
+
+def test_large_networks_train_one_by_one_and_small_ones_together(monkeypatch):
+    """How many go side by side changes nothing but rounding."""
+    assert side_by_side((784, 128, 128, 128, 10)) == 1 and side_by_side((2, 128, 128, 128, 2)) == 7
+    x, labels = samples()
+    together = train(x, labels, [0, 1, 2], replace(FAST, max_epochs=6))
+    monkeypatch.setattr(training, "_TOGETHER", 1)
+    for one, alone in zip(together, train(x, labels, [0, 1, 2], replace(FAST, max_epochs=6)), strict=True):
+        torch.testing.assert_close(one.parameters, alone.parameters, rtol=1e-4, atol=1e-5)
+        assert one.epochs == alone.epochs and sorted(one.checkpoints) == sorted(alone.checkpoints)

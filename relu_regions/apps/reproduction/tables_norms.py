@@ -1,0 +1,204 @@
+"""Tables of docs/norm_bounds.md, from the JSON file that benchmarks/verify_norm_bounds.py writes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from relu_regions.apps.reproduction.cells import estimated, number, percent, span, table
+from relu_regions.apps.reproduction.statistics import Numbers, estimate
+
+__all__ = ["norm_tables"]
+
+STATES = ("first weights", "real labels", "random labels")
+
+
+def norm_tables(result: Numbers) -> dict[str, str]:
+    """All of them by name."""
+    trainings = result["trainings"]
+    tables = {
+        "claims": _claims(trainings),
+        "measured": _measured(trainings),
+        "ratios": _ratios(trainings),
+        "chain": _chain(trainings),
+        "radii": _radii(trainings),
+        "appendix": _appendix(trainings),
+    }
+    swept = [training for training in trainings if training["sweep"]]
+    if swept:
+        records = swept[0]["sweep"]
+        width = max(record["hidden"][0] for record in records if len(record["hidden"]) != 3)
+        tables["widths"] = _sweep("width of 3 layers", records, lambda hidden: len(hidden) == 3, lambda h: h[0])
+        tables["unlearnt"] = _unlearnt(records)
+        tables["depths"] = _sweep(f"layers of {width}", records, lambda hidden: hidden[0] == width, len)
+    return {f"norm_bounds.{name}": found for name, found in tables.items()}
+
+
+def _claims(trainings: Sequence[Numbers]) -> str:
+    """Each claim with its verdict under each training."""
+    rows = [
+        [_plain(name), *(own["verdict"] if own else "not run" for own in found)]
+        for name, found in _of_claims(trainings)
+    ]
+    return table(["claim of the paper", *(training["name"] for training in trainings)], rows, words=True)
+
+
+def _measured(trainings: Sequence[Numbers]) -> str:
+    """What was measured for each claim, in words."""
+    lines = []
+    for name, found in _of_claims(trainings):
+        lines.append(f"- **{name}**")
+        lines += [
+            f"    - {training['name']}: {_plain(own['measured'])}" for training, own in zip(trainings, found) if own
+        ]
+    return "\n".join(lines)
+
+
+def _of_claims(trainings: Sequence[Numbers]) -> Iterator[tuple[str, list[Numbers | None]]]:
+    """Each claim by its words, under each training."""
+    words = dict.fromkeys(claim["claim"] for training in trainings for claim in training["claims"])
+    for name in words:
+        yield (
+            name,
+            [next((claim for claim in training["claims"] if claim["claim"] == name), None) for training in trainings],
+        )
+
+
+def _plain(text: str) -> str:
+    """Without what a cell of a table cannot hold."""
+    return text.replace("|", "\\|").replace("-", "−") if "|" in text else text
+
+
+def _of_state(records: Iterable[Numbers], state: str) -> list[Numbers]:
+    return [record for record in records if record["state"] == state]
+
+
+def _states(trainings: Sequence[Numbers]) -> Iterator[tuple[str, list[Numbers]]]:
+    """First weights once: no training has changed them."""
+    for place, training in enumerate(trainings):
+        for state in STATES[1 if place else 0 :]:
+            name = state if state == STATES[0] else f"{state}, {training['name']}"
+            yield name, _of_state(training["networks"], state)
+
+
+def _over(records: Sequence[Numbers], value: Callable[[Numbers], float], digits: int = 2) -> str:
+    return estimated(estimate([value(record) for record in records]), digits)
+
+
+def _ratios(trainings: Sequence[Numbers]) -> str:
+    rows = []
+    for name, records in _states(trainings):
+        for place, summary in enumerate(records[0]["ratios"]):
+            rows.append(
+                [
+                    name,
+                    summary["source"],
+                    str(len(records)),
+                    *(_over(records, _quantile(place, quantile)) for quantile in ("0.01", "0.5")),
+                    _over(records, lambda record, place=place: record["ratios"][place]["K_of_99_percent"]),  # type: ignore[misc]
+                ]
+            )
+    return table(["network", "inputs", "n", "1 %", "median", "99 %: K"], rows)
+
+
+def _quantile(place: int, quantile: str) -> Callable[[Numbers], float]:
+    return lambda record: float(record["ratios"][place]["quantiles"][quantile])
+
+
+def _sweep(
+    title: str, records: Sequence[Numbers], wanted: Callable[[list[int]], bool], size: Callable[[list[int]], Any]
+) -> str:
+    """Validation data: median and K."""
+    rows = []
+    for key in sorted({size(record["hidden"]) for record in records if wanted(record["hidden"])}):
+        row = [str(key)]
+        for state in STATES:
+            own = [r for r in _of_state(records, state) if wanted(r["hidden"]) and size(r["hidden"]) == key]
+            places = [s["source"] for s in own[0]["ratios"]]
+            row += [_over(own, _quantile(places.index("validation data"), "0.5")), _over(own, lambda r: float(r["K"]))]
+        rows.append([*row[:1], str(len(own)), *row[1:]])
+    return table([title, "n", *(name for state in STATES for name in (state, "K"))], rows)
+
+
+def _unlearnt(records: Sequence[Numbers]) -> str:
+    """Networks that did not learn all their labels, and how many they did not."""
+    found: dict[tuple[str, str], list[int]] = {}
+    for record in records:
+        if record["state"] != STATES[0] and record["training_errors"]:
+            shape = f"{len(record['hidden'])}×{record['hidden'][0]}"
+            found.setdefault((shape, record["state"]), []).append(record["training_errors"])
+    rows = [[shape, state, str(len(errors)), span(errors)] for (shape, state), errors in found.items()]
+    return table(["network", "trained on", "networks", "misclassified"], rows)
+
+
+def _chain(trainings: Sequence[Numbers]) -> str:
+    rows = []
+    for name, records in _states(trainings):
+        for bound in records[0]["segment_changes"]["bounds"]:
+            own = [record["segment_changes"]["bounds"][bound] for record in records]
+            rows.append(
+                [
+                    name,
+                    _plain(bound),
+                    str(len(own)),
+                    _over(own, lambda each: float(each["median_by_change"]), 0),
+                    percent(min(each["holds"] for each in own), 0),
+                    percent(max(each["guarantees_the_label"] for each in own), 0),
+                ]
+            )
+    return table(["network", "bound", "n", "median by true change", "holds on, at least", "shows the label of"], rows)
+
+
+def _radii(trainings: Sequence[Numbers]) -> str:
+    rows = []
+    for training in trainings:
+        for key, size in (("networks", "3×128"), ("small_networks", "12-12")):
+            for state in STATES[1:]:
+                records = _of_state(training[key], state)
+                for radius in records[0]["radius"]["radii"]:
+                    own = [record["radius"]["radii"][radius] for record in records]
+                    rows.append(
+                        [
+                            f"{size}, {state}, {training['name']}",
+                            _plain(radius),
+                            str(len(own)),
+                            _over(own, lambda each: float(each["median_of_distance"]), 4 if size == "3×128" else 3),
+                            number(max(each["largest_of_distance"] for each in own), 2),
+                            percent(max(each["broken"] for each in own), 0),
+                        ]
+                    )
+    return table(["network", "radius from", "n", "by distance, median", "largest", "too large"], rows)
+
+
+def _appendix(trainings: Sequence[Numbers]) -> str:
+    """ε = r / (2 K ‖W‖) beside the distance of the nearest training sample."""
+    rows = []
+    for name, records in _states(trainings):
+        if name == STATES[0]:
+            continue
+        own = [record["segment_changes"] for record in records]
+        rows.append(
+            [
+                name,
+                str(len(own)),
+                _over(own, lambda each: float(each["training_range"])),
+                estimated(estimate([record["K"] * record["linear"] for record in records]), 0),
+                _over(own, lambda each: float(each["appendix_radius"]), 4),
+                _over(own, lambda each: float(each["median_distance"])),
+                number(min(each["least_distance"] for each in own), 2),
+                percent(float(np.mean([each["within_appendix_radius"] for each in own])), 0),
+            ]
+        )
+    header = [
+        "network",
+        "n",
+        "training range r",
+        "K ‖W‖",
+        "ε = r / (2 K ‖W‖)",
+        "nearest sample, median",
+        "least of all",
+        "within ε",
+    ]
+    return table(header, rows)

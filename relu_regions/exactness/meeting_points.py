@@ -1,0 +1,221 @@
+"""Where patches of an image become equal on a line x + t d: there all channels of a convolution tie at one t, exactly.
+
+Two pixels p and q are equal at t = (x_p - x_q) / (d_q - d_p) alone. Two patches that one convolution reads meet at t if
+all pairs of their pixels are equal there, or always. A max pooling in which the two equal outputs compete then bends in
+every channel at this t, which rounding can't tell from close ones. Where such a t lies is only looked for in floats.
+Which pairs of pixels are equal there is decided exactly: their differences a + t b and c + t e must be computed without
+rounding, and a e = b c must hold of the products as pairs of floats. t = 0 and t = 1 need no search and are left out.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+from itertools import pairwise
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import max_pool2d, pad
+
+from relu_regions.network.gates import Maximum
+from relu_regions.network.network import Network
+from relu_regions.network.steps import AffineStep, Convolution, GateStep
+
+__all__ = ["Meetings", "meeting_points", "two_sum"]
+
+# Floats this close, relative to the larger one or 1, may be one number; the least distance that is kept between two t.
+_CLOSE = 2.0**-30
+# Of one line; more are not worth a point of the walk each.
+_MOST = 64
+# Of a window, between its inputs.
+_MOST_SHIFTS = 16
+
+
+@dataclass(frozen=True)
+class Meetings:
+    """Where pixels meet on lines, in order of t on each.
+
+    Attributes:
+        t: the nearest floats, ``(K,)`` float64, on the CPU.
+        exact: whether they are the true t, ``(K,)`` bool.
+        offsets: those of line i are ``offsets[i]`` to ``offsets[i + 1]``.
+        pairs: for each, numbers of the input that are equal there, -1 for 0; ``(m, 2)`` int64.
+    """
+
+    t: Tensor
+    exact: Tensor
+    offsets: tuple[int, ...]
+    pairs: tuple[Tensor, ...]
+
+    def of(self, first: int, stop: int) -> Meetings:
+        """Those of some lines."""
+        start, end = self.offsets[first], self.offsets[stop]
+        own = slice(start, end)
+        offsets = tuple(offset - start for offset in self.offsets[first : stop + 1])
+        return Meetings(self.t[own], self.exact[own], offsets, self.pairs[own])
+
+    @property
+    def by_line(self) -> Tensor:
+        """The t of each line in a row, ``(L, k)``, NaN behind the last."""
+        counts = [stop - start for start, stop in pairwise(self.offsets)]
+        rows = torch.full((len(counts), max(counts, default=0)), torch.nan, dtype=torch.float64)
+        rows[torch.arange(rows.shape[1]) < torch.tensor(counts)[:, None]] = self.t
+        return rows
+
+
+def meeting_points(network: Network, x: Tensor, d: Tensor) -> Meetings | None:
+    """Where patches meet on some lines; None for networks that don't begin with a convolution of images.
+
+    Args:
+        x, d: ``(L, *input_shape)``.
+    """
+    compared = network.derived("compared patches", lambda: _compared(network))
+    if compared is None:
+        return None
+    x, d = (part.detach().cpu().double() for part in (x, d))
+    t: list[float] = []
+    exact: list[bool] = []
+    pairs: list[Tensor] = []
+    offsets = [0]
+    for line in range(len(x)):
+        for place, equal in _of_line(x[line], d[line], *compared):
+            t.append(float(place))
+            exact.append(Fraction(t[-1]) == place)
+            pairs.append(equal)
+        offsets.append(len(t))
+    told = torch.tensor(t, dtype=torch.float64), torch.tensor(exact, dtype=torch.bool)
+    return Meetings(*told, tuple(offsets), tuple(pairs))
+
+
+def _compared(network: Network) -> tuple[list[tuple[int, int]], tuple[int, ...]] | None:
+    """How far patches lie apart that a maximum compares, down and to the right, and their size in the first layer.
+
+    None if there are none.
+    """
+    first: Convolution | None = None
+    last: Convolution | None = None
+    shifts: set[tuple[int, int]] = set()
+    for step in network.steps:
+        if isinstance(step, AffineStep) and isinstance(step.form, Convolution):
+            last = step.form
+            if len(last.kernel) != 2 or (first is None and last.inputs != network.input_shape):
+                return None
+            first = first or last
+        elif isinstance(step, GateStep) and isinstance(step.gate, Maximum) and first is not None and last is not None:
+            _, height, width = last.outputs
+            scales = [max(1, round(size / max(1, own))) for size, own in zip(first.inputs[1:], (height, width))]
+            columns = step.gate.windows[:, (step.gate.windows.diff(dim=0) != 0).any(0)]
+            apart = torch.unique((columns[:, None] - columns[:, :, None]).clamp_min(0)).tolist()
+            for distance in apart[1 : 1 + _MOST_SHIFTS]:
+                down = round(distance / width)
+                shifts.add((scales[0] * down, scales[1] * (distance - down * width)))
+        elif isinstance(step, GateStep) and first is None:
+            return None
+    largest = max(network.input_shape[1:], default=0)
+    shifts = {shift for shift in shifts if max(map(abs, shift)) < largest}
+    return (sorted(shifts), first.kernel) if first is not None and shifts else None
+
+
+class _Pairs(NamedTuple):
+    """Pairs of pixels of one line, each with the one that lies a shift away, ``(shifts, C, H', W')`` each.
+
+    Attributes:
+        apart, slope: the pixels' difference at x, and how it grows along d; NaN where floats don't hold these.
+        roots: where they are equal, as far as floats tell: NaN for always, infinite for never.
+        numbers: both in the input, -1 for a zero around it; ``(2, shifts, C, H', W')``.
+    """
+
+    apart: Tensor
+    slope: Tensor
+    roots: Tensor
+    numbers: Tensor
+
+    @classmethod
+    def of(cls, x: Tensor, d: Tensor, shifts: list[tuple[int, int]], kernel: tuple[int, ...]) -> _Pairs:
+        """Those of an image, with zeros around it."""
+        room = max(*kernel, *(abs(step) for shift in shifts for step in shift))
+        number = pad(1 + torch.arange(x.numel()).view(x.shape), [room] * 4) - 1
+        images = [pad(part, [room] * 4) for part in (x, d)]
+        apart, slope = (_difference(image, _shifted(image, shifts)) for image in images)
+        roots = torch.where(slope == 0, torch.inf, -apart / slope)
+        roots = roots.masked_fill((apart == 0) & (slope == 0), torch.nan)
+        roots = roots.masked_fill(apart.isnan() | slope.isnan(), torch.inf)
+        others = _shifted(number, shifts)
+        return cls(apart, slope, roots, torch.stack([number.expand_as(others), others]))
+
+    def meeting(self, kernel: tuple[int, ...]) -> Tensor:
+        """Where patches of a size are equal, as far as floats tell, in order."""
+        least = -max_pool2d(-self.roots.nan_to_num(torch.inf, torch.inf, -torch.inf).amin(1), kernel, 1)
+        most = max_pool2d(self.roots.nan_to_num(-torch.inf, torch.inf, -torch.inf).amax(1), kernel, 1)
+        close = (most - least) <= _CLOSE * most.abs().clamp_min(1)
+        close &= torch.isfinite(least) & (least.abs() > _CLOSE) & (least.abs() < 1 / _CLOSE)
+        close &= (least - 1).abs() > _CLOSE
+        return torch.as_tensor(np.unique(least[close].numpy()))
+
+
+def _shifted(image: Tensor, shifts: list[tuple[int, int]]) -> Tensor:
+    """What lies a shift away from each place of an image, ``(shifts, C, H', W')``."""
+    return torch.stack([image.roll((-down, -right), (1, 2)) for down, right in shifts])
+
+
+def two_sum(one: Tensor, other: Tensor) -> tuple[Tensor, Tensor]:
+    """Sums and what rounding lost of them, exactly (Knuth, The Art of Computer Programming 2, section 4.2.2)."""
+    total = one + other
+    part = total - one
+    return total, (one - (total - part)) + (other - part)
+
+
+def _two_product(one: Tensor, other: Tensor) -> tuple[Tensor, Tensor]:
+    """Products and what rounding lost of them, exactly unless it underflows (Dekker)."""
+    product = one * other
+    (a, b), (c, e) = _halves(one), _halves(other)
+    return product, b * e - (((product - a * c) - b * c) - a * e)
+
+
+def _halves(number: Tensor) -> tuple[Tensor, Tensor]:
+    scaled = number * (2.0**27 + 1)
+    high = scaled - (scaled - number)
+    return high, number - high
+
+
+def _difference(one: Tensor, other: Tensor) -> Tensor:
+    """Differences, NaN where they are rounded."""
+    difference, lost = two_sum(one, -other)
+    return difference.masked_fill(lost != 0, torch.nan)
+
+
+def _near(roots: Tensor, wanted: Tensor) -> Tensor:
+    """Which roots may be one of some numbers, as far as floats tell, ``(wanted, roots)`` bool."""
+    level = wanted[:, None]
+    return (roots - level).abs() <= _CLOSE * level.abs().clamp_min(1)
+
+
+def _of_line(
+    x: Tensor, d: Tensor, shifts: list[tuple[int, int]], kernel: tuple[int, ...]
+) -> list[tuple[Fraction, Tensor]]:
+    """The meetings of one line, with the pairs that are equal there."""
+    found = _Pairs.of(x, d, shifts, kernel)
+    wanted = found.meeting(kernel)
+    if not len(wanted):
+        return []
+    near = _near(found.roots.flatten(), wanted).any(0)
+    apart, slope, roots = (part.flatten()[near] for part in found[:3])
+    numbers = found.numbers.flatten(1)[:, near]
+    reference = (roots == wanted[:, None]).to(torch.uint8).argmax(1)
+    ours, theirs = apart[reference], slope[reference]
+    one, other = _two_product(apart, theirs[:, None]), _two_product(ours[:, None], slope)
+    # What underflows in a product is not known.
+    same = (one[0] == other[0]) & (one[1] == other[1]) & (one[0].abs() > 2.0**-900) & _near(roots, wanted)
+    exact = [-Fraction(a) / Fraction(b) for a, b in zip(ours.tolist(), theirs.tolist())]
+    kept: list[tuple[Fraction, Tensor]] = []
+    for number, place in enumerate(exact):
+        if kept and place == kept[-1][0]:
+            continue
+        if kept and place - kept[-1][0] <= 2 * _CLOSE * max(Fraction(1), abs(place)):
+            # Two that floats hardly tell apart: neither gets a point of its own.
+            kept[-1] = (place, numbers[:, :0].T)
+        else:
+            kept.append((place, numbers[:, same[number]].T))
+    return [one for one in kept if len(one[1])][:_MOST]
