@@ -60,6 +60,10 @@ class FormBounds:
             )
             for step in affine
         }
+        self._of_bias = {
+            step.output: self._norms[step.output].rounding * (torch.zeros(1) if step.bias is None else step.bias.abs())
+            for step in affine
+        }
         self._equal = EqualNumbers.of(network)
         self._never_below = self._passed_on(network)
 
@@ -83,10 +87,9 @@ class FormBounds:
             flat = forms.reshape(len(reach), 3, numbers).numpy(), error.reshape(len(reach), numbers).numpy()
             parts.append(torch.from_numpy(kernel.summands(*flat, reach, norms.rounding)).view(error.shape))
         made = self._absolute[step.output].linear(*parts)
-        if step.bias is not None:
-            made = made + norms.rounding * step.bias.abs()
-        floor = torch.from_numpy(norms.floor * (1 + reach.sum(1))).view(-1, *[1] * len(step.shape))
-        return torch.addcmul(floor, made, made.new_tensor(1 + 2 * norms.rounding))
+        # What underflow takes away from each of the three numbers.
+        least = norms.floor * (1 + float(reach.sum(1).max(initial=0.0)))
+        return torch.add(made, self._of_bias[step.output] + least)
 
     def known(self, name: str, forms: Floats) -> Numbers:
         """What gates have decided of a value's numbers on each face, ``(F, numbers)`` int8; ``(0, 0)`` if nothing.
