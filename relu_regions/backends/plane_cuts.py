@@ -96,6 +96,7 @@ class PlaneKernel(Protocol):
         forms: Floats,
         errors: Floats,
         known: Numbers,
+        origins: Numbers,
         windows: Integers,
         reach: Floats,
         label: int,

@@ -8,6 +8,9 @@ from relu_regions.network.arrays import Floats, Integers, Numbers
 
 __all__ = ["bend_relu", "summands"]
 
+# Above 1 by more than all that rounds here.
+_MORE = 1 + 2.0**-40
+
 
 def bend_relu(forms: Floats, errors: Floats, parents: Integers, pieces: Numbers) -> tuple[Floats, Floats]:
     """The output of ReLUs on the parts of faces, and its bounds.
@@ -27,7 +30,8 @@ def bend_relu(forms: Floats, errors: Floats, parents: Integers, pieces: Numbers)
 
 
 def summands(forms: Floats, errors: Floats, reach: Floats, rounding: float) -> Floats:
-    """``(1 + rounding) e + rounding (|a| + S |b| + T |c|)``: bounds of numbers, with what a sum's rounding adds.
+    """``(1 + rounding) e + rounding (|a| + S |b| + T |c|)``: bounds of numbers, with what a sum's rounding adds,
+    and a little more.
 
     Args:
         forms: ``(F, 3, numbers)``.
@@ -35,5 +39,5 @@ def summands(forms: Floats, errors: Floats, reach: Floats, rounding: float) -> F
         reach: S and T of each face, ``(F, 2)``.
     """
     sizes = np.abs(forms[:, 0]) + reach[:, :1] * np.abs(forms[:, 1]) + reach[:, 1:] * np.abs(forms[:, 2])
-    made: Floats = errors + rounding * (sizes + errors)
+    made: Floats = (errors + rounding * (sizes + errors)) * _MORE
     return made

@@ -94,6 +94,7 @@ def cut_by_leads(
     forms: Floats,
     errors: Floats,
     known: Numbers,
+    origins: Numbers,
     windows: Integers,
     reach: Floats,
     label: int,
@@ -106,6 +107,8 @@ def cut_by_leads(
     Args:
         known: ``(F, inputs)`` int8: 0 for inputs that are 0 on the face, 1 for those that are above 0 inside of it, -1
             for all others; ``(0, 0)`` where all are others.
+        origins: ``(inputs,)`` uint64, the label of the edges on which an input that a ReLU has passed on is 0, 0 for
+            all others; ``(0,)`` where all are others.
         windows: ``(units, k)``, positions among the inputs.
         label: the first of those of this gate.
 
@@ -114,10 +117,12 @@ def cut_by_leads(
 
     def parts_of(face: int, polygon: Part, plane: Plane) -> Iterator[tuple[Part, list[int]]]:
         signs = known[face].tolist() if len(known) else [-1] * errors.shape[1]
+        zero_on = origins.tolist() if len(origins) else [0] * errors.shape[1]
+        equal_on: dict[int, frozenset[int]] = {}
         parts: list[tuple[Part, list[int]]] = [(polygon, [])]
         for unit, window in enumerate(windows.tolist()):
             inputs = [line_of(forms[face], errors[face], source, plane, 0) for source in window]
-            gate = _Window(inputs, [signs[source] for source in window], label, unit, plane)
+            gate = _Window(inputs, window, signs, zero_on, equal_on, label, unit, plane)
             places = [place for place in gate.places if window.index(window[place]) == place]
             parts = [
                 (region, [*pieces, place]) for part, pieces in parts for place, region in gate.regions(part, places)
@@ -128,10 +133,22 @@ def cut_by_leads(
 
 
 class _Window(NamedTuple):
-    """A window of a maximum on one face: its inputs, what is known of their signs, and how to name what it makes."""
+    """A window of a maximum on one face, and how to name what it makes.
+
+    Attributes:
+        inputs: the forms of the window's inputs.
+        sources: which these are among the inputs of all windows.
+        signs: of these, as far as they are known: 0, 1 or -1.
+        zero_on: the label of the edges on which each of these is 0, or 0.
+        equal_on: which two of these are equal on edges that the gate has made, by their label; filled in.
+        label, unit: the first label of the gate, and the window's number.
+    """
 
     inputs: list[Line]
+    sources: list[int]
     signs: list[int]
+    zero_on: list[int]
+    equal_on: dict[int, frozenset[int]]
     label: int
     unit: int
     plane: Plane
@@ -139,8 +156,9 @@ class _Window(NamedTuple):
     @property
     def places(self) -> list[int]:
         """The inputs that can lead: of those that are 0 the first, and none where one is above 0."""
-        zero = next((place for place, sign in enumerate(self.signs) if sign == 0 and 1 not in self.signs), None)
-        return [place for place, sign in enumerate(self.signs) if sign != 0 or place == zero]
+        signs = [self.signs[source] for source in self.sources]
+        zero = next((place for place, sign in enumerate(signs) if sign == 0 and 1 not in signs), None)
+        return [place for place, sign in enumerate(signs) if sign != 0 or place == zero]
 
     def regions(self, part: Part, places: list[int]) -> Iterator[tuple[int, Part]]:
         """Where in a part each input leads."""
@@ -166,6 +184,7 @@ class _Window(NamedTuple):
     def _lead(self, place: int, rival: int) -> Line:
         one, other = self.inputs[place], self.inputs[rival]
         label = self.label + self._number(self.unit, *sorted((place, rival)))
+        self.equal_on[label] = frozenset((self.sources[place], self.sources[rival]))
         return Line(one.a - other.a, one.b - other.b, one.c - other.c, one.error + other.error, label)
 
     def _number(self, *places: int) -> int:
@@ -175,13 +194,20 @@ class _Window(NamedTuple):
         return number
 
     def _heights(self, part: Part, place: int, rival: int) -> list[float]:
-        """By how much one input leads another at the corners of a part; 0 where their own lines meet."""
+        """By how much one input leads another at the corners of a part; 0 where the edges that meet there say so.
 
-        def meet(corner: Corner, before: Line) -> bool:
-            passed_on = self.signs[place] == self.signs[rival] == 1
-            return passed_on and {before[:3], corner.edge[:3]} == {self.inputs[place][:3], self.inputs[rival][:3]}
+        That is where both come from ReLUs and are 0, and where a window has compared them, or each with a third one.
+        """
+        one, other = self.sources[place], self.sources[rival]
 
-        return heights_of(self._lead(place, rival), part, self.plane, meet)
+        def are_equal(corner: Corner, before: Line) -> bool:
+            edges = {before.label, corner.edge.label}
+            if edges == {self.zero_on[one], self.zero_on[other]} - {0} and len(edges) == 2:
+                return True
+            pairs = [self.equal_on[edge] for edge in edges if edge in self.equal_on]
+            return frozenset((one, other)) in [*pairs, *(pair ^ pairs[0] for pair in pairs[1:])]
+
+        return heights_of(self._lead(place, rival), part, self.plane, are_equal)
 
     def _where_leading(self, part: Part, region: Part, place: int, rival: int) -> Part:
         line, heights = self._lead(place, rival), self._heights(region, place, rival)
@@ -197,15 +223,14 @@ class _Window(NamedTuple):
             number = self._number(self.unit, *sorted((place, rival, -1 - corner.side)))
             first, second = (sum(corner.name[which] for corner in part) for which in (0, 1))
             return named(first, second, self.label + number)
-        # A neighbour names it alike, so that an input that is 0 on all of the edge goes by one name with those that are
-        # 0 throughout.
+        # A neighbour names it alike, so that inputs that are equal on all of the edge go by one name: those that are 0
+        # there, and two that a window has compared.
         start, end = part[corner.side], part[(corner.side + 1) % len(part)]
-        edge = start.edge[:3]
-        zero = [
-            self.signs[number] == 0 or (self.signs[number] == 1 and self.inputs[number][:3] == edge)
-            for number in (place, rival)
-        ]
-        number = self._number(self.unit, *sorted(-1 if zero else number for zero, number in zip(zero, (place, rival))))
+        sources = [self.sources[number] for number in (place, rival)]
+        zero = [self.signs[source] == 0 or self.zero_on[source] == start.edge.label for source in sources]
+        equal = [source in self.equal_on.get(start.edge.label, ()) for source in sources]
+        shared = [-1 if zero[k] else len(self.inputs) if equal[k] else (place, rival)[k] for k in (0, 1)]
+        number = self._number(self.unit, *sorted(shared))
         return named(start.name[0] + end.name[0], start.name[1] + end.name[1], self.label + number)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -13,12 +14,27 @@ from relu_regions.backends.plane_cuts import PlaneKernel
 from relu_regions.exactness.equal_by_construction import EqualNumbers
 from relu_regions.exactness.step_norms import StepNorms
 from relu_regions.network.arrays import Floats, Integers, Numbers
-from relu_regions.network.gates import Knots
+from relu_regions.network.gates import Knots, Maximum
 from relu_regions.network.network import Network
-from relu_regions.network.steps import AffineStep, GateStep
+from relu_regions.network.steps import AffineStep
 from relu_regions.network.taking import taken
 
-__all__ = ["FormBounds", "sizes"]
+__all__ = ["GATE", "FormBounds", "sizes"]
+
+
+# Labels of a gate's lines begin at a multiple of this; those of the sides of a plane's polygon are smaller.
+GATE = 1 << 44
+
+
+class _NeverBelow(NamedTuple):
+    """Which numbers of a value ReLUs have passed on, or are 0, and the labels of the lines on which each is 0, or 0."""
+
+    numbers: Numbers
+    labels: Integers
+
+    @classmethod
+    def none(cls, count: int) -> _NeverBelow:
+        return cls(np.zeros(count, dtype=bool), np.zeros(count, dtype=np.int64))
 
 
 class FormBounds:
@@ -44,8 +60,12 @@ class FormBounds:
             )
             for step in affine
         }
-        self._never_below = _never_below(network)
+        self._of_bias = {
+            step.output: self._norms[step.output].rounding * (torch.zeros(1) if step.bias is None else step.bias.abs())
+            for step in affine
+        }
         self._equal = EqualNumbers.of(network)
+        self._never_below = self._passed_on(network)
 
     @classmethod
     def of(cls, network: Network) -> FormBounds:
@@ -67,10 +87,9 @@ class FormBounds:
             flat = forms.reshape(len(reach), 3, numbers).numpy(), error.reshape(len(reach), numbers).numpy()
             parts.append(torch.from_numpy(kernel.summands(*flat, reach, norms.rounding)).view(error.shape))
         made = self._absolute[step.output].linear(*parts)
-        if step.bias is not None:
-            made = made + norms.rounding * step.bias.abs()
-        floor = torch.from_numpy(norms.floor * (1 + reach.sum(1))).view(-1, *[1] * len(step.shape))
-        return torch.addcmul(floor, made, made.new_tensor(1 + 2 * norms.rounding))
+        # What underflow takes away from each of the three numbers.
+        least = norms.floor * (1 + float(reach.sum(1).max(initial=0.0)))
+        return torch.add(made, self._of_bias[step.output] + least)
 
     def known(self, name: str, forms: Floats) -> Numbers:
         """What gates have decided of a value's numbers on each face, ``(F, numbers)`` int8; ``(0, 0)`` if nothing.
@@ -78,10 +97,17 @@ class FormBounds:
         0 for numbers that are 0, 1 for those that are above 0 inside of the face: a ReLU has passed them on as they
         are, or has made a 0 of them, and its sign is proven. -1 for all others.
         """
-        never_below = self._never_below.get(name)
-        if never_below is None:
+        if name not in self._never_below:
             return np.zeros((0, 0), dtype=np.int8)
-        return np.where(never_below, (forms != 0).any(1), -1).astype(np.int8)
+        return np.where(self._never_below[name].numbers, (forms != 0).any(1), -1).astype(np.int8)
+
+    def origins(self, name: str) -> Numbers:
+        """For each number of a value the label of the lines on which it is 0, if a ReLU has passed it on; 0 if not.
+
+        ``(numbers,)`` uint64, or ``(0,)`` if a ReLU has passed on none.
+        """
+        found = self._never_below.get(name)
+        return np.zeros(0, dtype=np.uint64) if found is None else found.labels.astype(np.uint64)
 
     def copies(self, name: str) -> tuple[Integers, Integers] | None:
         """For each number of a value the first that is the same or its negative on every face, and 1 or -1.
@@ -96,6 +122,34 @@ class FormBounds:
             return None
         return first[place], np.where(sources == sources[first[place]], 1, -1)
 
+    def without_copies(self, name: str, windows: Integers) -> Integers:
+        """The windows of a maximum of a value's numbers, each of them the first that is the same."""
+        if name not in self._equal.copies:
+            return windows
+        _, first, place = np.unique(self._equal.copies[name].numpy(), return_index=True, return_inverse=True)
+        same: Integers = first[place][windows]
+        return same
+
+    def _passed_on(self, network: Network) -> dict[str, _NeverBelow]:
+        """The numbers that ReLUs have passed on or made 0, for values that have such."""
+        found: dict[str, _NeverBelow] = {}
+        for index, step in enumerate(network.steps):
+            made = None
+            if isinstance(step, AffineStep):
+                if not step.is_matrix and step.terms == 1 and any(name in found for name in step.inputs):
+                    made = _taken(step, network, found)
+            elif isinstance(step.gate, Knots) and step.gate.is_relu:
+                copies = self.copies(step.inputs[0])
+                lines = np.arange(step.units) if copies is None else np.unique(copies[0], return_inverse=True)[1]
+                labels = (network.gate_numbers[index] + 1) * GATE + lines
+                made = _NeverBelow(np.ones(step.units, dtype=bool), labels)
+            elif isinstance(step.gate, Maximum) and step.inputs[0] in found:
+                numbers = found[step.inputs[0]].numbers[step.gate.windows.cpu().numpy()].all(1)
+                made = _NeverBelow(numbers, np.zeros(step.units, dtype=np.int64))
+            if made is not None and made.numbers.any():
+                found[step.output] = made
+        return found
+
 
 def sizes(forms: Tensor, reach: Floats) -> Tensor:
     """``|a| + S |b| + T |c|`` of every form, ``(F, *shape)``, from ``(3 F, *shape)``."""
@@ -104,31 +158,19 @@ def sizes(forms: Tensor, reach: Floats) -> Tensor:
     return torch.bmm(weights[:, None], rows).view(len(reach), *forms.shape[1:])
 
 
-def _never_below(network: Network) -> dict[str, Numbers]:
-    """For values with such numbers, which of them ReLUs have made, or are 0: ``(numbers,)`` bool."""
-    found: dict[str, Numbers] = {}
-    for step in network.steps:
-        if isinstance(step, GateStep):
-            if isinstance(step.gate, Knots):
-                numbers = np.full(step.units, step.gate.is_relu)
-            elif step.inputs[0] in found:
-                numbers = found[step.inputs[0]][step.gate.windows.cpu().numpy()].all(1)
-            else:
-                continue
-        elif not step.is_matrix and step.terms == 1 and any(name in found for name in step.inputs):
-            taking = taken(step, [network.shapes[name] for name in step.inputs])
-            if taking is None:
-                continue
-            place, sign = (part.numpy() for part in taking)
-            sources = [found.get(name, np.zeros(_count(network.shapes[name]), dtype=bool)) for name in step.inputs]
-            numbers = np.append(np.concatenate(sources), True)[place] & (sign >= 0)
-            if step.bias is not None:
-                numbers &= (step.bias.expand(1, *step.shape).reshape(-1) == 0).numpy()
-        else:
-            continue
-        if numbers.any():
-            found[step.output] = numbers
-    return found
+def _taken(step: AffineStep, network: Network, found: dict[str, _NeverBelow]) -> _NeverBelow | None:
+    """The same of a step that only takes numbers of values; None for other steps."""
+    taking = taken(step, [network.shapes[name] for name in step.inputs])
+    if taking is None:
+        return None
+    place, sign = (part.numpy() for part in taking)
+    sources = [found.get(name) or _NeverBelow.none(_count(network.shapes[name])) for name in step.inputs]
+    # At the end, what a number that takes nothing is: 0.
+    numbers = np.append(np.concatenate([source.numbers for source in sources]), True)[place] & (sign >= 0)
+    labels = np.append(np.concatenate([source.labels for source in sources]), 0)[place]
+    if step.bias is not None:
+        numbers &= (step.bias.expand(1, *step.shape).reshape(-1) == 0).numpy()
+    return _NeverBelow(numbers, np.where(numbers, labels, 0))
 
 
 def _count(shape: tuple[int, ...]) -> int:

@@ -15,13 +15,11 @@ from relu_regions.network.gates import Knots, Maximum
 from relu_regions.network.network import Network
 from relu_regions.network.reading.operations import UnsupportedOperation
 from relu_regions.network.steps import AffineStep, GateStep
-from relu_regions.planes.form_bounds import FormBounds, sizes
+from relu_regions.planes.form_bounds import GATE, FormBounds, sizes
 from relu_regions.planes.tiles import packed
 
-__all__ = ["GATE", "Parts", "Sheet", "Way"]
+__all__ = ["Parts", "Sheet", "Way"]
 
-# Labels of a gate's lines begin at a multiple of this; those of the sides of a plane's polygon are smaller.
-GATE = 1 << 44
 
 # Four roundings, and more than underflow takes away.
 _ROUNDING, _UNDERFLOW = 4 * 2.0**-53, 1e-290
@@ -137,7 +135,11 @@ class Sheet:
                 return way.kernel.cut_at_knots(self.polygons, forms, bounds, known, knots, reach, label, bounded)
             return self._cut_once(way, copies, forms, bounds, known, label)
         windows = np.ascontiguousarray(gate.windows.cpu().numpy())
-        return way.kernel.cut_by_leads(self.polygons, forms, bounds, known, windows, reach, label, bounded)
+        origins = np.zeros(0, dtype=np.uint64)
+        if way.bounds is not None:
+            origins = way.bounds.origins(step.inputs[0])
+            windows = np.ascontiguousarray(way.bounds.without_copies(step.inputs[0], windows))
+        return way.kernel.cut_by_leads(self.polygons, forms, bounds, known, origins, windows, reach, label, bounded)
 
     def _cut_once(
         self, way: Way, copies: tuple[Integers, Integers], forms: Floats, bounds: Floats, known: Numbers, label: int

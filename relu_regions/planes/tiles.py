@@ -139,10 +139,11 @@ class Tiles:
     @cached_property
     def _crossed(self) -> tuple[Floats, Floats]:
         """The two products of each corner and the next, both relative to the first corner of their polygon."""
-        first = np.repeat(self.corners[self.offsets[:-1]], self.counts)
-        here = self.vertices[self.corners] - self.vertices[first]
-        following = here[self.following]
-        return here[:, 0] * following[:, 1], here[:, 1] * following[:, 0]
+        # Columns are picked much faster than rows.
+        first = np.repeat(self.offsets[:-1], self.counts)
+        s, t = (np.ascontiguousarray(column)[self.corners] for column in self.vertices.T)
+        s, t = s - s[first], t - t[first]
+        return s * t[self.following], t * s[self.following]
 
 
 def _following(offsets: Integers) -> Integers:

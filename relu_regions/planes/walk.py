@@ -20,9 +20,9 @@ from relu_regions.network.arrays import Floats, Integers, Numbers
 from relu_regions.network.network import Network
 from relu_regions.network.plan import folded
 from relu_regions.network.steps import AffineStep, GateStep
-from relu_regions.planes.form_bounds import FormBounds
+from relu_regions.planes.form_bounds import GATE, FormBounds
 from relu_regions.planes.outlines import outlines
-from relu_regions.planes.sheet import GATE, Parts, Sheet, Way
+from relu_regions.planes.sheet import Parts, Sheet, Way
 from relu_regions.planes.tiles import PlaneFaces, Tiles
 
 __all__ = ["walked"]
@@ -188,7 +188,12 @@ class _Found:
         windows = np.arange(forms.shape[2])[None]
         bounded, reach = self.way.bounds is not None, self.way.reach[sheet.plane]
         label = (len(self.way.network.gates) + 1) * GATE
-        cut = self.way.kernel.cut_by_leads(sheet.polygons, forms, errors, known, windows, reach, label, bounded)
+        origins = np.zeros(0, dtype=np.uint64)
+        if len(known) and self.way.bounds is not None:
+            origins = self.way.bounds.origins(self.way.network.output_name)
+        cut = self.way.kernel.cut_by_leads(
+            sheet.polygons, forms, errors, known, origins, windows, reach, label, bounded
+        )
         if cut.doubt.any():
             self.doubt(np.unique(sheet.plane[cut.doubt]))
         return _Cells(cut.parents, cut.polygons, np.array(self.decision.classes)[cut.pieces[:, 0]])

@@ -440,3 +440,14 @@ def test_corners_beyond_floats_are_refused() -> None:
     network, x, u, v = plane_case(5, ["ordinary"])
     with pytest.raises(ValueError, match="beyond the range of floats"):
         rr.walk_plane(network, x, u, v, [(0, 0), (10**400, 0), (0, 1)])
+
+
+@pytest.mark.parametrize("relu", [False, True])
+def test_windows_that_overlap_leave_no_doubt(relu: bool, backend: str) -> None:
+    torch.manual_seed(2)
+    layers = [nn.Conv2d(1, 2, 3, padding=1), nn.ReLU() if relu else nn.Identity(), nn.MaxPool2d(3, stride=1)]
+    model = nn.Sequential(*layers, nn.Flatten(), nn.Linear(8, 6), nn.ReLU(), nn.Linear(6, 3)).double().eval()
+    network = rr.Network.from_module(model, (1, 4, 4))
+    x, u, v = torch.randn(3, 3, 1, 4, 4, dtype=torch.float64)
+    planes = assert_true(network, x, u, v, [(-1, -1), (1, -1), (0.5, 1)])
+    assert not planes.settled.any() and planes.face_counts.min() > 10

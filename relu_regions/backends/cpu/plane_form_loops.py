@@ -5,6 +5,9 @@ from numba import njit
 
 __all__ = ["bend_relu", "summands"]
 
+# Above 1 by more than all that rounds here.
+MORE = 1 + 2.0**-40
+
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def bend_relu(forms, errors, parents, pieces):
@@ -24,12 +27,12 @@ def bend_relu(forms, errors, parents, pieces):
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def summands(forms, errors, reach, rounding):
-    """``(1 + rounding) e + rounding (|a| + S |b| + T |c|)`` of every number."""
+    """``(1 + rounding) e + rounding (|a| + S |b| + T |c|)`` of every number, and a little more."""
     faces, numbers = errors.shape
     made = np.empty((faces, numbers))
     for f in range(faces):
         reach_s, reach_t = reach[f, 0], reach[f, 1]
         for u in range(numbers):
             size = abs(forms[f, 0, u]) + reach_s * abs(forms[f, 1, u]) + reach_t * abs(forms[f, 2, u])
-            made[f, u] = errors[f, u] + rounding * (size + errors[f, u])
+            made[f, u] = (errors[f, u] + rounding * (size + errors[f, u])) * MORE
     return made

@@ -52,30 +52,51 @@ def lead_over(forms, bound, one, other, line):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def is_edge_of(forms, source, polygon, here):
-    """Whether an input's form is that of the edge that begins at a corner, to the last bit.
+def pair_on(edge, windows, label, pairs):
+    """The two inputs that are equal on an edge, by its label, if this gate made it: -1, -1 for other edges."""
+    if edge < label or (edge - label) // pairs >= np.uint64(windows.shape[0]):
+        return -1, -1
+    window, number = np.int64((edge - label) // pairs), np.int64((edge - label) % pairs)
+    width = windows.shape[1] + 2
+    return windows[window, number // width], windows[window, number % width]
 
-    Then a ReLU has passed it on, and it is 0 on the edge by construction.
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def are_equal_at(one, other, origins, windows, label, pairs, names, here, last):
+    """Whether two inputs are equal at a corner by what the two edges are that meet there.
+
+    They are where both come from ReLUs and are 0, and where another window of the gate has compared them, or each with
+    the same third input.
     """
-    return (
-        forms[0, source] == polygon[here, 4]
-        and forms[1, source] == polygon[here, 5]
-        and forms[2, source] == polygon[here, 6]
-    )
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def meet_at(forms, one, other, known, polygon, here, last):
-    """Whether two inputs that ReLUs have passed on are both 0 at a corner, because their lines meet there."""
-    if known.shape[0] == 0 or known[one] != 1 or known[other] != 1:
+    edge, before = names[here, 2], names[last, 2]
+    if origins.shape[0] > 0 and origins[one] > 0 and origins[other] > 0 and origins[one] != origins[other]:
+        on_one, on_other = edge == origins[one] or before == origins[one], edge == origins[other]
+        if on_one and (on_other or before == origins[other]):
+            return True
+    p, q = pair_on(edge, windows, label, pairs)
+    r, s = pair_on(before, windows, label, pairs)
+    if p >= 0 and ((p == one and q == other) or (p == other and q == one)):
+        return True
+    if r >= 0 and ((r == one and s == other) or (r == other and s == one)):
+        return True
+    if p < 0 or r < 0:
         return False
-    return (is_edge_of(forms, one, polygon, here) and is_edge_of(forms, other, polygon, last)) or (
-        is_edge_of(forms, one, polygon, last) and is_edge_of(forms, other, polygon, here)
-    )
+    # What is left of the two pairs without the input that they share.
+    if p == r:
+        p, r = q, s
+    elif p == s:
+        p = q
+    elif q == r:
+        r = s
+    elif q != s:
+        return False
+    return (p == one and r == other) or (p == other and r == one)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def signs_of(line, forms, one, other, known, polygon, start, count, reach_s, reach_t, bounded, heights):
+def signs_of(
+    line, one, other, origins, windows, label, pairs, polygon, names, start, count, reach_s, reach_t, bounded, heights
+):
     """Writes a form's heights at corners; whether some are above 0, some below, and some in doubt."""
     above = below = doubt = False
     a, b, c, e = line[0], line[1], line[2], line[3]
@@ -86,7 +107,7 @@ def signs_of(line, forms, one, other, known, polygon, start, count, reach_s, rea
         if bounded and not abs(height) > e + abs(b) * polygon[here, 2] + abs(c) * polygon[here, 3]:
             last = start + (i - 1 if i > 0 else count - 1)
             if not is_sure(height, a, b, c, e, polygon, here, last, reach_s, reach_t):
-                if not meet_at(forms, one, other, known, polygon, here, last):
+                if not are_equal_at(one, other, origins, windows, label, pairs, names, here, last):
                     doubt = True
                     continue
                 heights[i] = height = 0.0
@@ -97,8 +118,9 @@ def signs_of(line, forms, one, other, known, polygon, start, count, reach_s, rea
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def still_leading(
-    window, found, count, forms, bound, known, polygon, start, corners, reach_s, reach_t, bounded, line, heights
-):
+    window, found, count, forms, bound, origins, windows, label, pairs, polygon, names, start, corners,
+    reach_s, reach_t, bounded, line, heights,
+):  # fmt: skip
     """Keeps those of the candidates that the one in front in the middle does not lead at all corners; how many."""
     best, most = 0, -np.inf
     for j in range(count):
@@ -113,8 +135,8 @@ def still_leading(
         if j != best:
             lead_over(forms, bound, window[leader], window[found[j]], line)
             above, below, doubt = signs_of(
-                line, forms, window[leader], window[found[j]], known, polygon, start, corners, reach_s, reach_t,
-                bounded, heights,
+                line, window[leader], window[found[j]], origins, windows, label, pairs, polygon, names, start, corners,
+                reach_s, reach_t, bounded, heights,
             )  # fmt: skip
             if not below and not doubt and (above or leader < found[j]):
                 continue
@@ -124,7 +146,7 @@ def still_leading(
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def cut_by_leads(offsets, numbers, names, forms, errors, known, windows, reach, label, bounded):
+def cut_by_leads(offsets, numbers, names, forms, errors, known, origins, windows, reach, label, bounded):
     """Cuts every face into the parts on which each unit is one input of its window.
 
     Args:
@@ -132,6 +154,8 @@ def cut_by_leads(offsets, numbers, names, forms, errors, known, windows, reach, 
         forms: ``(F, 3, inputs)``, errors: ``(F, inputs)``.
         known: ``(F, inputs)`` int8: 0 for inputs that are 0 on the face, 1 for those above 0 inside, -1 for all others;
             ``(0, 0)`` where all are others.
+        origins: ``(inputs,)``, the label of the edges on which an input that a ReLU has passed on is 0, 0 for all
+            others; ``(0,)`` where all are others.
         windows: ``(units, k)``.
         reach, bounded: as there.
         label: the first of those for the gate.
@@ -164,7 +188,7 @@ def cut_by_leads(offsets, numbers, names, forms, errors, known, windows, reach, 
     open_found = np.empty((units, width), np.int64)
     found = np.empty(width, np.int64)
     nothing = np.empty(0, np.int8)
-    pairs = np.uint64((width + 1) * (width + 1) + width * width * width)
+    pairs = np.uint64((width + 2) * (width + 2) + width * width * width)
     for f in range(faces):
         start, count = offsets[f], offsets[f + 1] - offsets[f]
         reach_s, reach_t = reach[f, 0], reach[f, 1]
@@ -182,8 +206,8 @@ def cut_by_leads(offsets, numbers, names, forms, errors, known, windows, reach, 
             kept = candidates_of(windows[w], known_here, found)
             if kept > 1:
                 kept = still_leading(
-                    windows[w], found, kept, forms[f], bound, known_here, numbers, start, count, reach_s, reach_t,
-                    bounded, line, heights[:, 0],
+                    windows[w], found, kept, forms[f], bound, origins, windows, label, pairs, numbers, names, start,
+                    count, reach_s, reach_t, bounded, line, heights[:, 0],
                 )  # fmt: skip
             row[w] = found[0]
             if kept > 1:
@@ -204,8 +228,8 @@ def cut_by_leads(offsets, numbers, names, forms, errors, known, windows, reach, 
                     found[j] = open_found[at, j]
                 heights = grown(heights, 4 * size_now + 4)
                 kept = still_leading(
-                    windows[w], found, kept, forms[f], bound, known_here, now, 0, size_now, reach_s, reach_t,
-                    bounded, line, heights[:, 0],
+                    windows[w], found, kept, forms[f], bound, origins, windows, label, pairs, now, now_names, 0,
+                    size_now, reach_s, reach_t, bounded, line, heights[:, 0],
                 )  # fmt: skip
                 if kept > 1:
                     break
@@ -243,8 +267,8 @@ def cut_by_leads(offsets, numbers, names, forms, errors, known, windows, reach, 
                         lead_over(forms[f], bound, window[lead], window[rival], line)
                         heights = grown(heights, 4 * size + 4)
                         above, below, unsure = signs_of(
-                            line, forms[f], window[lead], window[rival], known_here, region, 0, size, reach_s, reach_t,
-                            bounded, heights[:, 0],
+                            line, window[lead], window[rival], origins, windows, label, pairs, region, region_names,
+                            0, size, reach_s, reach_t, bounded, heights[:, 0],
                         )  # fmt: skip
                         if unsure:
                             open_face = True
@@ -256,7 +280,7 @@ def cut_by_leads(offsets, numbers, names, forms, errors, known, windows, reach, 
                             continue
                         other, other_names = grown(other, 2 * size + 4), grown(other_names, 2 * size + 4)
                         other_origin = grown(other_origin, 2 * size + 4)
-                        edge_label = base + np.uint64(min(lead, rival) * (width + 1) + max(lead, rival))
+                        edge_label = base + np.uint64(min(lead, rival) * (width + 2) + max(lead, rival))
                         up = 0
                         for i in range(size):
                             after = i + 1 if i + 1 < size else 0
@@ -276,24 +300,25 @@ def cut_by_leads(offsets, numbers, names, forms, errors, known, windows, reach, 
                                 )  # fmt: skip
                                 o = origin[i, 0]
                                 if o >= 0:
-                                    # An edge of the part: a neighbour names the corner alike, so an input that is 0 on
-                                    # all of the edge goes by one name with those that are 0 throughout.
+                                    # An edge of the part: a neighbour names the corner alike, so inputs that are equal
+                                    # on all of the edge go by one name: those that are 0 there, and two that a window
+                                    # has compared.
                                     one, two = lead, rival
+                                    edge = now_names[o, 2]
+                                    p, q = pair_on(edge, windows, label, pairs)
+                                    if p >= 0:
+                                        one = width + 1 if window[lead] == p or window[lead] == q else one
+                                        two = width + 1 if window[rival] == p or window[rival] == q else two
                                     if known_here.shape[0] > 0:
-                                        if known_here[window[lead]] == 0 or (
-                                            known_here[window[lead]] == 1 and is_edge_of(forms[f], window[lead], now, o)
-                                        ):
+                                        if known_here[window[lead]] == 0 or edge == origins[window[lead]]:
                                             one = width
-                                        if known_here[window[rival]] == 0 or (
-                                            known_here[window[rival]] == 1
-                                            and is_edge_of(forms[f], window[rival], now, o)
-                                        ):
+                                        if known_here[window[rival]] == 0 or edge == origins[window[rival]]:
                                             two = width
                                     crossing_name(
                                         now_names,
                                         o,
                                         o + 1 if o + 1 < size_now else 0,
-                                        base + np.uint64(min(one, two) * (width + 1) + max(one, two)),
+                                        base + np.uint64(min(one, two) * (width + 2) + max(one, two)),
                                         other_names,
                                         up,
                                     )
@@ -303,7 +328,7 @@ def cut_by_leads(offsets, numbers, names, forms, errors, known, windows, reach, 
                                     high = max(lead, rival, third)
                                     middle = lead + rival + third - low - high
                                     triple = base + np.uint64(
-                                        (width + 1) * (width + 1) + (low * width + middle) * width + high
+                                        (width + 2) * (width + 2) + (low * width + middle) * width + high
                                     )
                                     other_names[up, 0] = mixed(part_one + mixed(triple + np.uint64(1)))
                                     other_names[up, 1] = mixed(part_other + mixed(triple + np.uint64(2)))
