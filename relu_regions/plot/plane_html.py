@@ -148,6 +148,8 @@ def _figure(shown: Shown, page: _Page, marked: Floats | None) -> Any:
     source = ColumnDataSource(columns, name="parts")
     width = min(0.7, 12 / len(shown.faces) ** 0.5)
     patches = drawn.patches("xs", "ys", source=source, line_color="#404040", line_width=width, **fill, **legend)
+    # The picture stays where it is when the segment goes beyond it.
+    drawn.x_range.renderers = drawn.y_range.renderers = [patches]
     if legend:
         drawn.add_layout(drawn.legend[0], "right")
     arguments = {"axes": shown.axes.tolist(), "forms": shown.forms.ravel(), "names": page.names}
