@@ -18,7 +18,7 @@ from relu_regions import rational
 from relu_regions.lines.plane_batch import PlaneBatch
 from relu_regions.planes.planes import Planes
 from relu_regions.regions.norms import norms_at
-from tests.models import mlp
+from tests.models import STEPS_WITH_FACES, Architecture, mlp, of_each
 from tests.networks import network_of
 from tests.planes.exact_planes import SQUARE, exact_planes, of_mlp
 from tests.strategies import FLAVOURS, GATES, make_case
@@ -307,6 +307,38 @@ def test_segments_that_are_none_are_refused(found: Answer, a: tuple, b: tuple, m
         found[1][0].segment(a, b)
     with pytest.raises(ValueError, match="These are 3 planes"):
         found[1].segment((0, 0), (1, 1))
+
+
+# ---------------------------------------------------------------- of convolutions, maxima and residual connections
+
+MIXED = [step for step in STEPS_WITH_FACES if step.name in ("residual block", "max pooling before relu, overlapping")]
+
+
+@of_each(MIXED)
+def test_labels_outputs_and_jacobians_at_every_face(architecture: Architecture) -> None:
+    model = architecture.model()
+    x, u, v = torch.randn(3, 2, *architecture.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    planes = rr.walk_plane(model, x, u, v, [(0, 0), (0.3, 0), (0, 0.3)])
+    assert planes.certain.all() and len(planes.areas) > 20
+    of_face, centroids = planes.plane_of_face, planes.centroids
+    s, t = (part.view(-1, *[1] * len(architecture.shape)) for part in centroids.T)
+    inside = (planes.x[of_face] + s * planes.u[of_face] + t * planes.v[of_face]).requires_grad_()
+    outputs = model(inside).flatten(1)
+    weight, bias = planes.affine_maps()
+    weight = weight.reshape(len(inside), outputs.shape[1], -1)
+    mapped = torch.einsum("foi,fi->fo", weight, inside.detach().flatten(1)) + bias.flatten(1)
+    assert torch.allclose(mapped, outputs, atol=1e-10)
+    for number in range(outputs.shape[1]):
+        (gradient,) = torch.autograd.grad(outputs[:, number].sum(), inside, retain_graph=True)
+        assert torch.allclose(gradient.flatten(1), weight[:, number], atol=1e-11)
+    logits = planes.to_dataframe()[[f"logit_{k}" for k in range(outputs.shape[1])]].to_numpy()
+    assert logits == pytest.approx(outputs.detach().numpy(), abs=1e-10)
+    if len(planes.network.output_shape) == 1:
+        nodes = planes.to_networkx().nodes
+        assert [nodes[face]["label"] for face in range(len(inside))] == outputs.argmax(1).tolist()
+    segment = planes[1].segment((0.01, 0.02), (0.15, 0.1))
+    (path,) = rr.walk(model, segment.x, segment.d, (0, 1))
+    assert segment.t.numpy() == pytest.approx(path.t.numpy(), abs=1e-10)
 
 
 # ---------------------------------------------------------------- other forms
