@@ -211,22 +211,6 @@ def _regioncam(model: nn.Sequential) -> Callable[[], int]:
     return count
 
 
-def _splinecam(model: nn.Sequential) -> Callable[[], int]:
-    """Humayun, Balestriero, Balakrishnan and Baraniuk, SplineCam, 2023; needs graph-tool."""
-    import splinecam
-
-    domain = torch.tensor([*SQUARE, SQUARE[0]], dtype=torch.float64)
-    projection = torch.tensor([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]], dtype=torch.float64)
-
-    def count() -> int:
-        wrapped = splinecam.wrappers.model_wrapper(
-            model, input_shape=(2,), T=projection, dtype=torch.float64, device="cpu"
-        )
-        return len(splinecam.compute.get_partitions_with_db(domain, projection, wrapped)[0])
-
-    return count
-
-
 def _if_there(module: str, tool: Callable[[nn.Sequential], Callable[[], int]]) -> Any:
     return tool if find_spec(module) else None
 
@@ -234,7 +218,6 @@ def _if_there(module: str, tool: Callable[[nn.Sequential], Callable[[], int]]) -
 PEERS: dict[str, Callable[[nn.Sequential], Callable[[], int]] | None] = {
     "edge_subdivision": _if_there("edge_subdivision", _edge_subdivision),
     "regioncam": _if_there("regioncam", _regioncam),
-    "SplineCam": _if_there("splinecam", _splinecam),
 }
 
 
