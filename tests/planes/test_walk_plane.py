@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 import relu_regions as rr
 from relu_regions import backends, rational
+from relu_regions.backends import plane_reference
 from relu_regions.planes import walk
 from relu_regions.planes.form_bounds import FormBounds
 from relu_regions.planes.planes import Planes
@@ -451,3 +452,34 @@ def test_windows_that_overlap_leave_no_doubt(relu: bool, backend: str) -> None:
     x, u, v = torch.randn(3, 3, 1, 4, 4, dtype=torch.float64)
     planes = assert_true(network, x, u, v, [(-1, -1), (1, -1), (0.5, 1)])
     assert not planes.settled.any() and planes.face_counts.min() > 10
+
+
+def test_windows_that_overlap_and_zeros_in_them(backend: str) -> None:
+    """Found by a search: on the line between a number and a zero, that number and all zeros go by one name."""
+
+    class Windows(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.last = nn.Linear(2, 6), nn.Linear(3, 2)
+
+        def forward(self, x: Tensor) -> Tensor:
+            z = self.first(x)
+            y = torch.cat([torch.relu(z[:, :2]), z[:, 2:]], 1)
+            return self.last(y[:, [4, 1, 4, 4, 4, 3, 1, 5, 0, 3, 0, 0]].view(-1, 3, 4).amax(-1))
+
+    for seed in range(12):
+        torch.manual_seed(seed)
+        network = rr.Network.from_module(Windows().double().eval(), (2,))
+        assert_true(network, row(0, 0), row(2, 0), row(0, 2))
+
+
+def test_a_plane_whose_parts_do_not_meet_is_in_doubt(monkeypatch: pytest.MonkeyPatch) -> None:
+    network, x, u, v = plane_case(5, ["ordinary"], widths=[2, 6, 5, 2], gates=["relu"], line="gaussian", skips=False)
+
+    def each_alone(names: Any, first: int, last: int) -> tuple[Any, Any]:
+        return np.arange(last - first), np.arange(first, last)
+
+    with backends.use("reference"):
+        assert not rr.walk_plane(network, x, u, v, SQUARE).settled.any()
+        monkeypatch.setattr(plane_reference, "number_corners", each_alone)
+        assert assert_true(network, x, u, v).settled.all()
