@@ -31,11 +31,11 @@ print(f"they are proven to be the network's own, by {planes.decided_by[0]}: {pla
 smallest = int(planes.areas.argmin())
 size, norm = 2 * planes.areas[smallest], planes.norms(2)[smallest]
 print(f"the smallest region is {size:.1e} of the triangle; ‖W‖₂ there is {norm:.2f}")
-pieces = planes.components()
+pieces = planes.components().counts[0]
 print("shares of the triangle by class, and connected pieces:")
 for label, area in enumerate(planes.class_areas()[0].tolist()):
     if area:
-        print(f"    class {label}: {2 * area:.6%} in {(pieces.label == label).sum()} pieces")
+        print(f"    class {label}: {2 * area:.6%} in {pieces[label]} pieces")
 
 # The same as fractions, for whoever wants them: the shares add up to exactly 1.
 (plane,) = rr.rational.walk_plane(model, *rr.directions.planes_through(a, b, c))

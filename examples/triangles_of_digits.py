@@ -34,7 +34,7 @@ for what, y in (("real labels", digits), ("permuted labels", permuted)):
         # The triangle's area is 1/2 in units of s t.
         lost.append(2 * planes.class_areas().scatter(1, label[:, None], 0).sum(1))
         regions.append(planes.face_counts.double())
-        pieces.append(planes.components().plane.bincount(minlength=len(planes)).double())
+        pieces.append(planes.components().counts.sum(1).double())
     share, count, parts = (torch.cat(numbers) for numbers in (lost, regions, pieces))
     print(f"{what}: accuracy {(model(x).argmax(1) == y).double().mean():.1%}")
     print(f"    other classes win on {share.mean():.1%} of a triangle on average, and on none of {(share == 0).sum()}")

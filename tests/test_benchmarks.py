@@ -18,6 +18,7 @@ EXPECTED = {
     "architectures": "networks",
     "certified": "certificates",
     "changed_models": "changed",
+    "deployed": "networks",
     "ends": "networks",
     "exact_vs_sampled": "networks",
     "floor": "networks",

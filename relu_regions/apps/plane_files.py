@@ -36,9 +36,9 @@ def summary(plane: Planes) -> dict[str, Any]:
     polygon = float(plane.areas.sum())
     found: dict[str, Any] = {"regions": int(plane.face_counts), "decided_by": plane.decided_by[0], "area": polygon}
     if len(plane.network.output_shape) == 1:
-        pieces = plane.components()
+        pieces = plane.components().counts[0].tolist()
         found["classes"] = [
-            {"class": label, "share": area / polygon, "pieces": int((pieces.label == label).sum())}
+            {"class": label, "share": area / polygon, "pieces": pieces[label]}
             for label, area in enumerate(plane.class_areas()[0].tolist())
             if area
         ]

@@ -15,6 +15,7 @@ from torch import Tensor
 from relu_regions.exactness.error_bounds import Certainty
 from relu_regions.exactness.resolving import Resolve, may_settle, seconds_for
 from relu_regions.exactness.stages import counted, decided_by
+from relu_regions.intervals.deployed import as_deployed, refuse
 from relu_regions.intervals.enclosures import Ends, enclose
 from relu_regions.intervals.half_lines import HalfLine, half_lines
 from relu_regions.intervals.judging import confirmed
@@ -52,6 +53,9 @@ class Interval:
             None without ``certify``.
         float_signs, rational_signs: ``(N,)`` int64, how many signs of units were decided in floating point, and in
             rational arithmetic; None without ``certify``.
+        deployed_lo, deployed_hi: ``(N,)`` float64, finite ends of an interval around 0, inside the exact one, on which
+            every evaluation of the model as deployed gives the class of x; None without ``deployed``.
+        deployed_certain: ``(N,)`` bool, whether that is proven at x itself; else both ends are 0 and say nothing.
     """
 
     lo: Float64[Tensor, " N"]
@@ -71,6 +75,9 @@ class Interval:
     hi_above: Float64[Tensor, " N"] | None = None
     float_signs: Int64[Tensor, " N"] | None = None
     rational_signs: Int64[Tensor, " N"] | None = None
+    deployed_lo: Float64[Tensor, " N"] | None = None
+    deployed_hi: Float64[Tensor, " N"] | None = None
+    deployed_certain: Bool[Tensor, " N"] | None = None
 
     @property
     def length(self) -> Float64[Tensor, " N"]:
@@ -139,6 +146,7 @@ def exact_interval(
     resolve: Resolve = "auto",
     resolve_seconds: float | None = None,
     certify: bool = False,
+    deployed: torch.dtype | None = None,
     memory_budget: int | None = None,
 ) -> Interval:
     """How far along ``x + t d`` the class of x holds (paper, equation 6), found without sampling.
@@ -157,6 +165,9 @@ def exact_interval(
             long it takes with "always". A line begun in time is finished. `UnprovenWarning` says how many are left.
         certify: prove every answer and enclose every end by a few neighbouring floats: lines in doubt are settled
             however long it takes, and ends are evaluated once more in twice the working precision.
+        deployed: torch.float32, torch.float16 or torch.bfloat16: give an inner interval, too, on which every evaluation
+            of the model in this type gives the class of x, whatever the order of summation, at x + t d rounded to it.
+            Sums are in float32. See docs/exactness.md for what is excluded.
         memory_budget: bytes that the walk may take; a quarter of the free memory by default.
 
     Returns:
@@ -172,6 +183,8 @@ def exact_interval(
     lines = LineBatch.of(model, x, d, t_range, dtype, proven=may_settle(resolve)).fused()
     if certify:
         resolve = "always"
+    if deployed is not None:
+        refuse(lines.network, deployed)
     seconds = seconds_for(resolve, resolve_seconds)
     asked = _Asked(Decision.of(lines.network.output_shape, decision), resolve, seconds, certify, memory_budget)
     with torch.no_grad():
@@ -180,7 +193,17 @@ def exact_interval(
         lines.compare(*_ends_and_insides(found))
     if found.certain is not None and may_settle(resolve):
         warn_of_doubt(found.certain, points, resolve, lines.network, seconds)
-    return _enclosed(found, lines.given or lines, asked.decision, points) if certify else found
+    exact = lines.given or lines
+    if deployed is not None:
+        found = _deployed(found, exact, asked, deployed)
+    return _enclosed(found, exact, asked.decision, points) if certify else found
+
+
+def _deployed(found: Interval, lines: LineBatch, asked: _Asked, dtype: torch.dtype) -> Interval:
+    """The intervals with inner ones as deployed."""
+    with torch.no_grad():
+        parts = as_deployed(lines, found.lo, found.hi, found.label, asked.decision, dtype, asked.memory_budget)
+    return replace(found, deployed_lo=parts[0], deployed_hi=parts[1], deployed_certain=parts[2])
 
 
 class _Asked(NamedTuple):

@@ -122,7 +122,7 @@ def _polygons(given: PolygonLike, count: int) -> list[list[Position]]:
 def _plain(given: Any) -> Any:
     """Numbers in lists, whatever sequences, tensors or arrays they were given in."""
     if isinstance(given, (Tensor, np.ndarray, np.generic)):
-        return given.tolist()
+        return _plain(given.tolist())
     if isinstance(given, (list, tuple)):
         return [_plain(part) for part in given]
     if not isinstance(given, (int, float, Fraction)):

@@ -58,12 +58,14 @@ class Components:
         label: ``(M,)`` int64, its class.
         areas: ``(M,)`` float64, in units of s t.
         of_cell: ``(K,)`` int64, the piece that each cell belongs to.
+        counts: ``(N, C)`` int64, how many pieces each class has in each plane.
     """
 
     plane: Int64[Tensor, " M"]
     label: Int64[Tensor, " M"]
     areas: Float64[Tensor, " M"]
     of_cell: Int64[Tensor, " K"]
+    counts: Int64[Tensor, " N C"]
 
     def __len__(self) -> int:
         return len(self.label)
@@ -87,12 +89,15 @@ class Boundary(NamedTuple):
         return f"Boundary({len(self.points)} points, between classes {self.labels[0]} and {self.labels[1]})"
 
 
-def components_of(tiles: Tiles, plane: Integers, label: Integers, device: torch.device) -> Components:
+def components_of(
+    tiles: Tiles, plane: Integers, label: Integers, shape: tuple[int, int], device: torch.device
+) -> Components:
     """The connected pieces of cells of one class; cells that share a side are connected.
 
     Args:
         tiles: the cells of all planes.
         plane, label: ``(K,)`` int64, of each cell.
+        shape: how many planes and classes there are.
         device: of the answer.
     """
     inner = tiles.beside[tiles.beside[:, 1] >= 0]
@@ -103,7 +108,9 @@ def components_of(tiles: Tiles, plane: Integers, label: Integers, device: torch.
     member = np.zeros(count, dtype=np.int64)
     member[piece] = np.arange(len(tiles))
     order = np.lexsort((-areas, label[member], plane[member]))
-    parts = plane[member][order], label[member][order], areas[order], order.argsort()[piece]
+    counts = np.zeros(shape, dtype=np.int64)
+    np.add.at(counts, (plane[member], label[member]), 1)
+    parts = plane[member][order], label[member][order], areas[order], order.argsort()[piece], counts
     return Components(*(torch.from_numpy(part).to(device) for part in parts))
 
 

@@ -221,7 +221,8 @@ class Planes:
             ValueError: the network's output is no vector of logits.
         """
         tiles, face = self._parts("cell")
-        return components_of(tiles, self._plane_of_face[face], self._labels, self.x.device)
+        shape = len(self), Decision.of(self.network.output_shape).count
+        return components_of(tiles, self._plane_of_face[face], self._labels, shape, self.x.device)
 
     def boundaries(self) -> list[list[Boundary]]:
         """For each plane the boundaries between classes, as polylines from one junction or border to the next.

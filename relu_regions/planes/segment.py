@@ -57,7 +57,8 @@ def crossed(tiles: Tiles, a: Floats, b: Floats) -> tuple[Integers, Floats]:
     beyond = np.where((slope == 0) & (height < 0), np.inf, -np.inf)
     low = np.maximum.reduceat(np.where(slope > 0, crossing, beyond), tiles.offsets[:-1]).clip(0)
     high = np.minimum.reduceat(np.where(slope < 0, crossing, np.inf), tiles.offsets[:-1]).clip(max=1)
-    met = np.flatnonzero(low < high)
+    # A polygon whose corners are one point in floats has no side that would keep the segment out.
+    met = np.flatnonzero((low < high) & (tiles.areas > 0))
     faces: list[int] = []
     ends = [0.0]
     for face in met[np.lexsort((-high[met], low[met]))].tolist():

@@ -35,7 +35,8 @@ def plane_html(
 
     It zooms and moves; under the cursor it says which class wins, by how much of the area the cell takes, the norm of
     the face's W and the logits at that very point. Tap two points, or move them, for a segment: beside the plane are
-    then the logits along it, with a mark at each breakpoint, and a strip of the classes that win.
+    then the logits along it, with a mark at each breakpoint, and a strip of the classes that win. A file takes 1.7 MB
+    and some 600 bytes for each face: 57 MB for 94,000 faces, which a browser draws in seconds.
 
     Args:
         plane: one plane of ``relu_regions.walk_plane``, or one of ``relu_regions.rational.walk_plane``, which keeps no
@@ -148,6 +149,8 @@ def _figure(shown: Shown, page: _Page, marked: Floats | None) -> Any:
     source = ColumnDataSource(columns, name="parts")
     width = min(0.7, 12 / len(shown.faces) ** 0.5)
     patches = drawn.patches("xs", "ys", source=source, line_color="#404040", line_width=width, **fill, **legend)
+    # The picture stays where it is when the segment goes beyond it.
+    drawn.x_range.renderers = drawn.y_range.renderers = [patches]
     if legend:
         drawn.add_layout(drawn.legend[0], "right")
     arguments = {"axes": shown.axes.tolist(), "forms": shown.forms.ravel(), "names": page.names}

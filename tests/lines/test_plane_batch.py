@@ -63,7 +63,10 @@ def test_what_is_no_convex_polygon_is_refused(polygon: Any, reason: str) -> None
         batch(polygon=polygon)
 
 
-@pytest.mark.parametrize("polygon", [3, None, "triangle", {(0, 0), (1, 0), (0, 1)}, [("a", "b"), (1, 0), (0, 1)]])
+@pytest.mark.parametrize(
+    "polygon",
+    [3, None, "triangle", {(0, 0), (1, 0), (0, 1)}, [("a", "b"), (1, 0), (0, 1)], torch.eye(3, 2, dtype=torch.cfloat)],
+)
 def test_what_lists_no_numbers_is_refused(polygon: Any) -> None:
     with pytest.raises(TypeError, match="polygon must list corners"):
         batch(polygon=polygon)

@@ -18,7 +18,7 @@ from relu_regions import rational
 from relu_regions.lines.plane_batch import PlaneBatch
 from relu_regions.planes.planes import Planes
 from relu_regions.regions.norms import norms_at
-from tests.models import mlp
+from tests.models import STEPS_WITH_FACES, Architecture, mlp, of_each
 from tests.networks import network_of
 from tests.planes.exact_planes import SQUARE, exact_planes, of_mlp
 from tests.strategies import FLAVOURS, GATES, make_case
@@ -151,6 +151,7 @@ def test_components_are_those_of_the_exact_planes(found: Answer) -> None:
     got = list(zip(pieces.plane.tolist(), pieces.label.tolist()))
     each = [plane.components() for plane in exact]
     assert got == [(n, label) for n, plane in enumerate(each) for label, areas in enumerate(plane) for _ in areas]
+    assert pieces.counts.tolist() == [[len(areas) for areas in plane] for plane in each]
     areas = floats([area for plane in each for label in plane for area in label])
     assert pieces.areas.numpy() == pytest.approx(areas, abs=1e-14)
     whole = torch.zeros_like(pieces.areas).index_add(0, pieces.of_cell, planes.cells.areas)
@@ -262,6 +263,21 @@ def test_a_segment_is_what_a_walk_along_it_finds(seed: int) -> None:
         assert all(torch.equal(a, b) for a, b in zip(planes.patterns(segment.faces), path.paths.patterns()))
 
 
+def test_a_segment_does_not_cross_a_face_that_is_one_point_in_floats() -> None:
+    model = nn.Sequential(nn.Linear(2, 2), nn.ReLU()).double().eval()
+    numbers = {
+        "weight": torch.tensor([[4.0, 4.0], [1.0, 0.0]]),
+        "bias": torch.tensor([-5e-324, -0.5], dtype=torch.float64),
+    }
+    model[0].load_state_dict(numbers)
+    x, u, v = torch.tensor([[[0.0, 0.0]], [[1.0, 0.0]], [[0.0, 1.0]]])
+    planes = rr.walk_plane(model, x, u, v)
+    assert planes.face_counts.tolist() == [3] and planes.certain.tolist() == [True]
+    segment = planes.segment((0.25, 0.25), (0.75, 0.125))
+    assert segment.t.tolist() == [0, 0.5, 1]
+    assert planes.patterns(segment.faces)[0].tolist() == [[1, 0], [1, 1]]
+
+
 def test_a_segment_along_an_edge_crosses_one_of_two_faces() -> None:
     model = nn.Sequential(nn.Linear(2, 2), nn.ReLU()).double().eval()
     with torch.no_grad():
@@ -291,6 +307,38 @@ def test_segments_that_are_none_are_refused(found: Answer, a: tuple, b: tuple, m
         found[1][0].segment(a, b)
     with pytest.raises(ValueError, match="These are 3 planes"):
         found[1].segment((0, 0), (1, 1))
+
+
+# ---------------------------------------------------------------- of convolutions, maxima and residual connections
+
+MIXED = [step for step in STEPS_WITH_FACES if step.name in ("residual block", "max pooling before relu, overlapping")]
+
+
+@of_each(MIXED)
+def test_labels_outputs_and_jacobians_at_every_face(architecture: Architecture) -> None:
+    model = architecture.model()
+    x, u, v = torch.randn(3, 2, *architecture.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    planes = rr.walk_plane(model, x, u, v, [(0, 0), (0.3, 0), (0, 0.3)])
+    assert planes.certain.all() and len(planes.areas) > 20
+    of_face, centroids = planes.plane_of_face, planes.centroids
+    s, t = (part.view(-1, *[1] * len(architecture.shape)) for part in centroids.T)
+    inside = (planes.x[of_face] + s * planes.u[of_face] + t * planes.v[of_face]).requires_grad_()
+    outputs = model(inside).flatten(1)
+    weight, bias = planes.affine_maps()
+    weight = weight.reshape(len(inside), outputs.shape[1], -1)
+    mapped = torch.einsum("foi,fi->fo", weight, inside.detach().flatten(1)) + bias.flatten(1)
+    assert torch.allclose(mapped, outputs, atol=1e-10)
+    for number in range(outputs.shape[1]):
+        (gradient,) = torch.autograd.grad(outputs[:, number].sum(), inside, retain_graph=True)
+        assert torch.allclose(gradient.flatten(1), weight[:, number], atol=1e-11)
+    logits = planes.to_dataframe()[[f"logit_{k}" for k in range(outputs.shape[1])]].to_numpy()
+    assert logits == pytest.approx(outputs.detach().numpy(), abs=1e-10)
+    if len(planes.network.output_shape) == 1:
+        nodes = planes.to_networkx().nodes
+        assert [nodes[face]["label"] for face in range(len(inside))] == outputs.argmax(1).tolist()
+    segment = planes[1].segment((0.01, 0.02), (0.15, 0.1))
+    (path,) = rr.walk(model, segment.x, segment.d, (0, 1))
+    assert segment.t.numpy() == pytest.approx(path.t.numpy(), abs=1e-10)
 
 
 # ---------------------------------------------------------------- other forms
@@ -354,7 +402,11 @@ def test_no_planes() -> None:
     planes = Planes.of(PlaneBatch.of(model, none, none, none, SQUARE), [])
     assert len(planes) == len(planes.areas) == len(planes.edges) == len(planes.cells) == len(planes.components()) == 0
     assert planes.affine_maps()[0].shape == (0, 2, 2) and planes.patterns()[0].shape == (0, 3)
-    assert planes.outputs.shape == (0, 2) and planes.class_areas().shape == (0, 2) and planes.norms(2).shape == (0,)
+    assert (
+        planes.outputs.shape == (0, 2)
+        and planes.class_areas().shape == planes.components().counts.shape == (0, 2)
+        and planes.norms(2).shape == (0,)
+    )
     assert repr(planes) == "Planes(0 planes, 0 faces)" and len(planes.to_dataframe()) == 0
 
 

@@ -23,6 +23,7 @@ from relu_regions.plot.plane_parts import Shown
 from tests.planes.exact_planes import exact_planes, of_mlp
 
 pytest.importorskip("bokeh")
+shapely = pytest.importorskip("shapely")
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 # What a person does, and what the page then shows, as JSON in an element of its own.
@@ -49,10 +50,26 @@ const use = async () => {
         found.segments.push(await read());
     }
     found.logits = wanted.points.map(([face, x, y]) => named("logits").format(face, "", {x, y}));
-    const canvas = Bokeh.index.find_one(named("plane")).canvas_view.events_el, box = canvas.getBoundingClientRect();
-    for (const [right, down] of wanted.taps) {
-        const place = {clientX: box.left + right * box.width, clientY: box.top + down * box.height, bubbles: true,
-                       cancelable: true, pointerId: 1, isPrimary: true, button: 0, pointerType: "mouse"};
+    const view = Bokeh.index.find_one(named("plane"));
+    const canvas = view.canvas_view.events_el, box = canvas.getBoundingClientRect();
+    const at = ([right, down]) => ({clientX: box.left + right * box.width, clientY: box.top + down * box.height,
+        bubbles: true, cancelable: true, pointerId: 1, isPrimary: true, button: 0, pointerType: "mouse"});
+    const tips = (root) => Array.from(root.querySelectorAll("*")).flatMap((part) => [
+        ...(String(part.className).includes("bk-Tooltip") ? [part.shadowRoot] : []),
+        ...(part.shadowRoot ? tips(part.shadowRoot) : [])]);
+    found.hovered = [];
+    for (const where of wanted.hovers) {
+        const place = at(where);
+        canvas.dispatchEvent(new PointerEvent("pointerenter", place));
+        canvas.dispatchEvent(new PointerEvent("pointermove", place));
+        await pause(300);
+        const told = tips(document).map((tip) => Array.from(tip.children).filter((part) => part.tagName === "DIV")
+            .map((part) => part.textContent).join(" "));
+        found.hovered.push({x: view.frame.x_scale.invert(place.clientX - box.left),
+                            y: view.frame.y_scale.invert(place.clientY - box.top), told});
+    }
+    for (const where of wanted.taps) {
+        const place = at(where);
         canvas.dispatchEvent(new PointerEvent("pointerdown", {...place, buttons: 1}));
         canvas.dispatchEvent(new PointerEvent("pointerup", place));
         await pause(1000);
@@ -70,12 +87,17 @@ use().catch((error) => ({error: String(error)})).then((found) => {
 """
 
 
-def used(page: Path, segments: Any = (), points: Any = (), taps: Any = ()) -> dict[str, Any]:
-    """What a browser shows of a page, before and after it is used: segments and points are in the picture's axes."""
+def used(page: Path, **wanted: Any) -> dict[str, Any]:
+    """What a browser shows of a page, before and after it is used.
+
+    Args:
+        segments, points: with a face, in the picture's axes.
+        hovers, taps: shares of the figure's width and height.
+    """
     if BROWSER is None:
         pytest.skip("there is no Chromium here to open the page in")
     before, end, after = page.read_text(encoding="utf-8").rpartition("</body>")
-    asked = json.dumps({"segments": segments, "points": points, "taps": taps})
+    asked = json.dumps({"segments": [], "points": [], "hovers": [], "taps": []} | wanted)
     opened = page.with_name("opened.html")
     opened.write_text(before + READ % asked + end + after, encoding="utf-8")
     command = [BROWSER, "--headless", "--no-sandbox", "--disable-gpu", "--window-size=1350,800"]
@@ -135,6 +157,7 @@ def test_the_page_shows_the_plane_and_the_path_along_a_segment_that_is_drawn(tmp
         page,
         segments=ends,
         points=[(face, *place) for face, place in enumerate(drawn_at(planes, inside).tolist())],
+        hovers=[(0.42, 0.47), (0.40, 0.42), (0.45, 0.52)],
         taps=[(0.40, 0.42), (0.45, 0.52)],
     )
     assert seen["title"] == f"{len(inside)} regions"
@@ -146,7 +169,18 @@ def test_the_page_shows_the_plane_and_the_path_along_a_segment_that_is_drawn(tmp
         assert_path(planes, drawn)
     assert seen["segments"][2]["said"] == "The segment lies outside of the plane's polygon."
     assert not np.isin(seen["tapped"]["ends"], ends).any()  # both ends are where a person tapped
-    # Under the cursor: the logits, the largest first.
+    # What a person is told under the cursor.
+    shapes, back = planes.to_shapely("cell"), np.linalg.inv(Shown(planes).axes)
+    for seen_there in seen["hovered"]:
+        place = np.array([seen_there["x"], seen_there["y"]]) @ back
+        (cell,) = (number for number, shape in enumerate(shapes) if shape.contains(shapely.Point(place)))
+        (told,) = seen_there["told"]
+        face, label = int(cells.face[cell]), int(cells.label[cell])
+        assert f"class: {['a', 'b', '<c> & d'][label]} region: {face} area: " in told
+        assert f"norm of W (p = 2): {planes.norms(2)[face]:.4f}" in told
+        top = float(planes._outputs_at(np.array([face]), place[None])[0, label])
+        assert float(told.split("logits: ")[1].split(": ")[1].split(",")[0]) == pytest.approx(top, rel=1e-3)
+    # The logits under the cursor, the largest first.
     logits = planes._outputs_at(np.arange(len(inside)), inside)
     for text, row in zip(seen["logits"], logits.tolist()):
         order = sorted(range(3), key=lambda k: -row[k])
@@ -155,7 +189,9 @@ def test_the_page_shows_the_plane_and_the_path_along_a_segment_that_is_drawn(tmp
         assert [float(number) for _, number in told] == pytest.approx([row[k] for k in order], rel=1e-3)
 
 
-@pytest.mark.parametrize("case", ["one logit", "no logits", "no network"])
+@pytest.mark.parametrize(
+    "case", ["one logit", *(pytest.param(name, marks=pytest.mark.long) for name in ("no logits", "no network"))]
+)
 def test_pages_of_other_planes(tmp_path: Path, case: str) -> None:
     _, planes, (exact,) = of_mlp(1, 2, 6, 1, seed=3)
     if case == "no logits":
