@@ -268,7 +268,7 @@ class _Found:
             ends, beside = kernel.number_sides(corners, offsets)
             tiles = Tiles(polygons.numbers[places, :2], offsets, corners, ends, beside)
             if self.way.bounds is not None and plane not in self.in_doubt:
-                border = np.count_nonzero(polygons.names[first:last, 2] < GATE)
+                border = int(np.count_nonzero(polygons.names[first:last, 2] < GATE))
                 if not self._fits(tiles, border, areas[plane], float(polygons.numbers[places, 2:4].max())):
                     self.in_doubt.add(plane)
             made.append(tiles)
