@@ -227,8 +227,13 @@ class _Window(NamedTuple):
         # there, and two that a window has compared.
         start, end = part[corner.side], part[(corner.side + 1) % len(part)]
         sources = [self.sources[number] for number in (place, rival)]
-        zero = [self.signs[source] == 0 or self.zero_on[source] == start.edge.label for source in sources]
-        equal = [source in self.equal_on.get(start.edge.label, ()) for source in sources]
+        pair = self.equal_on.get(start.edge.label, frozenset())
+        equal = [source in pair for source in sources]
+        of_zero = any(self.signs[source] == 0 for source in pair)
+        zero = [
+            self.signs[source] == 0 or self.zero_on[source] == start.edge.label or (of_zero and source in pair)
+            for source in sources
+        ]
         shared = [-1 if zero[k] else len(self.inputs) if equal[k] else (place, rival)[k] for k in (0, 1)]
         number = self._number(self.unit, *sorted(shared))
         return named(start.name[0] + end.name[0], start.name[1] + end.name[1], self.label + number)

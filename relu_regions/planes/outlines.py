@@ -32,9 +32,9 @@ def outlines(polygons: Sequence[Polygon]) -> tuple[Polygons, Floats]:
     counts = [len(rows) for rows, _ in each]
     offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
     place = np.concatenate([np.arange(count) for count in counts]) if counts else np.zeros(0, dtype=np.int64)
-    # Labels of sides count from 0; those of gates begin further up.
+    # Labels of sides count from 1, since 0 stands for no line; those of gates begin further up.
     hashes = np.array([_hashes(number) for number in range(max(counts, default=0))], dtype=np.uint64).reshape(-1, 2)
-    names = np.concatenate([hashes[place], place.astype(np.uint64)[:, None]], axis=1)
+    names = np.concatenate([hashes[place], place.astype(np.uint64)[:, None] + np.uint64(1)], axis=1)
     rows = np.concatenate([part for part, _ in each]) if each else np.zeros((0, 8))
     return Polygons(offsets, rows, names), np.array([reach for _, reach in each], dtype=np.float64).reshape(-1, 2)
 

@@ -258,7 +258,7 @@ class _Found:
         return self._tiles(polygons, starts, areas), face, labels, starts
 
     def _tiles(self, polygons: Polygons, starts: Integers, areas: Sequence[Fraction]) -> list[Tiles]:
-        """The tiles of each plane, and for planes that are certain a check that they fit together."""
+        """The tiles of each plane; planes whose tiles do not fit together are in doubt, whatever the bounds say."""
         made, kernel = [], self.way.kernel
         for plane, (start, stop) in enumerate(zip(starts[:-1].tolist(), starts[1:].tolist())):
             offsets = polygons.offsets[start : stop + 1]
@@ -268,12 +268,19 @@ class _Found:
             ends, beside = kernel.number_sides(corners, offsets)
             tiles = Tiles(polygons.numbers[places, :2], offsets, corners, ends, beside)
             if self.way.bounds is not None and plane not in self.in_doubt:
-                border = np.count_nonzero(polygons.names[first:last, 2] < GATE)
-                if border != np.count_nonzero(beside[:, 1] < 0):
-                    raise ArithmeticError("Sides of the parts have no neighbour, and are not on the border.")
-                tiles.check(areas[plane], float(polygons.numbers[places, 2:4].max()))
+                border = int(np.count_nonzero(polygons.names[first:last, 2] < GATE))
+                if not self._fits(tiles, border, areas[plane], float(polygons.numbers[places, 2:4].max())):
+                    self.in_doubt.add(plane)
             made.append(tiles)
         return made
+
+    def _fits(self, tiles: Tiles, border: int, area: Fraction, error: float) -> bool:
+        """Whether tiles meet edge to edge, with as many sides on the border as the polygons have there."""
+        try:
+            tiles.check(area, error)
+        except ArithmeticError:
+            return False
+        return border == int(np.count_nonzero(tiles.beside[:, 1] < 0))
 
 
 def _together(sheets: list[Sheet]) -> Sheet:

@@ -215,6 +215,18 @@ def cut_by_leads(offsets, numbers, names, forms, errors, known, origins, windows
                 for j in range(kept):
                     open_found[opened, j] = found[j]
                 opened += 1
+        if opened == 0 and not open_face:
+            # Most faces are one part.
+            made, made_names = grown(made, corners + count), grown(made_names, corners + count)
+            copy_corners(numbers, names, start, count, made, made_names, corners)
+            corners += count
+            parents, pieces, ends = grown(parents, parts + 1), grown(pieces, parts + 1), grown(ends, parts + 2)
+            parents[parts, 0] = f
+            for u in range(units):
+                pieces[parts, u] = row[u]
+            parts += 1
+            ends[parts, 0] = corners
+            continue
         first_part, first_corner = parts, corners
         now, now_names = grown(now, count), grown(now_names, count)
         copy_corners(numbers, names, start, count, now, now_names, 0)
@@ -307,8 +319,11 @@ def cut_by_leads(offsets, numbers, names, forms, errors, known, origins, windows
                                     edge = now_names[o, 2]
                                     p, q = pair_on(edge, windows, label, pairs)
                                     if p >= 0:
-                                        one = width + 1 if window[lead] == p or window[lead] == q else one
-                                        two = width + 1 if window[rival] == p or window[rival] == q else two
+                                        shared = width + 1
+                                        if known_here.shape[0] > 0 and (known_here[p] == 0 or known_here[q] == 0):
+                                            shared = width
+                                        one = shared if window[lead] == p or window[lead] == q else one
+                                        two = shared if window[rival] == p or window[rival] == q else two
                                     if known_here.shape[0] > 0:
                                         if known_here[window[lead]] == 0 or edge == origins[window[lead]]:
                                             one = width
