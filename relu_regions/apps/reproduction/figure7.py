@@ -12,6 +12,10 @@ __all__ = ["reproduce"]
 
 def reproduce(run: Run) -> Numbers:
     """Computes the figure, writes its JSON and pictures."""
-    panels = [Panel(training, training, main_setup(run, "cifar10", training), pairs_of()) for training in TRAININGS]
+    # With momentum networks of random labels differ much among themselves: it takes more of them.
+    panels = [
+        Panel(training, training, main_setup(run, "cifar10", training), pairs_of(), repeats=2 if momentum else 1)
+        for training, momentum in TRAININGS.items()
+    ]
     what = "digits" if run.quick else "colour images"
     return density_figure(run, "figure7", f"Figure 7: pairwise intervals of {what}, t in [−1, 2]", panels)
