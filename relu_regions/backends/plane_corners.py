@@ -109,10 +109,11 @@ def _is_sure(height: float, line: Line, corner: Corner, before: Line, plane: Pla
     det, det_error = before.cross(corner.edge, plane)
     first, first_error = line.cross(corner.edge, plane)
     second, second_error = before.cross(line, plane)
-    if not abs(det) - det_error > _UNDERFLOW:
+    # What is larger may have overflowed.
+    if not _UNDERFLOW < abs(det) - det_error < 1 / _UNDERFLOW:
         return False
-    moved = (abs(first) + first_error) * (abs(before.at(corner)) + before.error)
-    moved += (abs(second) + second_error) * (abs(corner.edge.at(corner)) + corner.edge.error)
+    moved = (abs(first) + first_error + _UNDERFLOW) * (abs(before.at(corner)) + before.error)
+    moved += (abs(second) + second_error + _UNDERFLOW) * (abs(corner.edge.at(corner)) + corner.edge.error)
     return abs(height) > line.error + _MORE * (moved + _UNDERFLOW) / (abs(det) - det_error)
 
 
@@ -160,7 +161,7 @@ def _crossing(corner: Corner, after: Corner, line: Line, plane: Plane) -> Corner
     radius_s = _MORE * max(abs(end.s - s) + end.radius_s for end in (corner, after))
     radius_t = _MORE * max(abs(end.t - t) + end.radius_t for end in (corner, after))
     det, error = corner.edge.cross(line, plane)
-    if abs(det) - error > _UNDERFLOW:
+    if _UNDERFLOW < abs(det) - error < 1 / _UNDERFLOW:
         off, off_edge = abs(line.at(crossing)) + line.error, abs(corner.edge.at(crossing)) + corner.edge.error
         slope_s = [abs(one.b) + one.error / plane.s for one in (line, corner.edge)]
         slope_t = [abs(one.c) + one.error / plane.t for one in (line, corner.edge)]

@@ -21,6 +21,8 @@ from relu_regions.planes.tiles import packed
 __all__ = ["Parts", "Sheet", "Way"]
 
 
+# What 16 bits count.
+_MOST_PIECES = 2**15 - 1
 # Four roundings, and more than underflow takes away.
 _ROUNDING, _UNDERFLOW = 4 * 2.0**-53, 1e-290
 
@@ -122,6 +124,11 @@ class Sheet:
                 f"{step.origin} sorts its numbers. The parts of a plane on which a rank "
                 "remains one input's need not be convex, so they are no faces: walk lines, or take the maximum or the "
                 "minimum instead."
+            )
+        if gate.piece_count > _MOST_PIECES:
+            raise UnsupportedOperation(
+                f"{step.origin} has {gate.piece_count:,} pieces for a unit, and planes count {_MOST_PIECES:,} of them: "
+                "walk lines, or take a maximum of maxima."
             )
         bounds = np.zeros(forms[:, 0].shape) if errors is None else errors
         known = np.zeros((0, 0), dtype=np.int8)

@@ -186,3 +186,42 @@ def test_a_plane_whose_parts_do_not_meet_is_in_doubt(monkeypatch: pytest.MonkeyP
         assert not rr.walk_plane(network, x, u, v, SQUARE).settled.any()
         monkeypatch.setattr(plane_reference, "number_corners", each_alone)
         assert assert_true(network, x, u, v).settled.all()
+
+
+def test_determinants_that_overflow_prove_nothing(backend: str) -> None:
+    """Two lines that are nearly parallel, with slopes whose products are beyond all floats, and a third close by."""
+    size, rng = 2.0**512, Random(0)
+    for trial in range(8):
+        share = 10.0 ** -rng.uniform(4, 10)
+        b1, c1 = size * (1 + share * rng.random()), size * (1 - share * rng.random())
+        b2, c2 = b1 * (1 - 3 * share), c1 * (1 + 3 * share)
+        s, t = rng.uniform(-0.5, 0.5), rng.uniform(-0.5, 0.5)
+        weights, biases = [[b1, c1], [b2, c2]], [-(b1 * s + c1 * t), -(b2 * s + c2 * t)]
+        (a1, b, c), (a2, e, f) = (map(Fraction, (bias, *line)) for bias, line in zip(biases, weights))
+        if not (det := b * f - e * c):
+            continue
+        corner = (c * a2 - f * a1) / det, (e * a1 - b * a2) / det
+        third = float(corner[1] - corner[0]) + (-1) ** trial * 10.0 ** -rng.uniform(6, 15)
+        network = network_of(
+            [("affine", [*weights, [1.0, -1.0]], [*biases, third]), RELU, ("affine", [[0.0, 0.0, 1.0]], [10.0])], 2
+        )
+        assert_true(network, row(0, 0), row(1, 0), row(0, 1), SQUARE)
+
+
+def test_gates_of_hundreds_of_pieces(backend: str) -> None:
+    knots = [(number - 150) / 128 for number in range(300)]
+    slopes = [float(number % 2) for number in range(301)]
+    offsets = [0.0]
+    for knot, before, after in zip(knots, slopes, slopes[1:]):
+        offsets.append(offsets[-1] + (before - after) * knot)
+    gate = ("knots", knots, slopes, offsets)
+    network = network_of([("affine", [[1.0, 0.0]], None), gate, ("affine", [[1.0]], None)], 2)
+    planes = rr.walk_plane(network, row(0, 0), row(1, 0), row(0, 1), SQUARE)
+    assert planes.certain.all() and planes.patterns()[0].max() == 278
+    assert_true(network, row(0, 0), row(2, 0), row(0, 1), SQUARE)
+
+
+def test_gates_of_more_pieces_than_are_counted_are_refused() -> None:
+    wide = nn.Sequential(nn.Linear(2, 40_000), nn.Unflatten(1, (1, -1)), nn.AdaptiveMaxPool1d(1), nn.Flatten())
+    with pytest.raises(rr.UnsupportedOperation, match=r"40,000 pieces.*maximum of maxima"):
+        rr.walk_plane(wide.double().eval(), row(0, 0), row(1, 0), row(0, 1), SQUARE)

@@ -34,6 +34,7 @@ def cut_at_knots(
         reach,
         np.uint64(label),
         bounded,
+        np.empty(0, np.uint8 if len(knots) < 256 else np.int16),
     )
     return Cut(parents, Polygons(offsets, numbers, names), pieces, doubt)
 

@@ -49,7 +49,7 @@ def all_sure(polygon, start, count, a, b, c, e, reach_s, reach_t):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def cut_at_knots(offsets, numbers, names, forms, errors, known, knots, reach, label, bounded):
+def cut_at_knots(offsets, numbers, names, forms, errors, known, knots, reach, label, bounded, kind):
     """Cuts every face along the lines on which its units are on a knot.
 
     Args:
@@ -61,6 +61,7 @@ def cut_at_knots(offsets, numbers, names, forms, errors, known, knots, reach, la
         reach: the largest absolute s and t of each face's plane, ``(F, 2)``.
         label: that of the first unit's first knot; those of the others follow.
         bounded: whether signs must be sure.
+        kind: of the type of pieces; without numbers.
 
     Returns:
         The parts, face by face: of which face, their offsets, numbers, names and pieces ``(P, units)``; and for each
@@ -74,7 +75,7 @@ def cut_at_knots(offsets, numbers, names, forms, errors, known, knots, reach, la
         most = max(most, offsets[f + 1] - offsets[f])
     # The parts.
     parents = np.empty((2 * faces + 8, 1), np.int64)
-    pieces = np.empty((2 * faces + 8, units), np.uint8)
+    pieces = np.empty((2 * faces + 8, units), kind.dtype)
     ends = np.empty((2 * faces + 9, 1), np.int64)
     made = np.empty((2 * numbers.shape[0] + 64, 8), np.float64)
     made_names = np.empty((2 * numbers.shape[0] + 64, 3), np.uint64)
@@ -89,7 +90,7 @@ def cut_at_knots(offsets, numbers, names, forms, errors, known, knots, reach, la
     waiting, waiting_names = np.empty((64, 8), np.float64), np.empty((64, 3), np.uint64)
     frames = np.empty((8, 2), np.int64)  # where its corners begin, and how many lines
     low, high, gap, bound = np.empty(units), np.empty(units), np.empty(units), np.empty(units)
-    base = np.empty(units, np.uint8)
+    base = np.empty(units, kind.dtype)
     crossing_unit, crossing_level = np.empty(units * levels, np.int64), np.empty(units * levels, np.int64)
     for f in range(faces):
         start, count = offsets[f], offsets[f + 1] - offsets[f]
@@ -114,7 +115,7 @@ def cut_at_knots(offsets, numbers, names, forms, errors, known, knots, reach, la
                     crossing_unit[lines], crossing_level[lines] = u, level
                     lines += 1
                 elif high[u] > 0:
-                    base[u] += np.uint8(1)
+                    base[u] += 1
             if open_face:
                 break
         if open_face:

@@ -26,8 +26,9 @@ __all__ = [
 
 # Rounding of a + b s + c t, as a multiple of |a| + S |b| + T |c|: eight unit roundoffs.
 EVALUATION = 8 * 2.0**-53
-# More than all that underflow takes away.
+# More than all that underflow takes away; and products beyond its inverse may have overflowed.
 SMALLEST = 1e-290
+LARGEST = 1e290
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -91,10 +92,14 @@ def is_sure(height, a, b, c, e, polygon, here, last, reach_s, reach_t):
     most_b1, most_c1 = abs(b1) + e1 / reach_s, abs(c1) + e1 / reach_t
     most_b2, most_c2 = abs(b2) + e2 / reach_s, abs(c2) + e2 / reach_t
     det = abs(b1 * c2 - b2 * c1) - (most_b1 * e2 + most_b2 * e1) / reach_t - (most_c2 * e1 + most_c1 * e2) / reach_s
-    if not det > SMALLEST:
+    if not SMALLEST < det < LARGEST:
         return False
-    first = abs(b * c2 - b2 * c) + (most_b * e2 + most_b2 * e) / reach_t + (most_c2 * e + most_c * e2) / reach_s
-    second = abs(b1 * c - b * c1) + (most_b1 * e + most_b * e1) / reach_t + (most_c * e1 + most_c1 * e) / reach_s
+    first = (
+        abs(b * c2 - b2 * c) + (most_b * e2 + most_b2 * e) / reach_t + (most_c2 * e + most_c * e2) / reach_s + SMALLEST
+    )
+    second = (
+        abs(b1 * c - b * c1) + (most_b1 * e + most_b * e1) / reach_t + (most_c * e1 + most_c1 * e) / reach_s + SMALLEST
+    )
     off1 = abs(a1 + b1 * polygon[here, 0] + c1 * polygon[here, 1]) + e1
     off2 = abs(a2 + b2 * polygon[here, 0] + c2 * polygon[here, 1]) + e2
     return size > e + 1.0001 * (first * off1 + second * off2 + SMALLEST) / det
@@ -141,7 +146,7 @@ def put_crossing(polygon, first, second, height, height_after, a, b, c, e, reach
     most_b, most_c = abs(b) + e / reach_s, abs(c) + e / reach_t
     most_b1, most_c1 = abs(b1) + e1 / reach_s, abs(c1) + e1 / reach_t
     det = abs(b1 * c - b * c1) - (most_b1 * e + most_b * e1) / reach_t - (most_c * e1 + most_c1 * e) / reach_s
-    if det > SMALLEST:
+    if SMALLEST < det < LARGEST:
         off = abs(a + b * s + c * t) + e
         off1 = abs(a1 + b1 * s + c1 * t) + e1
         near_s = 1.0001 * (most_c * off1 + most_c1 * off + SMALLEST) / det
