@@ -87,13 +87,15 @@ def _of_meetings(everywhere: Tensor, meetings: Meetings) -> Tensor:
     """The same where some pairs of numbers are equal besides those that are so everywhere on their line."""
     rows = []
     for line, (start, stop) in enumerate(pairwise(meetings.offsets)):
+        first = everywhere[line]
         for pairs in meetings.pairs[start:stop]:
-            first = everywhere[line].clone()
-            for pair in pairs.tolist():
-                less, more = sorted(int(first[place]) if place >= 0 else -1 for place in pair)
-                if less < more:
-                    first[first == more] = less
-            rows.append(first)
+            ids, least = torch.where(pairs < 0, -1, first[pairs.clamp_min(0)]), torch.arange(-1, len(first))
+            for less, more in set(map(tuple, ids.sort(dim=1).values.tolist())):
+                # What either is equal to so far; the table begins with that of -1.
+                one, other = sorted((int(least[less + 1]), int(least[more + 1])))
+                if one < other:
+                    least[least == other] = one
+            rows.append(least[first + 1])
     return torch.stack(rows)
 
 

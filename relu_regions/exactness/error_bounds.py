@@ -119,7 +119,8 @@ class Certainty:
         line, reach, bounds = starts.line, starts.position.abs(), {}
         weight = torch.ones_like(reach) if starts.weight is None else starts.weight
         # What is near its point is within 8 roundings of it.
-        room, near = VALUE + 16.0 * starts.rounded, 8 * self.unit * starts.rounded
+        rounded = starts.rounded.to(reach)
+        room, near = VALUE + 16 * rounded, 8 * self.unit * rounded
         for name, error in errors.items():
             here = torch.stack([error, largest(at_x[name]) + error])
             there = torch.stack([errors_along[name], largest(along[name]) + errors_along[name]])
@@ -345,7 +346,9 @@ class Certainty:
         reach = 2 * product + norms.gain * kinks
         made = norms.rounding * product + norms.floor
         carried = (
-            (PER_BEND * torch.bincount(placed.crossings.row, minlength=len(size)) + PER_INTERVAL) * self.unit * reach
+            (PER_BEND * torch.bincount(placed.crossings.row, minlength=len(size)).to(reach) + PER_INTERVAL)
+            * self.unit
+            * reach
         )
         return norms.gain * sizes.slope * error + _spread(made, (made + carried)[placed.row], placed)
 

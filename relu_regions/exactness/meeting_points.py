@@ -10,7 +10,6 @@ rounding, and a e = b c must hold of the products as pairs of floats. t = 0 and 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from fractions import Fraction
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -29,6 +28,8 @@ __all__ = ["Meetings", "meeting_points", "two_sum"]
 _CLOSE = 2.0**-30
 # Of one line; more are not worth a point of the walk each.
 _MOST = 64
+# A product of floats that is at least this loses nothing by underflow.
+_LEAST = 2.0**-900
 # Of a window, between its inputs.
 _MOST_SHIFTS = 16
 
@@ -80,10 +81,8 @@ def meeting_points(network: Network, x: Tensor, d: Tensor) -> Meetings | None:
     pairs: list[Tensor] = []
     offsets = [0]
     for line in range(len(x)):
-        for place, equal in _of_line(x[line], d[line], *compared):
-            t.append(float(place))
-            exact.append(Fraction(t[-1]) == place)
-            pairs.append(equal)
+        found = _of_line(x[line], d[line], *compared)
+        t, exact, pairs = t + found.t, exact + found.exact, pairs + found.pairs
         offsets.append(len(t))
     told = torch.tensor(t, dtype=torch.float64), torch.tensor(exact, dtype=torch.bool)
     return Meetings(*told, tuple(offsets), tuple(pairs))
@@ -192,30 +191,45 @@ def _near(roots: Tensor, wanted: Tensor) -> Tensor:
     return (roots - level).abs() <= _CLOSE * level.abs().clamp_min(1)
 
 
-def _of_line(
-    x: Tensor, d: Tensor, shifts: list[tuple[int, int]], kernel: tuple[int, ...]
-) -> list[tuple[Fraction, Tensor]]:
-    """The meetings of one line, with the pairs that are equal there."""
+class _Found(NamedTuple):
+    """The meetings of one line: nearest floats, whether these are the true t, and the pairs that are equal there."""
+
+    t: list[float]
+    exact: list[bool]
+    pairs: list[Tensor]
+
+
+def _of_line(x: Tensor, d: Tensor, shifts: list[tuple[int, int]], kernel: tuple[int, ...]) -> _Found:
     found = _Pairs.of(x, d, shifts, kernel)
     wanted = found.meeting(kernel)
     if not len(wanted):
-        return []
+        return _Found([], [], [])
     near = _near(found.roots.flatten(), wanted).any(0)
     apart, slope, roots = (part.flatten()[near] for part in found[:3])
     numbers = found.numbers.flatten(1)[:, near]
     reference = (roots == wanted[:, None]).to(torch.uint8).argmax(1)
     ours, theirs = apart[reference], slope[reference]
-    one, other = _two_product(apart, theirs[:, None]), _two_product(ours[:, None], slope)
-    # What underflows in a product is not known.
-    same = (one[0] == other[0]) & (one[1] == other[1]) & (one[0].abs() > 2.0**-900) & _near(roots, wanted)
-    exact = [-Fraction(a) / Fraction(b) for a, b in zip(ours.tolist(), theirs.tolist())]
-    kept: list[tuple[Fraction, Tensor]] = []
-    for number, place in enumerate(exact):
-        if kept and place == kept[-1][0]:
+    same = _same_roots(ours, theirs, apart, slope) & _near(roots, wanted)
+    # A root is the nearest float of a quotient. It is the root itself if its product with the slope says so.
+    product, lost = _two_product(wanted, theirs)
+    exact = (product == -ours) & (lost == 0) & (product.abs() > _LEAST)
+    between = _same_roots(ours, theirs, ours, theirs)
+    kept: list[int] = []
+    told = torch.ones_like(exact)
+    for number, place in enumerate(wanted.tolist()):
+        close = bool(kept) and place - float(wanted[kept[-1]]) <= 2 * _CLOSE * max(1.0, abs(place))
+        if close and bool(between[kept[-1], number]):
             continue
-        if kept and place - kept[-1][0] <= 2 * _CLOSE * max(Fraction(1), abs(place)):
+        if close:
             # Two that floats hardly tell apart: neither gets a point of its own.
-            kept[-1] = (place, numbers[:, :0].T)
-        else:
-            kept.append((place, numbers[:, same[number]].T))
-    return [one for one in kept if len(one[1])][:_MOST]
+            told[[kept[-1], number]] = False
+        kept.append(number)
+    chosen = [number for number in kept if bool(told[number] & same[number].any())][:_MOST]
+    return _Found(wanted[chosen].tolist(), exact[chosen].tolist(), [numbers[:, same[number]].T for number in chosen])
+
+
+def _same_roots(apart: Tensor, slope: Tensor, others: Tensor, slopes: Tensor) -> Tensor:
+    """Whether roots are equal exactly, those of ``(m,)`` numbers in rows and of ``(n,)`` others, ``(m, n)`` bool."""
+    one, other = _two_product(others, slope[:, None]), _two_product(apart[:, None], slopes)
+    # What underflows in a product is not known.
+    return (one[0] == other[0]) & (one[1] == other[1]) & (one[0].abs() > _LEAST)

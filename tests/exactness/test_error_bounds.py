@@ -322,3 +322,17 @@ def test_ordinary_intervals_need_no_settling() -> None:
     interval = rr.exact_interval(model, x, d)
     assert interval.certain is not None and interval.certain.all()
     assert interval.settled is not None and int(interval.settled.sum()) <= 4
+
+
+def test_bounds_in_float32_keep_to_float32_whatever_the_default() -> None:
+    """A walk in float32 of a network with max pooling, where float64 is torch's default."""
+    torch.manual_seed(0)
+    layers = (nn.Conv2d(1, 2, 3), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(8, 3))
+    model, (x, d) = nn.Sequential(*layers).eval(), torch.randn(2, 3, 1, 6, 6)
+    usual = rr.walk(model, x, d, dtype=torch.float32)
+    torch.set_default_dtype(torch.float64)
+    try:
+        paths = rr.walk(model, x, d, dtype=torch.float32)
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert torch.equal(paths.t, usual.t) and paths.certain.tolist() == usual.certain.tolist()
