@@ -55,7 +55,8 @@ def walked(
     threads = torch.get_num_threads()
 
     def through(faces: Sheet | Parts) -> list[tuple[Sheet, _Cells | None]]:
-        with np.errstate(over="ignore", invalid="ignore"):
+        # Both are each thread's own.
+        with torch.no_grad(), np.errstate(over="ignore", invalid="ignore"):
             sheets = [(sheet, found.cells_of(sheet)) for sheet in _through(faces, way, found, most)]
         if sheets:
             # Planes come in order, so that those before it are complete.

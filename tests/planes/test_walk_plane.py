@@ -258,3 +258,21 @@ def test_order_statistics_are_refused_by_name() -> None:
     network, x, u, v = plane_case(0, gates=["order statistics"], widths=[2, 4, 2])
     with pytest.raises(rr.UnsupportedOperation, match="sorts its numbers"):
         rr.walk_plane(network, x, u, v)
+
+
+def test_threads_give_the_same_planes() -> None:
+    torch.manual_seed(0)
+    model = mlp(6, 24, 24, 3).eval()
+    x, u, v = torch.randn(3, 6, 6, requires_grad=True)
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(1)
+        alone = rr.walk_plane(model, x, u, v, SQUARE)
+        torch.set_num_threads(3)
+        together = rr.walk_plane(model, x, u, v, SQUARE, progress=True)
+    finally:
+        torch.set_num_threads(before)
+    assert torch.equal(alone.face_counts, together.face_counts) and together.certain.all()
+    for number in range(6):
+        assert patterns_of(alone, number) == patterns_of(together, number)
+    assert torch.equal(alone.areas, together.areas)
