@@ -272,7 +272,7 @@ def _cut(
         np.array(numbers, dtype=np.float64).reshape(-1, 8),
         np.array(names, dtype=np.uint64).reshape(-1, 3),
     )
-    return Cut(np.array(parents, dtype=np.int64), made, np.array(pieces, dtype=np.int16).reshape(-1, units), doubt)
+    return Cut(np.array(parents, dtype=np.int64), made, np.array(pieces, dtype=np.int64).reshape(-1, units), doubt)
 
 
 def _crossed(

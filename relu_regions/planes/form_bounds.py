@@ -87,8 +87,8 @@ class FormBounds:
             flat = forms.reshape(len(reach), 3, numbers).numpy(), error.reshape(len(reach), numbers).numpy()
             parts.append(torch.from_numpy(kernel.summands(*flat, reach, norms.rounding)).view(error.shape))
         made = self._absolute[step.output].linear(*parts)
-        # What underflow takes away from each of the three numbers.
-        least = norms.floor * (1 + float(reach.sum(1).max(initial=0.0)))
+        # What underflow takes away from each of the three numbers. Planes of infinite reach are in doubt in any case.
+        least = norms.floor * (1 + float(reach.sum(1).max(initial=0.0, where=np.isfinite(reach).all(1))))
         return torch.add(made, self._of_bias[step.output] + least)
 
     def known(self, name: str, forms: Floats) -> Numbers:

@@ -254,6 +254,13 @@ def test_planes_that_are_not_settled_in_time_are_not_proven() -> None:
         rr.walk_plane(network, row(0, 0), row(1, 0), row(0, 1), SQUARE, resolve="maybe")  # type: ignore[arg-type]
 
 
+def test_a_plane_beyond_the_range_of_floats_leaves_no_doubt_of_others() -> None:
+    torch.manual_seed(0)
+    model, (x, u, v) = mlp(2, 5, 4, 2).eval(), torch.randn(3, 3, 2)
+    planes = rr.walk_plane(model, x, u, v, [SQUARE, [(0, 0), (1e70, 0), (0, 1)], SQUARE])
+    assert planes.certain.all() and planes.settled.tolist() == [False, True, False]
+
+
 def test_order_statistics_are_refused_by_name() -> None:
     network, x, u, v = plane_case(0, gates=["order statistics"], widths=[2, 4, 2])
     with pytest.raises(rr.UnsupportedOperation, match="sorts its numbers"):
