@@ -225,3 +225,16 @@ def test_gates_of_more_pieces_than_are_counted_are_refused() -> None:
     wide = nn.Sequential(nn.Linear(2, 40_000), nn.Unflatten(1, (1, -1)), nn.AdaptiveMaxPool1d(1), nn.Flatten())
     with pytest.raises(rr.UnsupportedOperation, match=r"40,000 pieces.*maximum of maxima"):
         rr.walk_plane(wide.double().eval(), row(0, 0), row(1, 0), row(0, 1), SQUARE)
+
+
+def test_an_interrupted_loop_is_an_interrupt(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Python makes a SystemError of Ctrl-C where it comes between a compiled loop's end and its caller."""
+
+    def interrupted(*given: Any) -> None:
+        raise SystemError("returned a result with an exception set") from KeyboardInterrupt()
+
+    loops = pytest.importorskip("relu_regions.backends.cpu.plane_knot_loops")
+    monkeypatch.setattr(loops, "cut_at_knots", interrupted)
+    network, x, u, v = plane_case(0, gates=["relu"])
+    with backends.use("compiled"), pytest.raises(KeyboardInterrupt):
+        rr.walk_plane(network, x, u, v, SQUARE)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 
 from relu_regions.backends.cpu import plane_knot_loops, plane_lead_loops
@@ -23,7 +26,8 @@ def cut_at_knots(
     label: int,
     bounded: bool,
 ) -> Cut:
-    parents, offsets, numbers, names, pieces, doubt = plane_knot_loops.cut_at_knots(
+    parents, offsets, numbers, names, pieces, doubt = _interruptible(
+        plane_knot_loops.cut_at_knots,
         polygons.offsets,
         polygons.numbers,
         polygons.names,
@@ -50,7 +54,8 @@ def cut_by_leads(
     label: int,
     bounded: bool,
 ) -> Cut:
-    parents, offsets, numbers, names, pieces, doubt = plane_lead_loops.cut_by_leads(
+    parents, offsets, numbers, names, pieces, doubt = _interruptible(
+        plane_lead_loops.cut_by_leads,
         polygons.offsets,
         polygons.numbers,
         polygons.names,
@@ -64,3 +69,13 @@ def cut_by_leads(
         bounded,
     )
     return Cut(parents, Polygons(offsets, numbers, names), pieces, doubt)
+
+
+def _interruptible(loop: Callable[..., Any], *given: Any) -> Any:
+    """What a compiled loop returns; Ctrl-C while its arrays are handed over is Ctrl-C."""
+    try:
+        return loop(*given)
+    except SystemError as error:
+        if isinstance(error.__cause__, KeyboardInterrupt):
+            raise KeyboardInterrupt from None
+        raise
