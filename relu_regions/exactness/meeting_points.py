@@ -32,6 +32,8 @@ _MOST = 64
 _LEAST = 2.0**-900
 # Of a window, between its inputs.
 _MOST_SHIFTS = 16
+# Pairs of pixels that are looked at at once.
+_BLOCK_NUMBERS = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -80,19 +82,58 @@ def meeting_points(network: Network, x: Tensor, d: Tensor) -> Meetings | None:
     exact: list[bool] = []
     pairs: list[Tensor] = []
     offsets = [0]
+    meet = _may_meet(x, d, compared).tolist()
     for line in range(len(x)):
-        found = _of_line(x[line], d[line], *compared)
+        found = _of_line(x[line], d[line], compared) if meet[line] else _Found([], [], [])
         t, exact, pairs = t + found.t, exact + found.exact, pairs + found.pairs
         offsets.append(len(t))
     told = torch.tensor(t, dtype=torch.float64), torch.tensor(exact, dtype=torch.bool)
     return Meetings(*told, tuple(offsets), tuple(pairs))
 
 
-def _compared(network: Network) -> tuple[list[tuple[int, int]], tuple[int, ...]] | None:
-    """How far patches lie apart that a maximum compares, down and to the right, and their size in the first layer.
+class _Compared(NamedTuple):
+    """Patches of the input that a maximum compares.
 
-    None if there are none.
+    Attributes:
+        shifts: how far they lie apart, down and to the right.
+        kernel: their size, that of the first convolution.
+        before, after: how far those that it reads reach out of the image at its start and at its end.
     """
+
+    shifts: list[tuple[int, int]]
+    kernel: tuple[int, ...]
+    before: tuple[int, ...]
+    after: tuple[int, ...]
+
+    @property
+    def room(self) -> int:
+        """As many places as a patch or a shift reaches."""
+        return max(*self.kernel, *(abs(step) for shift in self.shifts for step in shift))
+
+    def are_read(self, height: int, width: int) -> Tensor:
+        """Which patches of an image with zeros around it are read, and those a shift away too.
+
+        Returns:
+            ``(shifts, height', width')`` bool, by where a patch starts.
+        """
+        axes = []
+        for axis, size in enumerate((height, width)):
+            start = torch.arange(size - self.kernel[axis] + 1) - self.room
+            last = size - 2 * self.room + self.after[axis] - self.kernel[axis]
+            axes.append(
+                [
+                    ((here := start + shift[axis]) >= -self.before[axis])
+                    & (here <= last)
+                    & (start >= -self.before[axis])
+                    & (start <= last)
+                    for shift in self.shifts
+                ]
+            )
+        return torch.stack([rows[:, None] & columns for rows, columns in zip(*axes)])
+
+
+def _compared(network: Network) -> _Compared | None:
+    """None if there are none."""
     first: Convolution | None = None
     last: Convolution | None = None
     shifts: set[tuple[int, int]] = set()
@@ -114,7 +155,11 @@ def _compared(network: Network) -> tuple[list[tuple[int, int]], tuple[int, ...]]
             return None
     largest = max(network.input_shape[1:], default=0)
     shifts = {shift for shift in shifts if max(map(abs, shift)) < largest}
-    return (sorted(shifts), first.kernel) if first is not None and shifts else None
+    if first is None or not shifts:
+        return None
+    sizes = zip(first.inputs[1:], first.outputs[1:], first.kernel, first.stride, first.padding, first.dilation)
+    after = (max(0, (out - 1) * by + (k - 1) * wide + 1 - size - pad) for size, out, k, by, pad, wide in sizes)
+    return _Compared(sorted(shifts), first.kernel, first.padding, tuple(after))
 
 
 class _Pairs(NamedTuple):
@@ -132,31 +177,57 @@ class _Pairs(NamedTuple):
     numbers: Tensor
 
     @classmethod
-    def of(cls, x: Tensor, d: Tensor, shifts: list[tuple[int, int]], kernel: tuple[int, ...]) -> _Pairs:
+    def of(cls, x: Tensor, d: Tensor, compared: _Compared) -> _Pairs:
         """Those of an image, with zeros around it."""
-        room = max(*kernel, *(abs(step) for shift in shifts for step in shift))
-        number = pad(1 + torch.arange(x.numel()).view(x.shape), [room] * 4) - 1
-        images = [pad(part, [room] * 4) for part in (x, d)]
-        apart, slope = (_difference(image, _shifted(image, shifts)) for image in images)
-        roots = torch.where(slope == 0, torch.inf, -apart / slope)
-        roots = roots.masked_fill((apart == 0) & (slope == 0), torch.nan)
-        roots = roots.masked_fill(apart.isnan() | slope.isnan(), torch.inf)
-        others = _shifted(number, shifts)
-        return cls(apart, slope, roots, torch.stack([number.expand_as(others), others]))
-
-    def meeting(self, kernel: tuple[int, ...]) -> Tensor:
-        """Where patches of a size are equal, as far as floats tell, in order."""
-        least = -max_pool2d(-self.roots.nan_to_num(torch.inf, torch.inf, -torch.inf).amin(1), kernel, 1)
-        most = max_pool2d(self.roots.nan_to_num(-torch.inf, torch.inf, -torch.inf).amax(1), kernel, 1)
-        close = (most - least) <= _CLOSE * most.abs().clamp_min(1)
-        close &= torch.isfinite(least) & (least.abs() > _CLOSE) & (least.abs() < 1 / _CLOSE)
-        close &= (least - 1).abs() > _CLOSE
-        return torch.as_tensor(np.unique(least[close].numpy()))
+        number = pad(1 + torch.arange(x.numel()).view(x.shape), [compared.room] * 4) - 1
+        others = _shifted(number, compared)
+        return cls(*_differences(x, d, compared), torch.stack([number.expand_as(others), others]))
 
 
-def _shifted(image: Tensor, shifts: list[tuple[int, int]]) -> Tensor:
-    """What lies a shift away from each place of an image, ``(shifts, C, H', W')``."""
-    return torch.stack([image.roll((-down, -right), (1, 2)) for down, right in shifts])
+def _may_meet(x: Tensor, d: Tensor, compared: _Compared) -> Tensor:
+    """Which lines have patches that are equal somewhere, as far as floats tell, ``(L,)`` bool."""
+    found = [torch.zeros(0, dtype=torch.bool)]
+    size = len(compared.shifts) * pad(x[:1], [compared.room] * 4).numel()
+    for some in torch.split(torch.arange(len(x)), max(1, _BLOCK_NUMBERS // max(1, size))):
+        *_, roots = _differences(x[some], d[some], compared)
+        _, close = _meeting(roots, compared)
+        found.append(close.flatten(2).any(2).any(0))
+    return torch.cat(found)
+
+
+def _meeting(roots: Tensor, compared: _Compared) -> tuple[Tensor, Tensor]:
+    """Where patches are equal, and whether they are anywhere, as far as floats tell.
+
+    Args:
+        roots: ``(shifts, L, C, H', W')``.
+
+    Returns:
+        ``(shifts, L, H'', W'')`` each.
+    """
+    above, below = (
+        roots.nan_to_num(torch.inf, torch.inf, -torch.inf),
+        roots.nan_to_num(-torch.inf, torch.inf, -torch.inf),
+    )
+    least = -max_pool2d(-above.amin(2), compared.kernel, 1)
+    most = max_pool2d(below.amax(2), compared.kernel, 1)
+    close = (most - least) <= _CLOSE * most.abs().clamp_min(1)
+    close &= torch.isfinite(least) & (least.abs() > _CLOSE) & (least.abs() < 1 / _CLOSE)
+    close &= (least - 1).abs() > _CLOSE
+    return least, close & compared.are_read(*roots.shape[3:])[:, None]
+
+
+def _differences(x: Tensor, d: Tensor, compared: _Compared) -> tuple[Tensor, Tensor, Tensor]:
+    """Apart, slope and roots, as ``_Pairs`` has them, of images ``(..., C, H, W)``: ``(shifts, ..., C, H', W')``."""
+    images = [pad(part, [compared.room] * 4) for part in (x, d)]
+    apart, slope = (_difference(image, _shifted(image, compared)) for image in images)
+    roots = torch.where(slope == 0, torch.inf, -apart / slope)
+    roots = roots.masked_fill((apart == 0) & (slope == 0), torch.nan)
+    return apart, slope, roots.masked_fill(apart.isnan() | slope.isnan(), torch.inf)
+
+
+def _shifted(image: Tensor, compared: _Compared) -> Tensor:
+    """What lies a shift away from each place of images, ``(shifts, ..., C, H', W')``."""
+    return torch.stack([image.roll((-down, -right), (-2, -1)) for down, right in compared.shifts])
 
 
 def two_sum(one: Tensor, other: Tensor) -> tuple[Tensor, Tensor]:
@@ -199,9 +270,10 @@ class _Found(NamedTuple):
     pairs: list[Tensor]
 
 
-def _of_line(x: Tensor, d: Tensor, shifts: list[tuple[int, int]], kernel: tuple[int, ...]) -> _Found:
-    found = _Pairs.of(x, d, shifts, kernel)
-    wanted = found.meeting(kernel)
+def _of_line(x: Tensor, d: Tensor, compared: _Compared) -> _Found:
+    found = _Pairs.of(x, d, compared)
+    least, meets = _meeting(found.roots[:, None], compared)
+    wanted = torch.as_tensor(np.unique(least[meets].numpy()))
     if not len(wanted):
         return _Found([], [], [])
     near = _near(found.roots.flatten(), wanted).any(0)
