@@ -77,6 +77,7 @@ def test_shifts_move_the_whole_image() -> None:
     assert len({tuple(row) for row in moved.tolist()}) == 25
 
 
+@pytest.mark.long
 def test_first_layer_bends_as_often_as_rice_says() -> None:
     """θ / π a unit at every width; the sum over 4000 units is within five standard deviations."""
     generator = torch.Generator().manual_seed(0)

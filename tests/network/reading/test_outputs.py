@@ -218,6 +218,7 @@ def test_a_scripted_module_is_refused_by_name() -> None:
         rr.walk(torch.jit.trace(mlp(6, 5, 3).double().eval(), X), X, X)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("gate", [nn.MaxPool1d(600, 1), Wrapped(lambda m, x: x.sort().values)], ids=["pool", "sort"])
 def test_wide_windows_are_compared_at_few_points(gate: nn.Module) -> None:
     network = rr.Network.from_module(gate.eval(), (1, 24_000 if isinstance(gate, nn.MaxPool1d) else 3000))
