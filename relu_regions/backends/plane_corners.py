@@ -11,7 +11,7 @@ from relu_regions.network.arrays import Floats
 __all__ = ["Corner", "Doubt", "Line", "Part", "Plane", "half_of", "heights_of", "line_of", "named", "side_of"]
 
 # Eight roundings of an evaluation; what underflow can do; and a little more than 1, for the roundings of bounds.
-_EVALUATION, _UNDERFLOW, _MORE = 8 * 2.0**-53, 1e-290, 1.0001
+_EVALUATION, _UNDERFLOW, _MORE = 16 * 2.0**-53, 1e-290, 1.0001
 
 
 class Doubt(Exception):

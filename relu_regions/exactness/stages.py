@@ -1,19 +1,20 @@
-"""Which stage has proven each line: the bounds of the walk, the judge, or rational arithmetic."""
+"""Which stage has proven each line or plane, bounds, the judge or rational arithmetic; the warning of what none has."""
 
 from __future__ import annotations
 
+import warnings
 from collections import Counter
 
 import torch
 from torch import Tensor
 
-__all__ = ["STAGES", "UnprovenWarning", "counted", "decided_by"]
+__all__ = ["STAGES", "UnprovenWarning", "counted", "decided_by", "warn_of_doubt"]
 
 STAGES = ("nothing", "bounds", "judge", "rational")
 
 
 class UnprovenWarning(UserWarning):
-    """Some lines of an answer are not proven: ``certain`` is False there, and the text says how many and why."""
+    """Some lines or planes are not proven: ``certain`` is False there, and the text says how many and why."""
 
 
 def decided_by(certain: Tensor, judged: Tensor, settled: Tensor) -> list[str]:
@@ -30,3 +31,23 @@ def counted(stages: list[str]) -> str:
     """How many lines each stage has proven, in words."""
     counts = Counter(stages)
     return ", ".join(f"{counts[name]} by {name}" for name in (*STAGES[1:], STAGES[0]) if counts[name])
+
+
+def warn_of_doubt(count: int, late: int, of: int, seconds: float, what: str) -> None:
+    """Warn of lines or planes that are not proven, once for all, in the name of the caller's caller.
+
+    Args:
+        count: how many; late: those for which time was up, among them; of: how many in all.
+        seconds: how long rational arithmetic was allowed to take.
+        what: they are, in the plural.
+    """
+    if not count:
+        return
+    large = [f"{count - late} would take rational arithmetic too long"] if count > late else []
+    left = [f"{late} were left after {seconds:g} seconds of it"] if late else []
+    warnings.warn(
+        f"{count} of {of} {what} are not proven (certain is False): {', '.join([*large, *left])}. "
+        'resolve="always" proves them however long it takes, resolve="never" asks for no proof.',
+        UnprovenWarning,
+        stacklevel=3,
+    )

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from relu_regions.exactness.error_bounds import Certainty
 from relu_regions.exactness.resolving import Resolve, may_settle, seconds_for
-from relu_regions.exactness.stages import counted, decided_by
+from relu_regions.exactness.stages import counted, decided_by, warn_of_doubt
 from relu_regions.intervals.deployed import as_deployed, refuse
 from relu_regions.intervals.enclosures import Ends, enclose
 from relu_regions.intervals.half_lines import HalfLine, half_lines
@@ -22,8 +22,8 @@ from relu_regions.intervals.judging import confirmed
 from relu_regions.lines.decision import Decision
 from relu_regions.lines.line_batch import Array, LineBatch, Model, Range
 from relu_regions.walking.settle import (
+    left_open,
     settle_intervals,
-    warn_of_doubt,
     worth_settling,
 )
 from relu_regions.walking.splicing import with_rows
@@ -192,7 +192,7 @@ def exact_interval(
     if lines.original is not None:
         lines.compare(*_ends_and_insides(found))
     if found.certain is not None and may_settle(resolve):
-        warn_of_doubt(found.certain, points, resolve, lines.network, seconds)
+        warn_of_doubt(*left_open(found.certain, points, resolve, lines.network), seconds, "lines")
     exact = lines.given or lines
     if deployed is not None:
         found = _deployed(found, exact, asked, deployed)

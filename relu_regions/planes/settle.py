@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import math
 import time
-import warnings
 from collections.abc import Iterator, Sequence
 
 from relu_regions.exactness.rational.coefficients import ExactNetwork
 from relu_regions.exactness.rational.planes.walk_plane import walk_plane
 from relu_regions.exactness.resolving import POINTS_TO_BEGIN, Resolve, products
-from relu_regions.exactness.stages import UnprovenWarning
 from relu_regions.lines.plane_batch import PlaneBatch
 from relu_regions.network.network import Network
 from relu_regions.planes.tiles import PlaneFaces
 
-__all__ = ["settled", "warn_of_doubt", "worth_settling"]
+__all__ = ["settled", "worth_settling"]
 
 # An exact walk handles some 10^8 products a second, so "auto" spends at most about ten seconds on a plane.
 _AFFORDABLE_PRODUCTS = 10**9
@@ -52,22 +50,3 @@ def settled(planes: PlaneBatch, numbers: Sequence[int], seconds: float = math.in
         one = slice(number, number + 1)
         (plane,) = walk_plane(network, planes.x[one], planes.u[one], planes.v[one], [planes.polygons[number]])
         yield PlaneFaces.of_rational(plane, planes.network)
-
-
-def warn_of_doubt(count: int, left: int, of: int, seconds: float) -> None:
-    """Warn of planes that are not proven, once for all, in the name of the caller's caller.
-
-    Args:
-        count: how many; left: those for which time was up, among them; of: how many planes in all.
-        seconds: how long rational arithmetic was allowed to take.
-    """
-    if not count:
-        return
-    large = [f"{count - left} would take rational arithmetic too long"] if count > left else []
-    late = [f"{left} were left after {seconds:g} seconds of it"] if left else []
-    warnings.warn(
-        f"{count} of {of} planes are not proven (certain is False): {', '.join([*large, *late])}. "
-        'resolve="always" proves them however long it takes, resolve="never" asks for no proof.',
-        UnprovenWarning,
-        stacklevel=3,
-    )

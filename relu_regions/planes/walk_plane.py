@@ -7,11 +7,12 @@ from torch import Tensor
 
 from relu_regions.backends.memory import budget
 from relu_regions.exactness.resolving import Resolve, may_settle, seconds_for
+from relu_regions.exactness.stages import warn_of_doubt
 from relu_regions.lines.line_batch import Array, Model
 from relu_regions.lines.plane_batch import PlaneBatch, PolygonLike
 from relu_regions.lines.progress import Progress
 from relu_regions.planes.planes import Planes
-from relu_regions.planes.settle import settled, warn_of_doubt, worth_settling
+from relu_regions.planes.settle import settled, worth_settling
 from relu_regions.planes.tiles import PlaneFaces
 from relu_regions.planes.walk import walked
 
@@ -79,7 +80,7 @@ def walk_plane(
         found = [answer for answer in answers if answer is not None]
         asked.compare(*_inside_faces(found))
     if bounded:
-        warn_of_doubt(left, late, len(planes), seconds)
+        warn_of_doubt(left, late, len(planes), seconds, "planes")
     return Planes.of(given, found)
 
 

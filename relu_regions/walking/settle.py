@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import time
-import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
@@ -18,18 +17,17 @@ from relu_regions.exactness.rational.interval import exact_interval
 from relu_regions.exactness.rational.paths import RationalPath
 from relu_regions.exactness.rational.walk import walk
 from relu_regions.exactness.resolving import POINTS_TO_BEGIN, Resolve, products
-from relu_regions.exactness.stages import UnprovenWarning
 from relu_regions.lines.decision import Decision
 from relu_regions.lines.line_batch import LineBatch
 from relu_regions.network.network import Network
 
 __all__ = [
     "Settled",
+    "left_open",
     "nearest",
     "rounding_of",
     "settle",
     "settle_intervals",
-    "warn_of_doubt",
     "worth_settling",
 ]
 
@@ -38,26 +36,15 @@ __all__ = [
 AFFORDABLE_PRODUCTS = 10**9
 
 
-def warn_of_doubt(certain: Tensor, points: Tensor, resolve: Resolve, network: Network, seconds: float) -> None:
-    """Warn of lines that are not proven, once for all, in the name of the caller's caller.
+def left_open(certain: Tensor, points: Tensor, resolve: Resolve, network: Network) -> tuple[int, int, int]:
+    """How many lines are not proven, for how many of these time was up, and how many there are in all.
 
     Args:
         certain: ``(N,)`` bool.
         points: how many points each line has, ``(N,)`` int64.
-        seconds: how long rational arithmetic was allowed to take.
     """
     count = int((~certain).sum())
-    if not count:
-        return
-    late = len(worth_settling(~certain, points, resolve, network))
-    large = [f"{count - late} would take rational arithmetic too long"] if count > late else []
-    left = [f"{late} were left after {seconds:g} seconds of it"] if late else []
-    warnings.warn(
-        f"{count} of {len(certain)} lines are not proven (certain is False): {', '.join([*large, *left])}. "
-        'resolve="always" proves them however long it takes, resolve="never" asks for no proof.',
-        UnprovenWarning,
-        stacklevel=3,
-    )
+    return count, len(worth_settling(~certain, points, resolve, network)) if count else 0, len(certain)
 
 
 def worth_settling(doubt: Tensor, points: Tensor, resolve: Resolve, network: Network) -> list[int]:

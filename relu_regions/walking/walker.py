@@ -13,6 +13,7 @@ from relu_regions.exactness.error_bounds import Certainty
 from relu_regions.exactness.line_ties import can_tie
 from relu_regions.exactness.meeting_points import meeting_points
 from relu_regions.exactness.resolving import Resolve, may_settle, seconds_for
+from relu_regions.exactness.stages import warn_of_doubt
 from relu_regions.lines.line_batch import Array, LineBatch, Model, Range, spread
 from relu_regions.lines.progress import Progress
 from relu_regions.paths.paths import Paths
@@ -21,9 +22,9 @@ from relu_regions.walking.judging import with_confirmed
 from relu_regions.walking.segments import Segments
 from relu_regions.walking.settle import (
     Settled,
+    left_open,
     rounding_of,
     settle,
-    warn_of_doubt,
     worth_settling,
 )
 from relu_regions.walking.single_precision import in_float32, with_lines
@@ -86,7 +87,7 @@ def walk(
     with torch.no_grad():
         paths = _proven(lines, asked) if lines.given is None else _proven_in_float32(lines, lines.given, asked)
     if may_settle(resolve):
-        warn_of_doubt(paths.certain, paths.region_counts, resolve, paths.network, asked.seconds)
+        warn_of_doubt(*left_open(paths.certain, paths.region_counts, resolve, paths.network), asked.seconds, "lines")
     return paths
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from fractions import Fraction
 from random import Random
 from typing import Any
@@ -27,12 +26,6 @@ from tests.planes.true_planes import (
     plane_case,
     row,
 )
-
-
-@pytest.fixture(params=["compiled", "reference"])
-def backend(request: pytest.FixtureRequest) -> Iterator[str]:
-    with backends.use(request.param):
-        yield request.param
 
 
 @pytest.mark.parametrize(

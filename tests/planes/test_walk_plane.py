@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 
 import pytest
 import torch
@@ -27,13 +26,6 @@ from tests.planes.true_planes import (
     plane_case,
     row,
 )
-
-
-@pytest.fixture(params=["compiled", "reference"])
-def backend(request: pytest.FixtureRequest) -> Iterator[str]:
-    with backends.use(request.param):
-        yield request.param
-
 
 # ---------------------------------------------------------------- known networks
 

@@ -24,8 +24,8 @@ __all__ = [
     "side_of",
 ]
 
-# Rounding of a + b s + c t, as a multiple of |a| + S |b| + T |c|: eight unit roundoffs.
-EVALUATION = 8 * 2.0**-53
+# Rounding of a + b s + c t, as a multiple of |a| + S |b| + T |c|, that of bounds and of comparing with them included.
+EVALUATION = 16 * 2.0**-53
 # More than all that underflow takes away; and products beyond its inverse may have overflowed.
 SMALLEST = 1e-290
 LARGEST = 1e290
