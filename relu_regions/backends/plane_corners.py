@@ -2,16 +2,38 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Iterable
+from typing import NamedTuple, TypeAlias
 
 from relu_regions.network.arrays import Floats
 
-__all__ = ["Corner", "Doubt", "Line", "Part", "Plane", "half_of", "heights_of", "line_of", "named", "side_of"]
+__all__ = [
+    "LARGEST",
+    "Corner",
+    "Doubt",
+    "Line",
+    "Name",
+    "Part",
+    "Plane",
+    "crossing_name",
+    "first_of",
+    "half_of",
+    "heights_of",
+    "inside_name",
+    "line_of",
+    "pair_label",
+    "pair_of",
+    "side_of",
+]
 
 # Eight roundings of an evaluation; what underflow can do; and a little more than 1, for the roundings of bounds.
 _EVALUATION, _UNDERFLOW, _MORE = 16 * 2.0**-53, 1e-290, 1.0001
+# A bound that is larger says nothing.
+LARGEST = 1 / _UNDERFLOW
+# How many hashes there are.
+_HASHES = 1 << 64
+
+Name: TypeAlias = tuple[int, int]
 
 
 class Doubt(Exception):
@@ -59,7 +81,7 @@ class Corner(NamedTuple):
     t: float
     radius_s: float
     radius_t: float
-    name: tuple[int, int]
+    name: Name
     edge: Line
     side: int = 0
 
@@ -102,7 +124,7 @@ def side_of(heights: list[float], where_zero: int = -1) -> int:
 
 def _is_sure(height: float, line: Line, corner: Corner, before: Line, plane: Plane) -> bool:
     """Whether a line's height at a computed corner has the sign of that at the true one, where two edges meet."""
-    if not (line.error < 1 / _UNDERFLOW and abs(height) > line.error):
+    if not (line.error < LARGEST and abs(height) > line.error):
         return False
     if abs(height) > line.error + abs(line.b) * corner.radius_s + abs(line.c) * corner.radius_t:
         return True
@@ -110,7 +132,7 @@ def _is_sure(height: float, line: Line, corner: Corner, before: Line, plane: Pla
     first, first_error = line.cross(corner.edge, plane)
     second, second_error = before.cross(line, plane)
     # What is larger may have overflowed.
-    if not _UNDERFLOW < abs(det) - det_error < 1 / _UNDERFLOW:
+    if not _UNDERFLOW < abs(det) - det_error < LARGEST:
         return False
     moved = (abs(first) + first_error + _UNDERFLOW) * (abs(before.at(corner)) + before.error)
     moved += (abs(second) + second_error + _UNDERFLOW) * (abs(corner.edge.at(corner)) + corner.edge.error)
@@ -123,7 +145,7 @@ def half_of(
     heights: list[float],
     sign: int,
     plane: Plane,
-    name: Callable[[Corner], tuple[int, int]] | None = None,
+    name: Callable[[Corner], Name] | None = None,
 ) -> Part:
     """The part above a line that crosses it, or below it.
 
@@ -142,8 +164,7 @@ def half_of(
             half.append(corner._replace(edge=line))
         if (here > 0 > there) or (here < 0 < there):
             after = part[following]
-            ends = (corner.name[0] + after.name[0], corner.name[1] + after.name[1])
-            made = named(*ends, line.label) if name is None else name(corner)
+            made = crossing_name(corner.name, after.name, line.label) if name is None else name(corner)
             crossing = _crossing(corner, after, line, plane)._replace(name=made)
             half.append(crossing._replace(edge=line) if here > 0 else crossing)
     return half
@@ -161,7 +182,7 @@ def _crossing(corner: Corner, after: Corner, line: Line, plane: Plane) -> Corner
     radius_s = _MORE * max(abs(end.s - s) + end.radius_s for end in (corner, after))
     radius_t = _MORE * max(abs(end.t - t) + end.radius_t for end in (corner, after))
     det, error = corner.edge.cross(line, plane)
-    if _UNDERFLOW < abs(det) - error < 1 / _UNDERFLOW:
+    if _UNDERFLOW < abs(det) - error < LARGEST:
         off, off_edge = abs(line.at(crossing)) + line.error, abs(corner.edge.at(crossing)) + corner.edge.error
         slope_s = [abs(one.b) + one.error / plane.s for one in (line, corner.edge)]
         slope_t = [abs(one.c) + one.error / plane.t for one in (line, corner.edge)]
@@ -171,8 +192,41 @@ def _crossing(corner: Corner, after: Corner, line: Line, plane: Plane) -> Corner
     return crossing._replace(radius_s=radius_s, radius_t=radius_t)
 
 
-def named(first: int, second: int, label: int) -> tuple[int, int]:
-    """Two hashes of two numbers and a label."""
-    text = f"{first % 2**64} {second % 2**64} {label}"
-    digest = hashlib.blake2b(text.encode(), digest_size=16).digest()
-    return int.from_bytes(digest[:8], "little"), int.from_bytes(digest[8:], "little")
+def crossing_name(start: Name, end: Name, label: int) -> Name:
+    """The name of the corner at which a line, by its label, crosses the edge between two corners."""
+    one, other = start[0] + end[0], start[1] + end[1]
+    return _mixed(one + _mixed(label + 0x9E3779B97F4A7C15)), _mixed(other + _mixed(label + 0xD1B54A32D192ED03))
+
+
+def inside_name(names: Iterable[Name], number: int) -> Name:
+    """The name of a corner in the inside of a part, from those of the part's corners and a number."""
+    first, second = (sum(hashes) for hashes in zip(*names))
+    return _mixed(first + _mixed(number + 1)), _mixed(second + _mixed(number + 2))
+
+
+def first_of(label: int, unit: int, width: int) -> int:
+    """The first of the labels that the window of a unit of a maximum has, with so many inputs.
+
+    Args:
+        label: the first of the gate.
+    """
+    return label + unit * ((width + 2) ** 2 + width**3)
+
+
+def pair_label(label: int, unit: int, one: int, other: int, width: int) -> int:
+    """The label of the line on which two places of a window are equal."""
+    return first_of(label, unit, width) + min(one, other) * (width + 2) + max(one, other)
+
+
+def pair_of(label: int, edge: int, units: int, width: int) -> tuple[int, int, int] | None:
+    """The unit, and the two places, of which a label says that they are equal; None for other labels."""
+    unit, number = divmod(edge - label, first_of(0, 1, width))
+    return (unit, *divmod(number, width + 2)) if 0 <= unit < units else None
+
+
+def _mixed(number: int) -> int:
+    """A permutation of the integers of 64 bits that leaves nothing of their order (splitmix64)."""
+    number %= _HASHES
+    number = (number ^ (number >> 30)) * 0xBF58476D1CE4E5B9 % _HASHES
+    number = (number ^ (number >> 27)) * 0x94D049BB133111EB % _HASHES
+    return number ^ (number >> 31)

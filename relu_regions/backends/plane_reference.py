@@ -10,22 +10,30 @@ of a part, it follows from the names of the part's corners and the three inputs.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
 
 from relu_regions.backends.plane_corners import (
+    LARGEST,
     Corner,
     Doubt,
     Line,
+    Name,
     Part,
     Plane,
+    crossing_name,
+    first_of,
     half_of,
     heights_of,
+    inside_name,
     line_of,
-    named,
+    pair_label,
+    pair_of,
     side_of,
 )
 from relu_regions.backends.plane_cuts import Cut, Polygons
@@ -116,127 +124,147 @@ def cut_by_leads(
     """
 
     def parts_of(face: int, polygon: Part, plane: Plane) -> Iterator[tuple[Part, list[int]]]:
+        inputs = [line_of(forms[face], errors[face], source, plane, 0) for source in range(errors.shape[1])]
+        if bounded and not all(line.error < LARGEST for line in inputs):
+            raise Doubt
         signs = known[face].tolist() if len(known) else [-1] * errors.shape[1]
         zero_on = origins.tolist() if len(origins) else [0] * errors.shape[1]
-        equal_on: dict[int, frozenset[int]] = {}
-        parts: list[tuple[Part, list[int]]] = [(polygon, [])]
-        for unit, window in enumerate(windows.tolist()):
-            inputs = [line_of(forms[face], errors[face], source, plane, 0) for source in window]
-            gate = _Window(inputs, window, signs, zero_on, equal_on, label, unit, plane)
-            places = [place for place in gate.places if window.index(window[place]) == place]
-            parts = [
-                (region, [*pieces, place]) for part, pieces in parts for place, region in gate.regions(part, places)
-            ]
-        yield from parts
+        gate = _Gate(inputs, windows.tolist(), signs, zero_on, label, plane)
+        leading = [gate.still_leading(polygon, unit, gate.candidates(unit)) for unit in range(len(windows))]
+        row = [places[0] for places in leading]
+        waiting = [(polygon, row, [unit for unit, places in enumerate(leading) if len(places) > 1])]
+        while waiting:
+            part, row, units = waiting.pop()
+            places: list[int] = []
+            while units and len(places := gate.still_leading(part, units[0], leading[units[0]])) == 1:
+                row = [*row[: units[0]], places[0], *row[units[0] + 1 :]]
+                units = units[1:]
+            if not units:
+                yield part, row
+                continue
+            (unit, *others) = units
+            for place, region in gate.regions(part, unit, places):
+                waiting.append((region, [*row[:unit], place, *row[unit + 1 :]], others))
 
     return _cut(polygons, reach, bounded, parts_of, len(windows))
 
 
-class _Window(NamedTuple):
-    """A window of a maximum on one face, and how to name what it makes.
+class _Gate(NamedTuple):
+    """A maximum on one face, and how to name what it makes.
 
     Attributes:
-        inputs: the forms of the window's inputs.
-        sources: which these are among the inputs of all windows.
-        signs: of these, as far as they are known: 0, 1 or -1.
-        zero_on: the label of the edges on which each of these is 0, or 0.
-        equal_on: which two of these are equal on edges that the gate has made, by their label; filled in.
-        label, unit: the first label of the gate, and the window's number.
+        inputs: their forms.
+        windows: which of them compete for each unit.
+        signs: of the inputs, as far as they are known: 0, 1 or -1.
+        zero_on: the label of the edges on which each input is 0, or 0.
+        label: the first of the gate.
     """
 
     inputs: list[Line]
-    sources: list[int]
+    windows: list[list[int]]
     signs: list[int]
     zero_on: list[int]
-    equal_on: dict[int, frozenset[int]]
     label: int
-    unit: int
     plane: Plane
 
-    @property
-    def places(self) -> list[int]:
-        """The inputs that can lead: of those that are 0 the first, and none where one is above 0."""
-        signs = [self.signs[source] for source in self.sources]
+    def candidates(self, unit: int) -> list[int]:
+        """The places whose inputs can lead, each input once: of those that are 0 the first, none if one is above 0."""
+        window = self.windows[unit]
+        signs = [self.signs[source] for source in window]
         zero = next((place for place, sign in enumerate(signs) if sign == 0 and 1 not in signs), None)
-        return [place for place, sign in enumerate(signs) if sign != 0 or place == zero]
+        return [
+            place
+            for place, (source, sign) in enumerate(zip(window, signs))
+            if (sign != 0 or place == zero) and window.index(source) == place
+        ]
 
-    def regions(self, part: Part, places: list[int]) -> Iterator[tuple[int, Part]]:
+    def still_leading(self, part: Part, unit: int, places: list[int]) -> list[int]:
+        """Those of the places that the one in front in the middle does not lead at all corners."""
+        totals = [0.0] * len(places)
+        for number, place in enumerate(places):
+            line = self.inputs[self.windows[unit][place]]
+            for corner in part:
+                totals[number] += corner.s * line.b + corner.t * line.c
+            totals[number] += len(part) * line.a
+        # Of equal ones the first counts.
+        leader = places[max(range(len(places)), key=lambda number: (totals[number] > -math.inf, totals[number]))]
+        return [place for place in places if place == leader or not self._trails(part, unit, place, leader)]
+
+    def regions(self, part: Part, unit: int, places: list[int]) -> Iterator[tuple[int, Part]]:
         """Where in a part each input leads."""
-        leader = max(places, key=lambda place: sum(self.inputs[place].at(corner) for corner in part))
-        places = [place for place in places if place == leader or not self._trails(part, place, leader)]
-        if len(places) == 1:
-            yield leader, part
-            return
         for place in places:
             region = [corner._replace(side=number) for number, corner in enumerate(part)]
             for rival in places:
                 if rival != place and region:
-                    region = self._where_leading(part, region, place, rival)
+                    region = self._where_leading(part, region, unit, place, rival)
             if region:
                 yield place, region
 
-    def _trails(self, part: Part, place: int, leader: int) -> bool:
+    def _trails(self, part: Part, unit: int, place: int, leader: int) -> bool:
         try:
-            return side_of(self._heights(part, leader, place), -1 if place < leader else 1) > 0
+            return side_of(self._heights(part, unit, leader, place), -1 if place < leader else 1) > 0
         except Doubt:
             return False
 
-    def _lead(self, place: int, rival: int) -> Line:
-        one, other = self.inputs[place], self.inputs[rival]
-        label = self.label + self._number(self.unit, *sorted((place, rival)))
-        self.equal_on[label] = frozenset((self.sources[place], self.sources[rival]))
+    def _lead(self, unit: int, place: int, rival: int) -> Line:
+        window = self.windows[unit]
+        one, other = self.inputs[window[place]], self.inputs[window[rival]]
+        label = pair_label(self.label, unit, place, rival, len(window))
         return Line(one.a - other.a, one.b - other.b, one.c - other.c, one.error + other.error, label)
 
-    def _number(self, *places: int) -> int:
-        number = 0
-        for place in places:
-            number = number * (len(self.inputs) + 2) + place + 1
-        return number
+    def _pair_on(self, edge: int) -> frozenset[int]:
+        """The two inputs that are equal on an edge, by its label, if this gate made it; none for other edges."""
+        found = pair_of(self.label, edge, len(self.windows), len(self.windows[0]))
+        if found is None:
+            return frozenset()
+        window = self.windows[found[0]]
+        return frozenset((window[found[1]], window[found[2]]))
 
-    def _heights(self, part: Part, place: int, rival: int) -> list[float]:
+    def _heights(self, part: Part, unit: int, place: int, rival: int) -> list[float]:
         """By how much one input leads another at the corners of a part; 0 where the edges that meet there say so.
 
         That is where both come from ReLUs and are 0, and where a window has compared them, or each with a third one.
         """
-        one, other = self.sources[place], self.sources[rival]
+        one, other = (self.windows[unit][number] for number in (place, rival))
 
         def are_equal(corner: Corner, before: Line) -> bool:
             edges = {before.label, corner.edge.label}
             if edges == {self.zero_on[one], self.zero_on[other]} - {0} and len(edges) == 2:
                 return True
-            pairs = [self.equal_on[edge] for edge in edges if edge in self.equal_on]
+            pairs = [pair for edge in sorted(edges) if (pair := self._pair_on(edge))]
             return frozenset((one, other)) in [*pairs, *(pair ^ pairs[0] for pair in pairs[1:])]
 
-        return heights_of(self._lead(place, rival), part, self.plane, are_equal)
+        return heights_of(self._lead(unit, place, rival), part, self.plane, are_equal)
 
-    def _where_leading(self, part: Part, region: Part, place: int, rival: int) -> Part:
-        line, heights = self._lead(place, rival), self._heights(region, place, rival)
+    def _where_leading(self, part: Part, region: Part, unit: int, place: int, rival: int) -> Part:
+        line, heights = self._lead(unit, place, rival), self._heights(region, unit, place, rival)
         side = side_of(heights, 1 if place < rival else -1)
         if side:
             return region if side > 0 else []
-        half = half_of(region, line, heights, 1, self.plane, lambda corner: self._name(part, corner, place, rival))
+        named = partial(self._name, part, unit, place, rival)
+        half = half_of(region, line, heights, 1, self.plane, named)
         return [corner._replace(side=-1 - rival) if corner.edge is line else corner for corner in half]
 
-    def _name(self, part: Part, corner: Corner, place: int, rival: int) -> tuple[int, int]:
+    def _name(self, part: Part, unit: int, place: int, rival: int, corner: Corner) -> Name:
         """The name of where two inputs are equal on the edge that begins at a corner of the place's region."""
+        width = len(self.windows[unit])
         if corner.side < 0:
-            number = self._number(self.unit, *sorted((place, rival, -1 - corner.side)))
-            first, second = (sum(corner.name[which] for corner in part) for which in (0, 1))
-            return named(first, second, self.label + number)
+            low, middle, high = sorted((place, rival, -1 - corner.side))
+            number = (width + 2) ** 2 + (low * width + middle) * width + high
+            return inside_name((end.name for end in part), first_of(self.label, unit, width) + number)
         # A neighbour names it alike, so that inputs that are equal on all of the edge go by one name: those that are 0
         # there, and two that a window has compared.
         start, end = part[corner.side], part[(corner.side + 1) % len(part)]
-        sources = [self.sources[number] for number in (place, rival)]
-        pair = self.equal_on.get(start.edge.label, frozenset())
-        equal = [source in pair for source in sources]
+        pair = self._pair_on(start.edge.label)
         of_zero = any(self.signs[source] == 0 for source in pair)
-        zero = [
-            self.signs[source] == 0 or self.zero_on[source] == start.edge.label or (of_zero and source in pair)
-            for source in sources
-        ]
-        shared = [-1 if zero[k] else len(self.inputs) if equal[k] else (place, rival)[k] for k in (0, 1)]
-        number = self._number(self.unit, *sorted(shared))
-        return named(start.name[0] + end.name[0], start.name[1] + end.name[1], self.label + number)
+        shared: list[int] = []
+        for number in (place, rival):
+            source = self.windows[unit][number]
+            if self.signs[source] == 0 or self.zero_on[source] == start.edge.label or (of_zero and source in pair):
+                shared.append(width)
+            else:
+                shared.append(width + 1 if source in pair else number)
+        return crossing_name(start.name, end.name, pair_label(self.label, unit, shared[0], shared[1], width))
 
 
 def _cut(
