@@ -16,7 +16,10 @@ into e. Where a stretch ends at breakpoints, that is next to nothing.
   and twice what its inputs are out of order at an end, in their order half-way.
 
 What underflows is covered by the smallest normal number of float32 and bfloat16 for each number of a sum, whether it is
-flushed to 0 or not, and of float16 by the spacing of its smallest numbers. What may overflow the type has no bound.
+flushed to 0 or not, and of float16 by the spacing of its smallest numbers. What may overflow has no bound: a result the
+type, a part of a sum float32, a coefficient or a divisor the type.
+
+Steps whose coefficients libraries compute in the type, each in its own way, are refused.
 """
 
 from __future__ import annotations
@@ -32,12 +35,13 @@ from relu_regions.exactness.judge.operator_norms import OperatorNorms
 from relu_regions.network.gates import Knots, Maximum, OrderStatistic, flattened
 from relu_regions.network.network import Network
 from relu_regions.network.reading.operations.registry import UnsupportedOperation
-from relu_regions.network.steps import AffineStep, GateStep, Matrix
+from relu_regions.network.steps import AffineStep, GateStep, Matrix, Step
 
 __all__ = ["Arithmetic", "DeployedBounds"]
 
 _EXACT = 2.0**-53
 _SINGLE = 2.0**-24
+_FLOAT32 = torch.finfo(torch.float32)
 
 
 @dataclass(frozen=True)
@@ -115,17 +119,16 @@ class DeployedBounds:
         arithmetic: of the evaluations.
 
     Raises:
-        UnsupportedOperation: the network has a batch norm of its own, which libraries compute in more than one way.
+        UnsupportedOperation: a step's coefficients are computed in the type, in more than one way: those of a batch
+            norm, an interpolation, a product of several constants, whatever the model computes from its parameters. Or
+            the model computes in a narrower type there.
     """
 
     def __init__(self, network: Network, arithmetic: Arithmetic) -> None:
         self.network, self.arithmetic = network, arithmetic
         for step in network.steps:
-            if step.origin.operation.endswith(("batch_norm", "instance_norm")):
-                raise UnsupportedOperation(
-                    f"deployed= says nothing of {step.origin}: libraries compute its scale and shift in more than one "
-                    "way. Fold it into the layer before it (torch.nn.utils.fusion.fuse_conv_bn_eval)."
-                )
+            if (reason := _varying(step, network.input_dtype, arithmetic.dtype)) is not None:
+                raise UnsupportedOperation(f"deployed= says nothing of {step.origin}: {reason}.")
         self._typed: dict[str, tuple[tuple[Tensor, ...], tuple[Tensor, ...]]] = {}
 
     def through(self, x: Tensor, d: Tensor, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -170,8 +173,8 @@ class DeployedBounds:
         return _Chord.of(here, there, self._without_exact(own + unit * size + least, here, there, x, d))
 
     def _without_exact(self, error: Tensor, here: Tensor, there: Tensor, x: Tensor, d: Tensor) -> Tensor:
-        """No error where x is a number of the type and d is 0."""
-        typed = x.to(self.arithmetic.dtype).to(x.dtype) == x
+        """No error where x is a number of the type, which nobody flushes to 0, and d is 0."""
+        typed = (x.to(self.arithmetic.dtype).to(x.dtype) == x) & ((x == 0) | (x.abs() >= _FLOAT32.tiny))
         return error.masked_fill(typed & (d == 0), 0.0)
 
     def _constants(self, step: AffineStep) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
@@ -183,17 +186,30 @@ class DeployedBounds:
             self._typed[step.output] = sizes, off
         return self._typed[step.output]
 
+    def _only_moves(self, step: AffineStep) -> bool:
+        """Whether a step moves numbers about, and adds and divides none."""
+        if step.terms > 1 or step.constants or step.bias is not None:
+            return False
+        ones = [torch.ones(1, *self.network.shapes[name], dtype=torch.float64) for name in step.inputs]
+        made = self.network.derived(("moved", step.output), lambda: step.function(*ones))
+        return bool(((made == 0) | (made == 1)).all())
+
+    def _are_held(self, step: AffineStep) -> bool:
+        """Whether the type has the numbers whose quotients or multiples the coefficients are."""
+        limits = torch.finfo(self.arithmetic.dtype)
+        sizes = [given.abs() for given in step.given]
+        return all(bool(((size == 0) | ((size >= limits.tiny) & (size <= limits.max))).all()) for size in sizes)
+
     def _affine(self, step: AffineStep, read: list[_Chord]) -> _Chord:
         here, there = (step(*(getattr(chord, end) for chord in read)) for end in ("here", "there"))
-        if step.terms == 1 and not step.constants and step.bias is None:
-            # It moves numbers about, and adds none.
+        if self._only_moves(step):
             return _Chord.of(here, there, step.function(*(chord.error for chord in read)))
         sizes, off = self._constants(step)
         arithmetic, terms = self.arithmetic, step.terms + 4
         share = torch.full((len(here), *[1] * (here.ndim - 1)), float(terms), dtype=here.dtype, device=here.device)
         if isinstance(step.form, Matrix):
             share = torch.clamp_max((read[0].size > 0).sum(1, keepdim=True) + 4.0, terms)
-        results = 2 * arithmetic.in_sums * (1 + arithmetic.unit)
+        results = (3 if step.given else 2) * arithmetic.in_sums * (1 + arithmetic.unit)
         gamma = torch.where(share * _SINGLE < 0.5, share * _SINGLE / (1 - share * _SINGLE), torch.inf)
         rounding = results + (gamma + 2 * share * _EXACT) * (1 + results)
         parts = [torch.cat([chord.error, chord.size]) for chord in read]
@@ -204,6 +220,9 @@ class DeployedBounds:
             lost = (typed - step.bias).abs().expand(1, *step.shape)
         else:
             lost = torch.zeros(1, *step.shape, dtype=here.dtype, device=here.device)
+        # No part of a sum is larger than this; a mean's is divided behind the sum.
+        parts_of_sums = made * (1 + rounding) * (1 if step.constants else step.terms)
+        lost = torch.where((parts_of_sums <= _FLOAT32.max) & self._are_held(step), lost, torch.inf)
         largest = torch.stack([flattened(chord.size).amax(1) for chord in read]).amax(0)
         least = (terms + 2) * arithmetic.least * (1 + largest.view(share.shape))
         made = made * rounding + lost + torch.where(made > 0, least, 0.0)
@@ -247,11 +266,43 @@ class DeployedBounds:
             numbers = slope * read.size + gate.offsets.abs().amax(0) + turns * gate.knots.abs().amax(0)
             unit = max(self.arithmetic.unit, _SINGLE)
             made = made + 8 * unit * numbers + 4 * self.arithmetic.least
+            made = torch.where((gate.slopes.abs() <= self.arithmetic.most).all(0), made, torch.inf)
         error = (slope * read.error + made) * (1 + 16 * _EXACT)
         return _Chord.of(here, there, error, self._norm_of(read, float(slope.max()), made))
 
     def _norm_of(self, read: _Chord, slope: float, made: Tensor) -> Tensor:
         return (slope * read.norm + _norm(made)) * (1 + 16 * _EXACT)
+
+
+def _varying(step: Step, own: torch.dtype, dtype: torch.dtype) -> str | None:
+    """Why evaluations of a step in a type differ by more than the rounding of its coefficients, if they do.
+
+    Args:
+        own: what the model's input is.
+    """
+    operation, made = step.origin.operation, step.origin.dtype
+    if "batch_norm" in operation or "instance_norm" in operation:
+        return (
+            "libraries compute its scale and shift in more than one way. Fold it into the layer before it "
+            "(torch.nn.utils.fusion.fuse_conv_bn_eval)"
+        )
+    if made is not None and _is_narrower(made, own) and _is_narrower(made, dtype):
+        return f"the model itself computes in {made} there, which is narrower than {dtype}"
+    if step.origin.computed:
+        return (
+            "the model computes its numbers by several operations, which round in the type. Compute them beforehand, "
+            "and keep them as parameters (torch.nn.utils.parametrize.remove_parametrizations)"
+        )
+    if isinstance(step, AffineStep) and step.places:
+        return "libraries compute its coefficients in the type, in more than one way"
+    if isinstance(step, AffineStep) and len(step.constants) > 1:
+        return "libraries multiply its constants in more than one order"
+    return None
+
+
+def _is_narrower(one: torch.dtype, other: torch.dtype) -> bool:
+    one_limits, other_limits = torch.finfo(one), torch.finfo(other)
+    return one_limits.eps > other_limits.eps or one_limits.max < other_limits.max
 
 
 def _maximum(gate: Maximum, read: _Chord) -> _Chord:

@@ -17,11 +17,21 @@ __all__ = ["AffineStep", "Convolution", "Form", "GateStep", "Matrix", "Origin", 
 
 @dataclass(frozen=True)
 class Origin:
-    """Where a step comes from: the module's path in the model, the operation it called, and the module's class."""
+    """Where a step comes from.
+
+    Attributes:
+        module: the module's path in the model.
+        operation: that it called.
+        kind: the module's class.
+        dtype: of what the operation makes in the model; None where that is not known.
+        computed: whether its numbers come from several operations of the model, which round in the model's type.
+    """
 
     module: str
     operation: str
     kind: str = ""
+    dtype: torch.dtype | None = None
+    computed: bool = False
 
     def __str__(self) -> str:
         kind = f" ({self.kind})" if self.kind else ""
@@ -110,6 +120,8 @@ class AffineStep:
         elementwise: whether the map multiplies each number of the one input by the one constant and adds the bias.
         places: the most numbers along a dimension, where the function itself makes coefficients of places along it, as
             interpolation does. In float32 these are other ones, off by so many roundings; else 0.
+        given: numbers of the model of which constants or bias are quotients or multiples, as 1 / c is of c, in float64:
+            in a narrow type these may round to 0, or overflow, where the quotient does not.
     """
 
     output: str
@@ -124,6 +136,7 @@ class AffineStep:
     form: Form | None = None
     elementwise: bool = False
     places: int = 0
+    given: tuple[Tensor, ...] = ()
 
     @property
     def is_matrix(self) -> bool:

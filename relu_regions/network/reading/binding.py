@@ -23,7 +23,15 @@ from relu_regions.network.reading.operations import (
     Value,
 )
 from relu_regions.network.reading.operations.conditions import Condition, compared, selected
-from relu_regions.network.reading.operations.constants import ELEMENTWISE, as_float64, fold, operation_name, rounds
+from relu_regions.network.reading.operations.constants import (
+    ELEMENTWISE,
+    SHAPE_ONLY,
+    as_float64,
+    computes,
+    fold,
+    operation_name,
+    rounds,
+)
 from relu_regions.network.reading.operations.maximum import READS_ABSENT
 from relu_regions.network.reading.operations.rows import in_rows
 from relu_regions.network.reading.operations.values import STANDARD, values_in
@@ -79,6 +87,7 @@ class _Binder:
         self.tensors = tensors
         self.environment: dict[str, Any] = {}
         self.own: dict[str, Any] = {}  # constants as the model has them, in its own dtypes
+        self.computed: set[str] = set()  # those that it computes
         self.steps: list[Step] = []
         self.input = graph.input
         self.sizes = BatchSizes(self.input.meta["val"].shape[0])
@@ -120,7 +129,7 @@ class _Binder:
             return self.sizes.number(meta)
         if not isinstance(meta, Tensor | tuple | list) and _holds([arguments, keywords], (Batch, FromBatch)):
             return self.sizes.number(meta)
-        place = _SHAPE_ONLY.get(operation)
+        place = SHAPE_ONLY.get(operation)
         if place is not None and place < len(arguments) and isinstance(arguments[place], Value):
             arguments[place] = self._stand_in(arguments[place], torch.float64)
         if not _holds([arguments, list(keywords.values())], (Value, Call, Condition)):
@@ -157,6 +166,8 @@ class _Binder:
 
     def _constant(self, node: Any, arguments: list[Any], keywords: dict[str, Any]) -> Any:
         batched = [n for n in node.all_input_nodes if self._is_batched(n)]
+        if computes(node) or self._reads_computed(node):
+            self.computed.add(node.name)
         if not batched or operation_name(node.target) in _ROW_BY_ROW:
             return self._fold(node, arguments, keywords)
         return self._fold_rows(node, batched)
@@ -180,6 +191,9 @@ class _Binder:
         self.own[node.name] = own = node.target(*given, **options)
         # What jumps, jumps where the model's own numbers say.
         return as_float64(own) if isinstance(own, Tensor) and rounds(node.target, given, own) else result
+
+    def _reads_computed(self, node: Any) -> bool:
+        return any(n.name in self.computed for n in node.all_input_nodes)
 
     def _is_batched(self, node: Any) -> bool:
         """Whether a constant has a row for each member of the batch."""
@@ -207,7 +221,7 @@ class _Binder:
         """
         stacks: dict[str, Tensor] = {}
         reader = _Binder(self.graph, self.tensors)
-        reader.environment, reader.own = dict(self.environment), dict(self.own)
+        reader.environment, reader.own, reader.computed = dict(self.environment), dict(self.own), self.computed
         for n in batched:
             call = self._describe(n, [], {})
             self.sizes.place(call, n.meta["val"])
@@ -237,14 +251,7 @@ class _Binder:
             sizes = [self.sizes.number(size) for size in meta.shape]
             one = replace(call, name=name, target=torch.ops.aten.expand.default, args=(call.args[0][index], sizes))
             return self._emit(one, meta) if isinstance(one.args[0], Value) else one.args[0]
-        if call.origin.operation in (
-            "split",
-            "split_with_sizes",
-            "chunk",
-            "unbind",
-            "tensor_split",
-            "broadcast_tensors",
-        ):
+        if call.origin.operation in ("split", "split_with_sizes", "chunk", "unbind", "tensor_split"):
             several = call.target
             part = replace(call, name=name, target=lambda *args, **kwargs: several(*args, **kwargs)[index])
             return self._emit(part, meta)
@@ -257,7 +264,9 @@ class _Binder:
         stack = list((node.meta.get("nn_module_stack") or {}).values())
         module, kind = stack[-1] if stack else ("", "")
         kind = getattr(kind, "__name__", str(kind)).rpartition(".")[2]
-        return Call(node.name, Origin(str(module), name, kind), node.target, tuple(arguments), keywords, ())
+        dtype = getattr(node.meta.get("val"), "dtype", None)
+        origin = Origin(str(module), name, kind, dtype, self._reads_computed(node))
+        return Call(node.name, origin, node.target, tuple(arguments), keywords, ())
 
     def _emit(self, call: Call, meta: Tensor) -> Value:
         operation = call.origin.operation
@@ -357,15 +366,6 @@ def _check_dtype(call: Call, meta: Tensor) -> None:
     """Refuse what rounds: a cast to integers or truth values, or to floats so narrow that they are a quantisation."""
     if meta.dtype not in _FLOATS:
         raise call.refuse(f"it makes numbers of type {meta.dtype}, which rounds; that is not continuous in the input")
-
-
-# Of which argument an operation takes the shape, the dtype and the device, and no number.
-_SHAPE_ONLY = {
-    **dict.fromkeys(
-        ("zeros_like", "ones_like", "full_like", "new_zeros", "new_ones", "new_full", "copy", "fill", "zero"), 0
-    ),
-    **dict.fromkeys(("type_as", "expand_as", "view_as", "reshape_as", "to"), 1),
-}
 
 
 # What takes the size of the batch as the size of a dimension: a number of its own, or in a list of sizes.

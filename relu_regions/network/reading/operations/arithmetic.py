@@ -33,11 +33,12 @@ def _sum_of(call: Call, left: Any, right: Any, left_sign: float, right_sign: flo
     if not isinstance(left, Value):
         value, sign, constant, factor = (right, right_sign, left, left_sign)
     bias = as_constant(constant) * factor
+    given = () if abs(factor) == 1 else (as_constant(constant), as_constant(factor))
     check_broadcast(call, value, bias)
     bias = bias.expand(1, *call.shape) if bias.numel() > 1 else bias
     shape = call.shape
     if sign == 1:
-        return [call.affine([value], lambda points: points.expand(points.shape[0], *shape), bias=bias)]
+        return [call.affine([value], lambda points: points.expand(points.shape[0], *shape), bias=bias, given=given)]
     factors = torch.tensor(sign, dtype=torch.float64)
     return [
         call.affine(
@@ -45,6 +46,7 @@ def _sum_of(call: Call, left: Any, right: Any, left_sign: float, right_sign: flo
             lambda points, c: (c * points).expand(points.shape[0], *shape),
             constants=(factors,),
             bias=bias,
+            given=given,
         )
     ]
 
@@ -82,7 +84,7 @@ def _div(call: Call) -> list[Step]:
         raise call.refuse("it divides by a tensor that depends on the network's input, which is not piecewise linear")
     if call.kwargs.get("rounding_mode") is not None:
         raise call.refuse("division with rounding is not continuous")
-    return _scaled(call, value, 1 / as_constant(divisor))
+    return _scaled(call, value, 1 / as_constant(divisor), given=(as_constant(divisor),))
 
 
 @register("pow")
@@ -98,8 +100,8 @@ def _neg(call: Call) -> list[Step]:
     return _scaled(call, only_first_is_value(call), torch.tensor(-1.0, dtype=torch.float64))
 
 
-def _scaled(call: Call, value: Value, factor: Tensor) -> list[Step]:
+def _scaled(call: Call, value: Value, factor: Tensor, given: tuple[Tensor, ...] = ()) -> list[Step]:
     check_broadcast(call, value, factor)
     if not torch.isfinite(factor).all():
         raise call.refuse("its constant factor is not finite")
-    return [call.affine([value], torch.mul, constants=(factor,))]
+    return [call.affine([value], torch.mul, constants=(factor,), given=given)]

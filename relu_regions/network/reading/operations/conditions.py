@@ -63,10 +63,11 @@ class Condition:
 
 
 class _Piece(NamedTuple):
-    """``slope * x + offset``, ``(units,)`` each."""
+    """``slope * x + offset``, ``(units,)`` each, and whether the model makes that by several operations."""
 
     slope: Tensor
     offset: Tensor
+    several: bool = False
 
 
 def compared(call: Call) -> Condition | None:
@@ -120,7 +121,7 @@ def _sides(condition: Condition) -> list[tuple[int, float]]:
 
 
 def _times(piece: _Piece, factor: float) -> _Piece:
-    return _Piece(piece.slope * factor, piece.offset * factor)
+    return _Piece(piece.slope * factor, piece.offset * factor, piece.several)
 
 
 def _spread(call: Call, value: Value, constant: Any) -> Tensor:
@@ -153,7 +154,8 @@ def _piece(call: Call, condition: Condition, operand: Any, steps: Mapping[str, S
         if made is None:
             raise condition.refuse()
         piece = made
-    return piece
+    affine = [step for step in path if isinstance(step, AffineStep)]
+    return piece._replace(several=len(affine) > 1 or any(step.given for step in affine))
 
 
 def _scaled(step: AffineStep, piece: _Piece) -> _Piece | None:
@@ -189,7 +191,9 @@ def _bent(gate: Any, piece: _Piece, condition: Condition, side: int) -> _Piece |
 
 
 def _gate(call: Call, condition: Condition, below: _Piece, above: _Piece) -> list[Step]:
-    value, rows = condition.value, torch.stack([condition.threshold, *below, *above])
+    several = below.several or above.several or condition.call.origin.computed or call.origin.computed
+    call = replace(call, origin=replace(call.origin, computed=several))
+    value, rows = condition.value, torch.stack([condition.threshold, *below[:2], *above[:2]])
     if value.shape != call.shape or value.layout != call.layout:
         raise condition.refuse()
     distinct: Tensor = torch.unique(rows, dim=1)

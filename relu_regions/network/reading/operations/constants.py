@@ -14,7 +14,7 @@ from torch.utils._pytree import tree_leaves
 from relu_regions.network.reading.operations.refused import REFUSED
 from relu_regions.network.reading.operations.registry import OPERATIONS, UnsupportedOperation
 
-__all__ = ["ELEMENTWISE", "PURE", "as_float64", "fold", "operation_name", "rounds"]
+__all__ = ["ELEMENTWISE", "PURE", "SHAPE_ONLY", "as_float64", "computes", "fold", "operation_name", "rounds"]
 
 _EACH_NUMBER = """
     abs acos acosh add addcdiv addcmul asin asinh atan atan2 atanh bitwise_and bitwise_not bitwise_or bitwise_xor ceil
@@ -125,6 +125,26 @@ def rounds(target: Any, given: list[Any], made: Tensor) -> bool:
         return True
     floats = [part for part in tree_leaves(given) if isinstance(part, Tensor) and part.dtype.is_floating_point]
     return any(torch.finfo(made.dtype).eps > torch.finfo(part.dtype).eps for part in floats)
+
+
+# What computes without rounding: it chooses among numbers, or changes signs.
+_EXACT = {"abs", "amax", "amin", "max", "maximum", "min", "minimum", "neg", "negative", "where"}
+
+
+def computes(node: torch.fx.Node) -> bool:
+    """Whether a node computes floats from floats, and does not only move numbers, so that types give other results."""
+    numbers = [part.meta.get("val") for part in (node, *node.all_input_nodes)]
+    floats = any(isinstance(part, Tensor) and part.dtype.is_floating_point for part in numbers)
+    return floats and operation_name(node.target) in _COMPUTED - _EXACT
+
+
+# Of which argument an operation takes the shape, the dtype and the device, and no number.
+SHAPE_ONLY = {
+    **dict.fromkeys(
+        ("zeros_like", "ones_like", "full_like", "new_zeros", "new_ones", "new_full", "copy", "fill", "zero"), 0
+    ),
+    **dict.fromkeys(("type_as", "expand_as", "view_as", "reshape_as", "to"), 1),
+}
 
 
 def _number(target: Callable[..., Any], name: str, arguments: list[Any]) -> Any:
