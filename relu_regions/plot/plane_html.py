@@ -43,7 +43,7 @@ def plane_html(
             network and so shows no norms.
         path: of the file to write.
         colour, samples, class_names, p: as ``relu_regions.plot.plane``.
-        title: of the page; by default how many regions there are.
+        title: of the page; by default how many regions there are, and "not proven" where they are not.
 
     Returns:
         The path.
@@ -69,8 +69,8 @@ def plane_html(
     said = Div(text="", name="said", width=480)
     figures, follow = _beside(shown, page, figure, said)
     how = "Move the cursor over the plane; the wheel zooms. Tap two points, or drag the yellow marks, for a segment."
-    document = Document(title=title or f"{len(shown.faces):,} region{'s' * (len(shown.faces) > 1)}")
-    document.add_root(row(figure, column(Div(text=how, width=480), *figures, said)))
+    document = Document(title=title or shown.heading)
+    document.add_root(row(figure, column(Div(text=f"{shown.heading}. {how}", width=480), *figures, said)))
     document.js_on_event("document_ready", follow)
     made = Path(path)
     made.write_text(file_html(document, INLINE), encoding="utf-8")

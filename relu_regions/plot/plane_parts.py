@@ -52,6 +52,13 @@ class Shown:
         self._answer = PlaneFaces.of_rational(plane, None) if isinstance(plane, RationalPlane) else plane.answers[0]
         self.faces = self._answer.tiles
 
+    @property
+    def heading(self) -> str:
+        """How many regions there are; and that they are not proven, where they are not."""
+        count = len(self.faces)
+        proven = isinstance(self._plane, RationalPlane) or bool(self._plane.certain.all())
+        return f"{count:,} region{'s' * (count > 1)}{'' if proven else ', not proven'}"
+
     @cached_property
     def decision(self) -> Decision:
         """Which class wins.

@@ -38,11 +38,13 @@ def plane(
     """The faces of a network in a plane, as they lie there: distances are those of the input space.
 
     Thin lines are the edges of faces, thinner where there are more of them, and thick ones the boundaries between
-    classes. The origin is x, and the first axis has the direction of u.
+    classes. The origin is x, and the first axis has the direction of u. The title says "not proven" where the plane's
+    ``certain`` is False.
 
     Args:
         plane: one plane of ``relu_regions.walk_plane``, or one of ``relu_regions.rational.walk_plane``.
-        ax: where to draw; a new figure by default.
+        ax: where to draw; a new figure by default. A legend or a scale of colours lies beside it: give your own figure
+            layout="constrained", which makes room for them.
         colour: "class" shows which class wins; "margin" by how much, from the largest logit to the next, exact at the
             corners of many small triangles and shaded between these; "norm" the operator norm of each face's
             W, on a logarithmic scale; "region" tells faces apart.
@@ -69,7 +71,7 @@ def plane(
     elif norms is not None:
         _draw_norms(ax, shown, norms, p)
     else:
-        _fill(ax, shown, shown.faces, [_hue(number) for number in range(len(shown.faces))])
+        _fill(ax, shown, shown.faces, _hues(len(shown.faces)))
     _draw_edges(ax, shown)
     if boundaries and shown.has_classes:
         lines = [boundary.points.numpy() @ shown.axes for boundary in shown.boundaries]
@@ -78,12 +80,8 @@ def plane(
         ax.plot(*marked.T, "o", color="white", markeredgecolor="black", markersize=7, zorder=4)
     ax.set_aspect("equal")
     ax.autoscale_view()
-    ax.set(xlabel="distance from $x$ along $u$", ylabel="distance across $u$", title=_title(shown))
+    ax.set(xlabel="distance from $x$ along $u$", ylabel="distance across $u$", title=shown.heading)
     return ax
-
-
-def _title(shown: Shown) -> str:
-    return f"{len(shown.faces):,} region{'s' * (len(shown.faces) > 1)}"
 
 
 def _fill(ax: Axes, shown: Shown, tiles: Tiles, colours: Any) -> Any:
@@ -102,8 +100,10 @@ def _fill(ax: Axes, shown: Shown, tiles: Tiles, colours: Any) -> Any:
 
 def _draw_edges(ax: Axes, shown: Shown) -> None:
     faces = shown.faces
-    # Many edges would cover the colours: their widths together stay a small part of the picture's area.
-    width = min(0.7, 12 / len(faces) ** 0.5)
+    # Many edges would cover the colours: their widths together stay a small part of the picture's area. F faces have
+    # about 3 F sides, each a picture's side by √F long.
+    side = 72 * min(ax.bbox.size) / ax.figure.dpi
+    width = min(0.7, side / (30 * len(faces) ** 0.5))
     _draw_lines(ax, list(faces.vertices[faces.ends] @ shown.axes), width, "0.25")
 
 
@@ -141,7 +141,7 @@ def _draw_margins(ax: Axes, shown: Shown) -> None:
     x, y = (points @ shown.axes).T
     mesh = Triangulation(x, y, np.arange(len(points)).reshape(-1, 3))
     many = len(tiles) > _RASTERIZED
-    drawn = ax.tripcolor(mesh, margins, shading="gouraud", cmap="viridis", zorder=1, rasterized=many)
+    drawn = ax.tripcolor(mesh, margins, shading="gouraud", cmap=_light_map(), zorder=1, rasterized=many)
     drawn.set_clim(0, margins.max() or 1.0)
     ax.figure.colorbar(drawn, ax=ax, label="largest logit less the next", shrink=0.9)
 
@@ -169,7 +169,7 @@ def _draw_norms(ax: Axes, shown: Shown, norms: Floats, p: Norm) -> None:
     positive = norms[norms > 0]
     # Faces on which the network is constant have norm 0, which no logarithm shows: they get the lowest colour.
     spread = len(positive) and positive.max() > positive.min()
-    drawn.set(cmap="viridis", norm=LogNorm(positive.min(), positive.max(), clip=True) if spread else Normalize())
+    drawn.set(cmap=_light_map(), norm=LogNorm(positive.min(), positive.max(), clip=True) if spread else Normalize())
     which = {2: "$\\|W_x\\|_2$", 1: "$\\|W_x\\|_1$", "fro": "$\\|W_x\\|_F$"}.get(p, "$\\|W_x\\|_\\infty$")
     bar = ax.figure.colorbar(drawn, ax=ax, label=which, shrink=0.9)
     if spread:
@@ -183,6 +183,16 @@ def _light(colour: Any) -> Any:
     return tuple((1 + part) / 2 for part in to_rgb(colour))
 
 
-def _hue(number: int) -> Any:
+def _light_map() -> Any:
+    """A scale of colours half-way to white, so that lines show on the lowest, too: a margin is 0 at boundaries."""
+    import matplotlib
+    from matplotlib.colors import ListedColormap
+
+    return ListedColormap((1 + matplotlib.colormaps["viridis"](np.linspace(0, 1, 256))) / 2)
+
+
+def _hues(count: int) -> Any:
     """Hues a golden section apart: neighbours are rarely alike."""
-    return _light(drawing.colour(10 + number))
+    import matplotlib
+
+    return list((1 + matplotlib.colormaps["hsv"]((np.arange(10, 10 + count) * 0.6180339887498949) % 1)) / 2)

@@ -9,9 +9,10 @@ import pytest
 import torch
 from matplotlib.collections import LineCollection, PolyCollection, TriMesh
 from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
 from torch import nn
 
-from relu_regions import rational
+from relu_regions import rational, walk_plane
 from relu_regions.planes.planes import Planes
 from relu_regions.plot import drawing, plane
 from relu_regions.plot.drawing import colour
@@ -19,6 +20,7 @@ from tests.models import mlp
 from tests.planes.exact_planes import exact_planes, of_mlp
 from tests.plot.axes import new_axes
 
+LUMINANCE = np.array([0.2126, 0.7152, 0.0722])
 CORNERS = [(0, 0), (1, 0), (0, 1)]
 
 
@@ -112,6 +114,38 @@ def test_margins_and_regions(found, network) -> None:
     assert len(np.unique(fills(ax).get_facecolors(), axis=0)) == len(found)
     assert ax.get_title() == f"{len(found)} regions"
     ax.figure.canvas.draw()
+
+
+def edges(ax: Any) -> LineCollection:
+    """The first lines drawn."""
+    return next(part for part in ax.collections if isinstance(part, LineCollection))
+
+
+def test_edges_cover_no_more_of_a_small_picture(found) -> None:
+    widths = []
+    for inches in (8, 2):
+        ax = Figure(figsize=(inches, inches)).subplots()
+        side = 72 * inches * min(ax.get_position().size)
+        (width,) = edges(plane(found, ax)).get_linewidth()
+        assert width == pytest.approx(min(0.7, side / 30 / len(found) ** 0.5))
+        widths.append(width)
+    assert widths[1] < widths[0] <= 0.7
+
+
+@pytest.mark.parametrize("colours", ["norm", "margin"])
+def test_lines_show_on_the_lowest_colour(planes: Planes, colours: Any) -> None:
+    ax = plane(planes, new_axes(), colour=colours)
+    shown = next(part for part in ax.collections if part.get_array() is not None)
+    assert shown.cmap(0.0)[:3] @ LUMINANCE > 0.5
+    assert to_rgb(edges(ax).get_colors()[0]) @ LUMINANCE < 0.3
+
+
+def test_what_is_not_proven_says_so(network) -> None:
+    torch.manual_seed(2)
+    x, u, v = 2 * torch.randn(3, 1, 4, dtype=torch.float64)
+    proven, not_proven = (walk_plane(network, x, u, v, resolve=resolve) for resolve in ("auto", "never"))
+    assert plane(proven, new_axes()).get_title() == f"{len(proven.areas)} regions"
+    assert plane(not_proven, new_axes()).get_title() == f"{len(proven.areas)} regions, not proven"
 
 
 def test_names_of_classes(found) -> None:
