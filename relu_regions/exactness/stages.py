@@ -44,7 +44,7 @@ def warn_of_doubt(count: int, late: int, of: int, seconds: float, what: str) -> 
     if not count:
         return
     large = [f"{count - late} would take rational arithmetic too long"] if count > late else []
-    left = [f"{late} were left after {seconds:g} seconds of it"] if late else []
+    left = [f"{late} were left after {seconds:g} seconds of rational arithmetic (resolve_seconds)"] if late else []
     warnings.warn(
         f"{count} of {of} {what} are not proven (certain is False): {', '.join([*large, *left])}. "
         'resolve="always" proves them however long it takes, resolve="never" asks for no proof.',

@@ -210,6 +210,16 @@ class Path:
         return self.paths.outputs[self.rows]
 
     @property
+    def certain(self) -> bool:
+        """Whether breakpoints, order, flips and patterns are proven to be those of the real-valued network."""
+        return bool(self.paths.certain[self.index])
+
+    @property
+    def decided_by(self) -> str:
+        """What proved it: "bounds" of the walk, the "judge", "rational" arithmetic, or "nothing"."""
+        return self.paths.decided_by[self.index]
+
+    @property
     def flips(self) -> Flips:
         """The units that change their piece; ``flips.row`` counts this segment's points."""
         rows = self.rows

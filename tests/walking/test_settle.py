@@ -23,7 +23,10 @@ def in_doubt() -> tuple[rr.Network, Tensor, Tensor]:
 
 def test_lines_are_left_when_time_is_up() -> None:
     network, x, d = in_doubt()
-    with pytest.warns(rr.UnprovenWarning, match=r"2 of 3 lines .*: 2 were left after 0 seconds"):
+    with pytest.warns(
+        rr.UnprovenWarning,
+        match=r"2 of 3 lines .*: 2 were left after 0 seconds of rational arithmetic \(resolve_seconds\)",
+    ):
         paths = rr.walk(network, x, d, resolve_seconds=0)
     assert paths.certain.tolist() == [False, True, False] and not paths.settled.any()
     with pytest.warns(rr.UnprovenWarning, match="2 of 3"):
@@ -38,6 +41,8 @@ def test_some_lines_are_settled_before_time_is_up(monkeypatch: pytest.MonkeyPatc
     with pytest.warns(rr.UnprovenWarning, match="1 of 3"):
         paths = rr.walk(network, x, d, (-2.0, 3.0), resolve_seconds=2)
     assert paths.settled.tolist() == [True, False, False] and paths.certain.tolist() == [True, True, False]
+    assert [path.certain for path in paths] == [True, True, False]
+    assert [path.decided_by for path in paths] == ["rational", "bounds", "nothing"]
     whole = rr.walk(network, x, d, (-2.0, 3.0))
     assert torch.equal(paths[0].t, whole[0].t)
 
