@@ -112,11 +112,11 @@ def own_architecture(run: Run, setup: Setup, training: str) -> list[dict[str, An
         records.append(record)
         if state.seed == 0:
             shown[state.name] = a_segment(state)
-    title = f"{TITLES[setup.data]}, {'-'.join(map(str, records[0]['hidden']))} hidden units"
-    title, stem = f"{title}, {training}", training.split()[0]
-    title = run.title(f"Norms of regions: {title}, networks of {run.seeds} seeds")
+    about = f"{TITLES[setup.data]}, {'-'.join(map(str, records[0]['hidden']))} hidden units, {training}"
+    stem = training.split()[0]
+    title = run.title(f"Norms of regions: {about}, networks of {run.seeds} seeds")
     draw_ratios(found, title, run.out / f"norm_ratios_{stem}")
-    title = run.title(f"Norms along a line between two samples of a class: {title}")
+    title = run.title(f"Norms along a line between two samples of a class: {about}")
     draw_along_a_segment(shown, title, run.out / f"norms_along_{stem}")
     return records
 
