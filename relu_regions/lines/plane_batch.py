@@ -71,6 +71,10 @@ class PlaneBatch:
         x, u, v = (part[list(numbers)] for part in (self.x, self.u, self.v))
         return PlaneBatch(self.network, x, u, v, [self.polygons[number] for number in numbers])
 
+    def row(self, number: int) -> tuple[Tensor, Tensor, Tensor]:
+        """x, u and v of one plane."""
+        return self.x[number], self.u[number], self.v[number]
+
     def to(self, device: torch.device | str) -> PlaneBatch:
         """The same planes on another device."""
         x, u, v = (part.to(device) for part in (self.x, self.u, self.v))

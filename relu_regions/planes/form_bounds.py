@@ -16,7 +16,7 @@ from relu_regions.exactness.step_norms import StepNorms
 from relu_regions.network.arrays import Floats, Integers, Numbers
 from relu_regions.network.gates import Knots, Maximum
 from relu_regions.network.network import Network
-from relu_regions.network.steps import AffineStep
+from relu_regions.network.steps import AffineStep, GateStep
 from relu_regions.network.taking import taken
 
 __all__ = ["GATE", "FormBounds", "sizes"]
@@ -121,6 +121,18 @@ class FormBounds:
         if len(first) == len(sources):
             return None
         return first[place], np.where(sources == sources[first[place]], 1, -1)
+
+    def passed_on(self, name: str, count: int) -> Numbers:
+        """Which of a value's numbers ReLUs have passed on, or are 0, ``(count,)`` bool."""
+        found = self._never_below.get(name)
+        return np.zeros(count, dtype=bool) if found is None else found.numbers
+
+    def shared_lines(self, step: GateStep) -> tuple[Integers, Integers] | None:
+        """``copies`` of what a gate reads, if their lines are cut once: those of a gate with one knot, at 0."""
+        gate = step.gate
+        if not isinstance(gate, Knots) or gate.knots.shape[0] > 1 or gate.knots.any():
+            return None
+        return self.copies(step.inputs[0])
 
     def without_copies(self, name: str, windows: Integers) -> Integers:
         """The windows of a maximum of a value's numbers, each of them the first that is the same."""

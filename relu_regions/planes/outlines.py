@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from fractions import Fraction
 
 import numpy as np
 
 from relu_regions.backends.plane_cuts import Polygons
-from relu_regions.exactness.rational.planes.polygons import Polygon
+from relu_regions.exactness.rational.planes.polygons import Corner, Form, Polygon
 from relu_regions.lines.plane_batch import Position
 from relu_regions.network.arrays import Floats
 
-__all__ = ["outlines"]
+__all__ = ["corner_row", "outlines"]
 
 _ROUNDOFF = 2.0**-53
 # Between these products of coordinates neither overflow nor lose digits.
@@ -40,7 +40,7 @@ def outlines(polygons: Sequence[Polygon]) -> tuple[Polygons, Floats]:
 
 
 def _outline(polygon: Polygon) -> tuple[Floats, tuple[float, float]]:
-    reach_s, reach_t = (max(abs(position[axis]) for position in polygon.positions) for axis in (0, 1))
+    reach_s, reach_t = _reach(polygon)
     if not all(_SMALLEST < reach < _LARGEST for reach in (reach_s, reach_t)):
         rows = np.zeros((len(polygon.corners), 8))
         rows[:, :2] = [[_nearest(number) for number in position] for position in polygon.positions]
@@ -50,7 +50,28 @@ def _outline(polygon: Polygon) -> tuple[Floats, tuple[float, float]]:
     return rows, (float(reach_s) * (1 + 1e-9), float(reach_t) * (1 + 1e-9))
 
 
-def _row(corner: Position, line: tuple[int, int, int], reach_s: Fraction, reach_t: Fraction) -> list[float]:
+def corner_row(polygon: Polygon) -> Callable[[Corner, Form], list[float]]:
+    """What makes the numbers of a corner in a plane, with the edge that begins there, as ``Polygons`` keeps them.
+
+    Args:
+        polygon: the plane's.
+    """
+    reach_s, reach_t = _reach(polygon)
+
+    def row(corner: Corner, line: Form) -> list[float]:
+        w, p, q = corner
+        return _row((Fraction(p, w), Fraction(q, w)), line, reach_s, reach_t)
+
+    return row
+
+
+def _reach(polygon: Polygon) -> tuple[Fraction, Fraction]:
+    """The largest absolute s and t."""
+    s, t = (max(map(abs, numbers)) for numbers in zip(*polygon.positions))
+    return s, t
+
+
+def _row(corner: Position, line: Form, reach_s: Fraction, reach_t: Fraction) -> list[float]:
     floats = [float(number) for number in corner]
     radii = [0.0 if exact == number else 2 * _ROUNDOFF * abs(number) for exact, number in zip(corner, floats)]
     a, b, c = line

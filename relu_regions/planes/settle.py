@@ -8,17 +8,27 @@ from collections.abc import Iterator, Sequence
 
 from relu_regions.exactness.rational.coefficients import ExactNetwork
 from relu_regions.exactness.rational.planes.walk_plane import walk_plane
-from relu_regions.exactness.resolving import POINTS_TO_BEGIN, Resolve, products
+from relu_regions.exactness.resolving import POINTS_TO_BEGIN, Resolve, may_settle, products
 from relu_regions.lines.plane_batch import PlaneBatch
 from relu_regions.network.network import Network
+from relu_regions.planes.doubts import FACE_PRODUCTS, Budget
 from relu_regions.planes.tiles import PlaneFaces
 
-__all__ = ["settled", "worth_settling"]
+__all__ = ["budget_for", "settled", "worth_settling"]
 
 # An exact walk handles some 10^8 products a second, so "auto" spends at most about ten seconds on a plane.
 _AFFORDABLE_PRODUCTS = 10**9
-# What cutting a face and putting it in its place costs besides its forms, in products: about a third of a millisecond.
-_FACE = 30_000
+
+
+def budget_for(resolve: Resolve, seconds: float) -> Budget | None:
+    """What rational arithmetic may cost; None if it is not asked for.
+
+    Args:
+        seconds: that all planes of a call may take.
+    """
+    if not may_settle(resolve):
+        return None
+    return Budget(_AFFORDABLE_PRODUCTS if resolve == "auto" else math.inf, seconds)
 
 
 def worth_settling(faces: Sequence[int], resolve: Resolve, network: Network) -> list[bool]:
@@ -31,7 +41,7 @@ def worth_settling(faces: Sequence[int], resolve: Resolve, network: Network) -> 
         return [True] * len(faces)
     each = products(network)
     return [
-        POINTS_TO_BEGIN * each + count * (3 * each + _FACE) <= _AFFORDABLE_PRODUCTS for count in faces
+        POINTS_TO_BEGIN * each + count * (3 * each + FACE_PRODUCTS) <= _AFFORDABLE_PRODUCTS for count in faces
     ]  # three forms for each face
 
 

@@ -9,12 +9,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from relu_regions.backends.plane_corners import LARGEST
 from relu_regions.backends.plane_cuts import Cut, PlaneKernel, Polygons
 from relu_regions.network.arrays import Floats, Integers, Numbers
 from relu_regions.network.gates import Knots, Maximum
 from relu_regions.network.network import Network
 from relu_regions.network.reading.operations import UnsupportedOperation
 from relu_regions.network.steps import AffineStep, GateStep
+from relu_regions.planes.doubts import Asked, Doubts
 from relu_regions.planes.form_bounds import GATE, FormBounds, sizes
 from relu_regions.planes.tiles import packed
 
@@ -36,12 +38,14 @@ class Way:
         bounds: those of its steps; None to do without.
         kernel: what cuts faces.
         reach: the largest absolute s and t of each plane's polygon, ``(N, 2)``.
+        doubts: what settles faces in doubt; None to leave them.
     """
 
     network: Network
     bounds: FormBounds | None
     kernel: PlaneKernel
     reach: Floats
+    doubts: Doubts | None = None
 
 
 @dataclass(frozen=True)
@@ -101,8 +105,23 @@ class Sheet:
         step = way.network.steps[self.step]
         assert isinstance(step, GateStep)
         cut = self._cut(step, way.network.gate_numbers[self.step], way)
+        if cut.doubt.any() and way.doubts is not None:
+            forms, errors = self._inputs(step, way)
+            cut = way.doubts.settled(self.asked(forms, errors, way), cut)
         in_doubt = np.unique(self.plane[cut.doubt]) if cut.doubt.any() else self.plane[:0]
         return Parts(self, cut), in_doubt
+
+    def asked(self, forms: Floats, errors: Floats | None, way: Way) -> Asked:
+        """The faces, to be cut exactly.
+
+        Args:
+            forms: what they are to be cut by, ``(F, 3, numbers)``.
+            errors: bounds of them, ``(F, numbers)``.
+        """
+        finite = np.logical_and(np.isfinite(self._reach(way)).all(1), np.isfinite(forms).all((1, 2)))
+        if errors is not None:
+            finite &= (errors < LARGEST).all(1)
+        return Asked(self.polygons, self.plane, self.patterns, finite)
 
     def behind(self, cut: Cut, way: Way) -> Sheet:
         """The sheet behind a gate, of some of the parts that it makes."""
@@ -137,8 +156,8 @@ class Sheet:
         reach, label = self._reach(way), (number + 1) * GATE
         if isinstance(gate, Knots):
             knots = np.ascontiguousarray(gate.knots.cpu().double().expand(-1, step.units).numpy())
-            copies = None if way.bounds is None else way.bounds.copies(step.inputs[0])
-            if copies is None or knots.shape[0] > 1 or knots.any():
+            copies = None if way.bounds is None else way.bounds.shared_lines(step)
+            if copies is None:
                 return way.kernel.cut_at_knots(self.polygons, forms, bounds, known, knots, reach, label, bounded)
             return self._cut_once(way, copies, forms, bounds, known, label)
         windows = np.ascontiguousarray(gate.windows.cpu().numpy())

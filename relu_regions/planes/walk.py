@@ -20,6 +20,7 @@ from relu_regions.network.arrays import Floats, Integers, Numbers
 from relu_regions.network.network import Network
 from relu_regions.network.plan import folded
 from relu_regions.network.steps import AffineStep, GateStep
+from relu_regions.planes.doubts import Budget, Doubts
 from relu_regions.planes.form_bounds import GATE, FormBounds
 from relu_regions.planes.outlines import outlines
 from relu_regions.planes.sheet import Parts, Sheet, Way
@@ -36,7 +37,11 @@ _EACH = 8
 
 
 def walked(
-    planes: PlaneBatch, bounded: bool, memory: int, reach: Callable[[int], None] = lambda done: None
+    planes: PlaneBatch,
+    bounded: bool,
+    memory: int,
+    reach: Callable[[int], None] = lambda done: None,
+    budget: Budget | None = None,
 ) -> list[PlaneFaces | None]:
     """The faces of each plane; None for those that are in doubt.
 
@@ -45,11 +50,14 @@ def walked(
         bounded: whether to carry bounds along; without, no plane is in doubt, and none is certain.
         memory: bytes that blocks may take.
         reach: is told how many planes are done.
+        budget: what rational arithmetic may cost where bounds leave faces in doubt; None to leave them.
     """
     network = folded(planes.network)
     outlined = _outlined(planes.polygons)
     polygons, sizes = outlines(outlined)
-    way = Way(network, FormBounds.of(network) if bounded else None, plane_kernel(), sizes)
+    bounds = FormBounds.of(network) if bounded else None
+    doubts = None if bounds is None or budget is None else Doubts(planes, outlined, bounds, budget)
+    way = Way(network, bounds, plane_kernel(), sizes, doubts)
     found = _Found(way, Decision.of(network.output_shape) if _has_classes(network.output_shape) else None)
     most = _faces_together(network, memory)
     threads = torch.get_num_threads()
@@ -195,6 +203,9 @@ class _Found:
         cut = self.way.kernel.cut_by_leads(
             sheet.polygons, forms, errors, known, origins, windows, reach, label, bounded
         )
+        if cut.doubt.any() and self.way.doubts is not None:
+            asked = sheet.asked(forms, errors, self.way)
+            cut = self.way.doubts.settled(asked, cut, self.decision)
         if cut.doubt.any():
             self.doubt(np.unique(sheet.plane[cut.doubt]))
         return _Cells(cut.parents, cut.polygons, np.array(self.decision.classes)[cut.pieces[:, 0]])
@@ -224,6 +235,7 @@ class _Found:
         tiles = self._tiles(sheet.polygons, starts, areas)
         cells = self._cells(sheet, count, areas) if self.decision is not None else None
         certain = self.way.bounds is not None
+        settled = {} if self.way.doubts is None else self.way.doubts.spent
         answers: list[PlaneFaces | None] = []
         for plane, (start, stop) in enumerate(zip(starts[:-1].tolist(), starts[1:].tolist())):
             if plane in self.in_doubt:
@@ -241,7 +253,7 @@ class _Found:
                     tuple(pieces[start:stop] for pieces in sheet.patterns),
                     *own,
                     certain,
-                    False,
+                    plane in settled,
                 )
             )
         return answers

@@ -11,8 +11,9 @@ from relu_regions.exactness.stages import warn_of_doubt
 from relu_regions.lines.line_batch import Array, Model
 from relu_regions.lines.plane_batch import PlaneBatch, PolygonLike
 from relu_regions.lines.progress import Progress
+from relu_regions.planes.doubts import Budget
 from relu_regions.planes.planes import Planes
-from relu_regions.planes.settle import settled, worth_settling
+from relu_regions.planes.settle import budget_for, settled, worth_settling
 from relu_regions.planes.tiles import PlaneFaces
 from relu_regions.planes.walk import walked
 
@@ -73,10 +74,11 @@ def walk_plane(
     given = asked if dtype == torch.float64 else PlaneBatch.of(asked.network, x, u, v, polygon, dtype)
     memory, planes = budget(memory_budget, torch.device("cpu")), asked.to("cpu")
     with torch.no_grad(), Progress(len(planes), "walk_plane", progress, "plane") as bar:
-        answers = walked(planes, bounded, memory, bar.reach)
+        costs = budget_for(resolve, seconds)
+        answers = walked(planes, bounded, memory, bar.reach, costs)
         doubt = [number for number, answer in enumerate(answers) if answer is None]
         bar.reach(len(planes) - len(doubt))
-        left, late = _settle(planes, answers, doubt, resolve, seconds, memory) if doubt else (0, 0)
+        left, late = _settle(planes, answers, doubt, resolve, costs, memory) if doubt else (0, 0)
         found = [answer for answer in answers if answer is not None]
         asked.compare(*_inside_faces(found))
     if bounded:
@@ -89,7 +91,7 @@ def _settle(
     answers: list[PlaneFaces | None],
     doubt: list[int],
     resolve: Resolve,
-    seconds: float,
+    costs: Budget | None,
     memory: int,
 ) -> tuple[int, int]:
     """Put the answers of planes in doubt in their places.
@@ -103,7 +105,7 @@ def _settle(
     counts = [0 if answer is None else len(answer.tiles) for answer in plain]
     worth = [number for number, ok in zip(doubt, worth_settling(counts, resolve, planes.network)) if ok]
     done = 0
-    for number, answer in zip(worth, settled(planes, worth, seconds)):
+    for number, answer in zip(worth, settled(planes, worth, 0 if costs is None else costs.seconds)):
         answers[number] = answer
         done += 1
     return len(doubt) - done, len(worth) - done

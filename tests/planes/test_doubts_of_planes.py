@@ -84,7 +84,8 @@ def far_bundle(seed: int) -> tuple[rr.Network, Tensor, Tensor, Tensor]:
 
 def test_lines_that_nearly_meet_are_settled(backend: str) -> None:
     for seed in range(20):
-        assert assert_true(*far_bundle(seed)).settled.all()
+        # The answer is as exact as floats are of numbers a million times as large.
+        assert assert_true(*far_bundle(seed), off=1e-9).settled.all()
 
 
 def test_bounds_that_are_too_small_are_found_out(backend: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -73,31 +73,33 @@ def patterns_of(planes: Planes, number: int = 0) -> list[tuple[tuple[int, ...], 
     return [tuple(tuple(gate[face]) for gate in gates) for face in range(len(planes.answers[number].tiles))]
 
 
-def assert_same(planes: Planes, exact: rational.RationalPlane, number: int = 0) -> None:
-    """A plane has the faces, corners, maps and class areas of the exact one."""
+def assert_same(planes: Planes, exact: rational.RationalPlane, number: int = 0, off: float = 1e-12) -> None:
+    """A plane has the faces, corners, maps and class areas of the exact one, areas up to a share of the plane's."""
     answer, whole = planes.answers[number], float(exact.polygon.area)
     patterns = patterns_of(planes, number)
     faces = {face.pattern: face for face in exact.faces}
     assert len(patterns) == len(faces) and set(patterns) == set(faces)
     truth = [faces[pattern] for pattern in patterns]
     areas = np.array([float(face.area) for face in truth])
-    assert np.abs(answer.tiles.areas - areas).max() <= 1e-12 * whole
+    assert np.abs(answer.tiles.areas - areas).max() <= off * whole
     assert answer.tiles.counts.tolist() == [len(face.corners) for face in truth]
     assert (len(answer.tiles.vertices), len(answer.tiles.ends)) == (len(exact.vertices), len(exact.edges))
     forms = np.array([[[float(n) for n in part] for part in (f.intercept, f.slope_s, f.slope_t)] for f in truth])
     sizes = np.abs(forms).max() + 1
-    assert np.abs(answer.forms - forms.swapaxes(1, 2)).max() <= 1e-11 * sizes
+    assert np.abs(answer.forms - forms.swapaxes(1, 2)).max() <= 10 * off * sizes
     if answer.cells is not None:
         assert len(answer.cells) == len(exact.cells)
         class_areas = np.array([float(area) for area in exact.class_areas()])
-        assert np.abs(planes.class_areas()[number].numpy() - class_areas).max() <= 1e-12 * whole
+        assert np.abs(planes.class_areas()[number].numpy() - class_areas).max() <= off * whole
 
 
-def assert_true(network: rr.Network, x: Tensor, u: Tensor, v: Tensor, polygon: Any = SQUARE, **asked: Any) -> Planes:
-    planes = rr.walk_plane(network, x, u, v, polygon, **asked)
+def assert_true(
+    network: rr.Network, x: Tensor, u: Tensor, v: Tensor, polygon: Any = SQUARE, off: float = 1e-12
+) -> Planes:
+    planes = rr.walk_plane(network, x, u, v, polygon)
     assert planes.certain.all()
     for number, exact in enumerate(rational.walk_plane(network, x, u, v, polygon)):
-        assert_same(planes, exact, number)
+        assert_same(planes, exact, number, off)
     return planes
 
 

@@ -9,7 +9,7 @@ from fractions import Fraction
 from functools import cached_property
 from typing import TypeAlias
 
-__all__ = ["Corner", "Form", "Polygon", "Position", "difference", "primitive", "total_area"]
+__all__ = ["Corner", "Form", "Polygon", "Position", "crossing", "difference", "primitive", "total_area"]
 
 # An affine function a + b s + c t as (a, b, c); a line is where it is 0.
 Form: TypeAlias = tuple[int, int, int]
@@ -144,7 +144,7 @@ class Polygon:
                 corners.append(corner)
                 lines.append(line)
             if (height > 0 > after) or (height < 0 < after):
-                corners.append(_crossing(edge, line))
+                corners.append(crossing(edge, line))
                 lines.append(line if height > 0 else edge)
         return Polygon(tuple(lines), tuple(corners))
 
@@ -211,6 +211,7 @@ def _cross(first: Form, second: Form) -> Form:
     return b * f - c * e, c * d - a * f, a * e - b * d
 
 
-def _crossing(first: Form, second: Form) -> Corner:
+def crossing(first: Form, second: Form) -> Corner:
+    """The point at which two lines that are not parallel cross."""
     w, p, q = primitive(_cross(first, second))
     return (w, p, q) if w > 0 else (-w, -p, -q)
