@@ -1,4 +1,4 @@
-"""walk_plane(): every face of a network in planes, settled in rational arithmetic where floats leave doubt."""
+"""walk_plane(): every face of a network in planes, cut in rational arithmetic where floats leave doubt."""
 
 from __future__ import annotations
 
@@ -46,11 +46,12 @@ def walk_plane(
             ``(N, K, 2)``; numbers, Fractions too. By default the triangle with the corners x, x + u and x + v.
         dtype: of the answer's points and maps, float64 or float32. Faces are those of the planes as they were given,
             cut in float64.
-        resolve: what to do about planes in which bounds leave open whether rounding decided something. "auto" walks
-            them again in rational arithmetic where that takes seconds, "always" however long it takes; "never" computes
-            no bounds. ``certain`` says what is proven, ``settled`` what rational arithmetic proved.
+        resolve: what to do about faces for which bounds leave open whether rounding decided something. "auto" cuts
+            them in rational arithmetic where that takes about ten seconds for a plane, "always" however long it takes;
+            "never" computes no bounds. ``certain`` says which planes are proven, ``settled`` which of them needed
+            rational arithmetic.
         resolve_seconds: how long rational arithmetic may take in all; by default 60 seconds with "auto", and however
-            long it takes with "always". A plane begun in time is finished. `UnprovenWarning` says how many are left.
+            long it takes with "always". `UnprovenWarning` says how many planes are left.
         memory_budget: bytes that the walk may take besides its result; a quarter of the free memory by default.
         progress: whether to show a progress bar; by default where a person is looking and it takes long.
 
