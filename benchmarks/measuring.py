@@ -23,8 +23,8 @@ import torch
 from torch import Tensor, nn
 
 import relu_regions as rr
-from relu_regions.apps.files import replacing
 from relu_regions.network.steps import AffineStep, GateStep
+from relu_regions.plot.files import replacing
 
 RANGE = (-1.0, 2.0)
 

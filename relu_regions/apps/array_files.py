@@ -66,7 +66,8 @@ def _array(what: str, content: bytearray, budget: Budget) -> NDArray[Any]:
         shape, by_columns, dtype = read(source)
     except (ValueError, KeyError) as error:
         raise ValueError(f"it holds no arrays that numpy reads without pickle: {error}") from None
-    if dtype.kind not in "biufc" or min(shape, default=0) < 0:
+    # long double has no counterpart in torch
+    if dtype.kind not in "biufc" or dtype.itemsize > (16 if dtype.kind == "c" else 8) or min(shape, default=0) < 0:
         raise ValueError(f"{what} of {dtype} and shape {shape} holds no numbers that are read without pickle")
     budget.take_tensor(what, prod(shape), 0)
     start = source.tell()
@@ -74,4 +75,5 @@ def _array(what: str, content: bytearray, budget: Budget) -> NDArray[Any]:
         raise ValueError(
             f"{what} of {dtype} and shape {shape} does not take the {len(content) - start} bytes that it has"
         )
-    return np.frombuffer(content, dtype, offset=start).reshape(shape, order="F" if by_columns else "C")
+    found = np.frombuffer(content, dtype, offset=start).astype(dtype.newbyteorder("="), copy=False)
+    return found.reshape(shape, order="F" if by_columns else "C")

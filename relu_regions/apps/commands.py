@@ -18,13 +18,13 @@ from numpy.typing import NDArray
 
 from relu_regions import __version__
 from relu_regions.apps.array_files import array_named
-from relu_regions.apps.files import replacing
 from relu_regions.intervals.interval import exact_interval
 from relu_regions.lines.directions import planes_through
 from relu_regions.lines.line_batch import LineBatch
 from relu_regions.lines.progress import Progress
 from relu_regions.network.network import Network
 from relu_regions.planes.walk_plane import walk_plane
+from relu_regions.plot.files import replacing
 from relu_regions.plot.plane_parts import Colour
 
 __all__ = ["application"]
@@ -183,6 +183,8 @@ def _check_out(path: Path, suffixes: Collection[str]) -> None:
         raise ValueError(f"--out must end in {', '.join(suffixes)}, not {path.suffix or 'nothing'}: {path}")
     if not path.absolute().parent.is_dir():
         raise ValueError(f"there is no folder {path.absolute().parent}")
+    if path.is_dir():
+        raise ValueError(f"--out must name a file, {path} is a folder")
 
 
 def _intervals(lines: LineBatch, t_range: tuple[float, float]) -> Columns:

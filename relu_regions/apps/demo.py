@@ -18,7 +18,6 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 from torch import Tensor
 
-from relu_regions.apps.files import replacing
 from relu_regions.apps.reproduction.batched_sgd import TrainingConfig
 from relu_regions.apps.reproduction.data import Dataset, load
 from relu_regions.apps.reproduction.training import TrainedNetwork, train
@@ -28,6 +27,7 @@ from relu_regions.intervals.sampling import sampled_interval
 from relu_regions.lines.directions import Lines, pairs
 from relu_regions.network.network import Network
 from relu_regions.plot import interval_density, logits_along_path
+from relu_regions.plot.files import replacing
 from relu_regions.walking.walker import walk
 
 if TYPE_CHECKING:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from relu_regions.apps.files import replacing
 from relu_regions.planes.planes import Planes
+from relu_regions.plot.files import replacing
 from relu_regions.plot.plane_html import plane_html
 from relu_regions.plot.plane_parts import Colour
 from relu_regions.plot.planes import plane as draw
@@ -32,8 +33,14 @@ def write(plane: Planes, path: Path, colour: Colour) -> None:
 
 
 def summary(plane: Planes) -> dict[str, Any]:
-    """The plane in few numbers: how many regions, what has proven them, and for each class its share and its pieces."""
+    """The plane in few numbers: how many regions, what has proven them, and for each class its share and its pieces.
+
+    Raises:
+        ValueError: areas are beyond the range of floats.
+    """
     polygon = float(plane.areas.sum())
+    if not math.isfinite(polygon):
+        raise ValueError("areas in the plane are beyond the range of floats; a smaller margin makes them finite")
     found: dict[str, Any] = {"regions": int(plane.face_counts), "decided_by": plane.decided_by[0], "area": polygon}
     if len(plane.network.output_shape) == 1:
         pieces = plane.components().counts[0].tolist()

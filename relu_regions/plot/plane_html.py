@@ -14,6 +14,7 @@ from relu_regions.lines.line_batch import Array
 from relu_regions.network.arrays import Floats, Integers
 from relu_regions.planes.tiles import Tiles
 from relu_regions.plot import drawing
+from relu_regions.plot.files import replacing
 from relu_regions.plot.plane_parts import Colour, OnePlane, Shown
 from relu_regions.plot.plane_scripts import LOGITS, PATH
 from relu_regions.regions.norms import Norm
@@ -41,7 +42,7 @@ def plane_html(
     Args:
         plane: one plane of ``relu_regions.walk_plane``, or one of ``relu_regions.rational.walk_plane``, which keeps no
             network and so shows no norms.
-        path: of the file to write.
+        path: of the file to write; missing folders are made. What was there stays unless all of it could be written.
         colour, samples, class_names, p: as ``relu_regions.plot.plane``.
         title: of the page; by default how many regions there are, and "not proven" where they are not.
 
@@ -73,7 +74,8 @@ def plane_html(
     document.add_root(row(figure, column(Div(text=f"{shown.heading}. {how}", width=480), *figures, said)))
     document.js_on_event("document_ready", follow)
     made = Path(path)
-    made.write_text(file_html(document, INLINE), encoding="utf-8")
+    with replacing(made) as temporary:
+        temporary.write_text(file_html(document, INLINE), encoding="utf-8")
     return made
 
 

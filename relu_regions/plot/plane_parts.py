@@ -153,4 +153,4 @@ class Shown:
             return [f"class {label}" for label in range(count)]
         if len(class_names) != count:
             raise ValueError(f"class_names must name {count} classes, got {len(class_names)} names")
-        return list(class_names)
+        return [str(name) for name in class_names]

@@ -26,6 +26,9 @@ def test_what_numpy_writes(tmp_path: Path) -> None:
     for path, name, expected in [("both.npz", "x", X), ("both.npz", "d", D), ("one.npz", "x", D), ("one.npy", "x", D)]:
         found = array_named(tmp_path / path, name)
         assert found.dtype == expected.dtype and np.array_equal(found, expected)
+    np.save(tmp_path / "swapped.npy", X.astype(X.dtype.newbyteorder()))
+    found = array_named(tmp_path / "swapped.npy", "x")
+    assert found.dtype == X.dtype and np.array_equal(found, X)
     for path in ("one.npz", "one.npy"):
         with pytest.raises(ValueError, match=rf"{path}.*no array 'd'"):
             array_named(tmp_path / path, "d", alone=False)
@@ -44,6 +47,7 @@ def test_what_numpy_writes(tmp_path: Path) -> None:
         header("{'descr': '|V0', 'fortran_order': False, 'shape': (1099511627776,)}"),
         header("{'descr': '|S8', 'fortran_order': False, 'shape': (1,)}", bytes(8)),
         header("{'descr': [('x', '<f8', (1099511627776,))], 'fortran_order': False, 'shape': (1,)}", bytes(8)),
+        header("{'descr': '<f16', 'fortran_order': False, 'shape': (1,)}", bytes(16)),
     ],
 )  # fmt: skip
 def test_arrays_that_are_none(content: bytes, tmp_path: Path) -> None:

@@ -80,10 +80,13 @@ def test_a_summary_on_standard_output(folder: Path, truth: rr.Planes, capsys) ->
         (("--colour", "red"), "three.npz", "--colour must be one of class, norm, region, margin, not red"),
         ((), "four.npy", "--x must hold three points, shape (3, 4), not (4, 4)"),
         (("--margin", "-2"), "three.npz", "margin must be finite and above -1"),
+        (("--margin", "1e308"), "three.npz", "areas in the plane are beyond the range of floats"),
+        (("--out", "{folder}/sub.json"), "three.npz", "--out must name a file, "),
     ],
 )
 def test_refusals(folder: Path, arguments: tuple[str, ...], x: str, saying: str, capsys) -> None:
-    assert run(folder, *arguments, x=x) == 2
+    (folder / "sub.json").mkdir(exist_ok=True)
+    assert run(folder, *(argument.format(folder=folder) for argument in arguments), x=x) == 2
     said = capsys.readouterr()
     assert said.err.startswith("relu-regions: ") and said.err.count("\n") == 1 and saying in said.err
     assert said.out == ""

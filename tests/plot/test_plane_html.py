@@ -75,6 +75,7 @@ const use = async () => {
         await pause(1000);
     }
     found.tapped = await read();
+    found.told = window.told === undefined ? null : window.told;
     return found;
 };
 use().catch((error) => ({error: String(error)})).then((found) => {
@@ -231,3 +232,27 @@ def test_what_cannot_be_drawn_is_refused(tmp_path: Path, arguments: dict[str, An
     with pytest.raises(ValueError, match="A RationalPlane keeps no network"):
         plane_html(exact, tmp_path / "plane.html", colour="norm")
     assert not list(tmp_path.iterdir())
+
+
+def test_a_page_that_cannot_be_written_leaves_what_was_there(tmp_path: Path) -> None:
+    _, planes, _ = of_mlp(1, 2, 3, 2)
+    page = plane_html(planes, tmp_path / "new" / "plane.html")
+    whole = page.read_bytes()
+    with pytest.raises(UnicodeEncodeError):
+        plane_html(planes, page, title="half a pair: \ud800")
+    assert page.read_bytes() == whole and list(page.parent.iterdir()) == [page]
+
+
+def test_names_are_text_and_no_markup(tmp_path: Path) -> None:
+    _, planes, _ = of_mlp(1, 2, 8, 3, seed=3)
+    names = [
+        "</script><script>window.told = 1</script>",
+        "<img src=x onerror='window.told = 1'>`${window.told = 1}`",
+        "\u2028$x @face @{norm}",
+    ]
+    page = plane_html(planes, tmp_path / "plane.html", class_names=names, title=names[0])
+    ends = drawn_at(planes, [(-1, -0.5), (0.9, 1)]).T.tolist()
+    seen = used(page, segments=[ends], points=[(0, 0.1, 0.1)], hovers=[(0.42, 0.47)])
+    assert seen["title"] == names[0] and seen["told"] is None
+    assert set(seen["names"]) <= set(names)
+    assert all(name in seen["logits"][0] for name in names)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from relu_regions.apps.files import replacing
+from relu_regions.plot.files import replacing
 
 __all__ = ["Arrays", "read_npz", "save_npz"]
 

@@ -13,13 +13,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from relu_regions.apps.files import replacing
 from relu_regions.apps.reproduction.claims import judged
 from relu_regions.apps.reproduction.prose import filled
 from relu_regions.apps.reproduction.reproduce import EXPERIMENTS
 from relu_regions.apps.reproduction.results import read_json, write_json
 from relu_regions.apps.reproduction.tables import results_of, tables
 from relu_regions.apps.reproduction.tables_norms import norm_tables
+from relu_regions.plot.files import replacing
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from relu_regions.apps.files import replacing
+from relu_regions.plot.files import replacing
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -8,11 +8,11 @@ import pytest
 import torch
 
 import relu_regions as rr
-from relu_regions.apps.files import replacing
 from relu_regions.apps.reproduction import intervals as module
 from relu_regions.apps.reproduction.intervals import intervals, lengths, subset
 from relu_regions.apps.reproduction.results import Run, read_json, write_json
 from relu_regions.lines.directions import Lines, pairs
+from relu_regions.plot.files import replacing
 from tests.models import mlp
 
 

@@ -8,7 +8,7 @@ from threading import Barrier
 
 import pytest
 
-from relu_regions.apps.files import replacing
+from relu_regions.plot.files import replacing
 
 
 def interrupted(path: Path) -> None:
