@@ -95,7 +95,7 @@ def _draw_as(form: str) -> Callable[[Planes, Path, Colour], None]:
     def write_picture(plane: Planes, path: Path, colour: Colour) -> None:
         from matplotlib.figure import Figure
 
-        figure = Figure(figsize=(7, 5), layout="constrained")
+        figure = Figure(figsize=(7, 5), layout="compressed")
         draw(plane, figure.subplots(), colour=colour, samples=_SAMPLES)
         figure.savefig(path, format=form, dpi=200)
 

@@ -118,16 +118,16 @@ class Interval:
         return pandas.DataFrame(self.numpy())
 
     def __repr__(self) -> str:
+        proven = f"; decided: {counted(self.decided_by)}" if self.lo_error is not None else ""
         if len(self) == 1:
             row = {name: column[0].item() for name, column in self.numpy().items()}
             tied = ", tied at x" if row["tied"] else ""
             return (
-                f"Interval([{row['lo']:.6g}, {row['hi']:.6g}], class {row['label']}; "
-                f"beyond: {_beyond(row['label_lo'])} below, {_beyond(row['label_hi'])} above{tied})"
+                f"Interval([{row['lo'] + 0.0:.6g}, {row['hi']:.6g}], class {row['label']}; "  # no −0
+                f"beyond: {_beyond(row['label_lo'])} below, {_beyond(row['label_hi'])} above{tied}{proven})"
             )
         ends = self.length[torch.isfinite(self.length)]
         mean = f", mean length {ends.mean():.4g}" if len(ends) else ""
-        proven = f"; decided: {counted(self.decided_by)}" if self.lo_error is not None else ""
         return f"Interval({len(self)} lines, {len(ends)} of finite length{mean}{proven})"
 
 

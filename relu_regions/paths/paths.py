@@ -133,7 +133,7 @@ class Paths:
         mean = float(self.breakpoint_counts.double().mean()) if len(self) else 0.0
         bends = f"{int(self.breakpoint_counts.sum())} breakpoints, {mean:.1f} on average"
         proven = f"; decided: {counted(self.decided_by)}" if self.t_error is not None else ""
-        return f"Paths({len(self)} segments, {bends}{proven})"
+        return f"Paths({len(self)} segment{'s' * (len(self) != 1)}, {bends}{proven})"
 
     def patterns(self, regions: Int64[Tensor, " R"] | None = None) -> tuple[Int64[Tensor, " R _"], ...]:
         """The activation patterns of regions, for each gate ``(R, units)`` int64: the piece of every unit.

@@ -342,7 +342,7 @@ class Planes:
         return (self[index] for index in range(len(self)))
 
     def __repr__(self) -> str:
-        count = f"{len(self)} plane{'s' * (len(self) != 1)}, {len(self.tiles)} faces"
+        count = f"{len(self)} plane{'s' * (len(self) != 1)}, {len(self.tiles)} face{'s' * (len(self.tiles) != 1)}"
         proven = f"; decided: {counted(self.decided_by)}" if len(self) else ""
         return f"Planes({count}{proven})"
 

@@ -32,13 +32,17 @@ def colour(k: int) -> Any:
     return matplotlib.colormaps["hsv"]((k * 0.6180339887498949) % 1)
 
 
-def new_axes(ax: Axes | None, size: tuple[float, float] = (7.5, 4)) -> Axes:
-    """The axes given, or those of a new figure of so many inches."""
+def new_axes(
+    ax: Axes | None,
+    size: tuple[float, float] = (7.5, 4),
+    layout: Literal["constrained", "compressed"] = "constrained",
+) -> Axes:
+    """The axes given, or those of a new figure of so many inches; "compressed" if both axes have one scale."""
     if ax is not None:
         return ax
     import matplotlib.pyplot as plt
 
-    return plt.subplots(figsize=size, layout="constrained")[1]
+    return plt.subplots(figsize=size, layout=layout)[1]
 
 
 def logarithmic(ax: Axes, which: Literal["x", "y"]) -> None:

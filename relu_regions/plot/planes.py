@@ -44,7 +44,7 @@ def plane(
     Args:
         plane: one plane of ``relu_regions.walk_plane``, or one of ``relu_regions.rational.walk_plane``.
         ax: where to draw; a new figure by default. A legend or a scale of colours lies beside it: give your own figure
-            layout="constrained", which makes room for them.
+            layout="compressed", which makes room for them.
         colour: "class" shows which class wins; "margin" by how much, from the largest logit to the next, exact at the
             corners of many small triangles and shaded between these; "norm" the operator norm of each face's
             W, on a logarithmic scale; "region" tells faces apart.
@@ -63,7 +63,7 @@ def plane(
     marked = None if samples is None else shown.marked(samples)
     names = shown.names(class_names) if class_names is not None or colour == "class" else []
     norms = shown.norms(p) if colour == "norm" else None
-    ax = drawing.new_axes(ax, (7, 5))
+    ax = drawing.new_axes(ax, (7, 5), "compressed")
     if colour == "class":
         _draw_classes(ax, shown, names)
     elif colour == "margin":

@@ -77,7 +77,7 @@ def test_deep_networks_are_decided_by_the_judge() -> None:
     x, d = torch.randn(2, 3, 16)
     interval = rr.exact_interval(network, x, d)
     assert interval.certain is not None and interval.certain.all() and "judge" in interval.decided_by
-    assert "by judge" in repr(interval)
+    assert "by judge" in repr(interval) and "by judge" in repr(interval[0])
     paths = rr.walk(network, x, d, (-1, 2))
     assert paths.certain.all() and "judge" in paths.decided_by and not paths.settled.any()
     assert paths.t_error is not None and float(paths.t_error.max()) < 1e-4

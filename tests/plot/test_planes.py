@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
@@ -146,6 +147,14 @@ def test_what_is_not_proven_says_so(network) -> None:
     proven, not_proven = (walk_plane(network, x, u, v, resolve=resolve) for resolve in ("auto", "never"))
     assert plane(proven, new_axes()).get_title() == f"{len(proven.areas)} regions"
     assert plane(not_proven, new_axes()).get_title() == f"{len(proven.areas)} regions, not proven"
+
+
+def test_nothing_is_cut_off(found) -> None:
+    ax = plane(found, class_names=["cat", "dog", "an owl of uncommon length"])
+    ax.figure.canvas.draw()
+    box, size = ax.figure.get_tightbbox(), ax.figure.get_size_inches()
+    plt.close(ax.figure)
+    assert min(box.x0, box.y0, *(size - box.max)) >= 0
 
 
 def test_names_of_classes(found) -> None:
