@@ -15,6 +15,9 @@ __all__ = ["judged"]
 
 Record = dict[str, Any]
 
+# A claim about "most" inputs or segments is one about more than this share.
+MOST = 0.9
+
 
 def judged(main: Sequence[Record], sweep: Sequence[Record], small: Sequence[Record]) -> list[Record]:
     """Every claim with its measure and verdict.
@@ -27,7 +30,7 @@ def judged(main: Sequence[Record], sweep: Sequence[Record], small: Sequence[Reco
     return [
         _product([*main, *sweep, *small]),
         _linear(main, sweep, small),
-        _magnitude(main),
+        _magnitude(main, sweep),
         *(_wider(sweep) if sweep else []),
         _assumption(main),
         _few_regions(main),
@@ -48,7 +51,7 @@ def _product(records: Sequence[Record]) -> Record:
     return _claim(
         "‖W_x‖ ≤ Π ‖W_l‖ on every region",
         f"largest quotient {largest:.3g} on {number:,} inputs and regions of {len(records)} networks",
-        _holds(largest <= 1),
+        f"{_holds(largest <= 1)}: at most {largest:.3g} of it",
     )
 
 
@@ -64,11 +67,11 @@ def _linear(main: Sequence[Record], sweep: Sequence[Record], small: Sequence[Rec
     return _claim(
         "‖W_x‖ ≤ ‖W‖ is not guaranteed",
         f"{'; '.join(parts)}; relu(2x) + relu(−x) has 2 for x > 0 where ‖W‖ = 1",
-        _holds(largest > 1),
+        f"{_holds(largest > 1)}: up to {largest:.3g} ‖W‖",
     )
 
 
-def _magnitude(main: Sequence[Record]) -> Record:
+def _magnitude(main: Sequence[Record], sweep: Sequence[Record]) -> Record:
     text, least = [], 1.0
     for state in STATES:
         shares = [s["share_within_factor_2"] for r in _of(main, state) for s in r["ratios"]]
@@ -79,11 +82,20 @@ def _magnitude(main: Sequence[Record]) -> Record:
             f"{state}: median ratio {min(medians):.2g} to {max(medians):.2g}, within a factor of 2 of ‖W‖ "
             f"{np.mean(shares):.0%}, of 10 at least {min(wide):.1%}"
         )
+    far = sorted({_shape(r) for r in sweep if min(s["share_within_factor_10"] for s in r["ratios"]) <= MOST})
+    medians = [s["quantiles"]["0.5"] for r in sweep if _shape(r) in far for s in r["ratios"]]
+    if far:
+        text.append(f"{', '.join(far)}: median ratio {min(medians):.2g} to {max(medians):.2g}")
     return _claim(
         "for most x, ‖W_x‖ is of the magnitude of ‖W‖",
         "; ".join(text),
-        f"{_holds(least > 0.9)} (judged by a factor of 10)",
+        f"{_holds(least > MOST)} at 3×128 within a factor of 10, for at least {least:.1%} of inputs"
+        + (f"; does not hold at {', '.join(far)}" if far else ""),
     )
+
+
+def _shape(record: Record) -> str:
+    return f"{len(record['hidden'])}×{record['hidden'][0]}"
 
 
 def _wider(sweep: Sequence[Record]) -> list[Record]:
@@ -102,7 +114,7 @@ def _wider(sweep: Sequence[Record]) -> list[Record]:
     ]
     claims = []
     for text, name, measure in measures:
-        parts, verdicts = [], []
+        parts, verdicts, short = [], [], []
         for state in STATES:
             columns: dict[int, list[float]] = {}
             for record in _of(sweep, state):
@@ -114,6 +126,7 @@ def _wider(sweep: Sequence[Record]) -> list[Record]:
             correlation = float(stats.spearmanr(widths, values).statistic) if len(widths) > 2 else float("nan")
             falls = values[-1] < values[0] and not correlation > -0.8
             verdicts.append((state, falls))
+            short.append(f"{values[0]:.2f} to {values[-1]:.2f}, {state}")
             parts.append(
                 f"{state}: {values[0]:.2f} at {widths[0]}, {values[-1]:.2f} at {widths[-1]} "
                 f"(rank correlation {correlation:.2f})"
@@ -122,6 +135,7 @@ def _wider(sweep: Sequence[Record]) -> list[Record]:
         verdict = (
             "holds" if len(good) == len(STATES) else f"holds for {', '.join(good)} only" if good else "does not hold"
         )
+        verdict += f": {'; '.join(short)}"
         claims.append(_claim(text, f"{name}, {'; '.join(parts)}", verdict))
     return claims
 
@@ -149,7 +163,7 @@ def _few_regions(main: Sequence[Record]) -> Record:
     return _claim(
         "a short segment meets no more than 2 or 3 regions with ‖W_k‖ > K ‖W‖",
         "segments with at most 3: " + ", ".join(f"{state}: {share:.0%}" for state, share in shares.items()),
-        _holds(min(shares.values()) > 0.9),
+        f"{_holds(min(shares.values()) > MOST)}, on at least {min(shares.values()):.0%} of segments",
     )
 
 
@@ -158,7 +172,7 @@ def _identity(main: Sequence[Record]) -> Record:
     return _claim(
         "f(x) − f(x_i) = Σ λ_k W_k (x − x_i)",
         f"largest relative difference {error:.1e} on {sum(r['segment_changes']['segments'] for r in main):,} segments",
-        _holds(error <= 1e-11),
+        f"{_holds(error <= 1e-11)}, to {error:.1e}",
     )
 
 
@@ -175,7 +189,7 @@ def _chain_bound(main: Sequence[Record]) -> Record:
     return _claim(
         "‖f(x) − f(x_i)‖ ≤ (Σ λ_k ‖W_k‖) ‖x − x_i‖ ≤ Π ‖W_l‖ ‖x − x_i‖",
         f"median bound by the true change ({', '.join(STATES)}): " + "; ".join(parts),
-        _holds(proven),
+        f"{_holds(proven)} on every segment",
     )
 
 
@@ -193,7 +207,7 @@ def _consequence(main: Sequence[Record]) -> Record:
     return _claim(
         "the bounds explain why a validation sample near a training sample has its label",
         "; ".join(parts),
-        _holds(best > 0.5),
+        f"{_holds(best > 0.5)}: a bound shows the label of {best:.1%} at most",
     )
 
 
@@ -213,7 +227,7 @@ def _radius(main: Sequence[Record], small: Sequence[Record]) -> Record:
         "medians: "
         + "; ".join(parts)
         + f"; at the MILP's points the logits tie within {gap:.1e}, no class ends earlier by more than {early:.1e}",
-        _holds(broken == 0),
+        f"{_holds(broken == 0)}: too large for {broken:.1%} of samples",
     )
 
 
@@ -224,11 +238,15 @@ def _assumed_radius(main: Sequence[Record], small: Sequence[Record]) -> Record:
         broken = [r["radius"]["radii"][name]["broken"] for r in records]
         largest = max(r["radius"]["radii"][name]["largest_of_distance"] for r in records)
         parts.append(f"{title}: too large for {np.mean(broken):.1%} of samples, at most {largest:.2g} of the distance")
-    broken = max(r["radius"]["radii"][name]["broken"] for r in [*main, *small])
+    broken, most = (
+        max(r["radius"]["radii"][name][key] for r in [*main, *small]) for key in ("broken", "largest_of_distance")
+    )
     return _claim(
         "with K ‖W‖ in place of the product the radius still keeps the label",
         "; ".join(parts),
-        "holds on every sample, though it is not proven" if broken == 0 else "does not hold",
+        f"holds on every sample, at most {most:.2g} of the distance, though it is not proven"
+        if broken == 0
+        else f"does not hold: too large for {broken:.1%} of samples",
     )
 
 

@@ -45,7 +45,7 @@ def reproduce(run: Run) -> Numbers:
             main = main_setup(run, "mnist", training)
             setup = main if factor == 1 else replace(main.with_training(checkpoints=()), factor=factor)
             detail = training if factor == 1 else f"down-sampled by {factor}, {training}"
-            panels.append(Panel(f"{inputs}, {training}", detail, setup, pairs_of(), 2000, 2 if factor == 1 else 1))
+            panels.append(Panel(f"{inputs}, {training}", detail, setup, pairs_of(), 2000, 4 if factor == 1 else 1))
     title = "Figure 4: pairwise generalization intervals by dimension, t in [−1, 2]"
     return density_figure(run, "figure4", title, panels, lambda measured: _more(run, measured))
 

@@ -24,7 +24,7 @@ def reproduce(run: Run) -> Numbers:
             main_setup(run, "mnist", training),
             family,
             1000,
-            2,
+            4,
         )
         for detail, family in families.items()
         for training in TRAININGS

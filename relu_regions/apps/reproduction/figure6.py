@@ -6,7 +6,7 @@ from dataclasses import replace
 from itertools import combinations
 
 from relu_regions.apps.reproduction.densities import Measured, Panel, density_figure, pairs_of
-from relu_regions.apps.reproduction.networks import LABELS, main_setup
+from relu_regions.apps.reproduction.networks import LABELS, TRAININGS, main_setup
 from relu_regions.apps.reproduction.results import Run
 from relu_regions.apps.reproduction.statistics import Numbers, compare
 
@@ -14,15 +14,12 @@ __all__ = ["reproduce"]
 
 ARCHITECTURES = {"1×512": (512,), "2×256": (256, 256), "3×128": (128,) * 3, "4×128": (128,) * 4}
 
-# Plain SGD takes ten times the epochs, and the widest of these networks three times the time of the main one for each.
-WAYS = ("momentum 0.9",)
-
 
 def reproduce(run: Run) -> Numbers:
     """Computes the figure, with the main network beside it; writes its JSON and pictures."""
     panels = []
     for name, hidden in ARCHITECTURES.items():
-        for training in WAYS:
+        for training in TRAININGS:
             main = main_setup(run, "mnist", training)
             setup = main if hidden == main.hidden else replace(main.with_training(checkpoints=()), hidden=hidden)
             detail = f"{name} hidden units, {training}"
@@ -33,7 +30,8 @@ def reproduce(run: Run) -> Numbers:
 def _between(measured: list[Measured]) -> Numbers:
     """Distances between architectures, seed by seed."""
     of_training = {
-        training: dict(zip(ARCHITECTURES, measured[place :: len(WAYS)])) for place, training in enumerate(WAYS)
+        training: dict(zip(ARCHITECTURES, measured[place :: len(TRAININGS)]))
+        for place, training in enumerate(TRAININGS)
     }
     return {
         "between_architectures": [

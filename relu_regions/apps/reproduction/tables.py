@@ -41,9 +41,10 @@ def _of_claims(claims: Sequence[Numbers]) -> dict[str, str]:
     """The first screen's table, and all that the verdicts rest on."""
     short = [
         [
-            *(row[key] for key in ("name", "paper", "measure")),
-            *(_value(row, training) for training in TRAININGS),
+            row["name"],
             _verdicts(row),
+            *(row[key] for key in ("paper", "measure")),
+            *(_value(row, training) for training in TRAININGS),
             row["figure"],
         ]
         for row in claims
@@ -53,8 +54,9 @@ def _of_claims(claims: Sequence[Numbers]) -> dict[str, str]:
         [
             f"{row['name']}, {training}",
             estimated(row[training]["value"]),
-            f"{row[training]['value'][3]}",
-            *(number(row[training][key], 1) for key in ("effect", "ratio")),
+            row[training]["n"],
+            number(row[training]["effect"], 1),
+            _times(row, training) or "–",
             *(p_value(row[training][key]) for key in ("p", "p_holm")),
             row[training]["verdict"],
         ]
@@ -62,9 +64,9 @@ def _of_claims(claims: Sequence[Numbers]) -> dict[str, str]:
         for training in TRAININGS
         if training in row
     ]
-    names = ["claim", "number", "n", "its size", "times two seeds", "p", "p, corrected", "verdict"]
+    names = ["claim", "number", "n", "its size", "how many times", "p", "p, corrected", "verdict"]
     return {
-        "claims": table(["claim", "the paper", "our number", *TRAININGS, "verdict", "figure"], short, words=True),
+        "claims": table(["claim", "verdict", "the paper", "our number", *TRAININGS, "figure"], short, words=True),
         "claims.tests": table(names, long),
     }
 
@@ -73,8 +75,14 @@ def _value(row: Numbers, training: str) -> str:
     if training not in row:
         return "not run"
     found = row[training]
-    times = "" if not math.isfinite(found["ratio"]) else f"; {number(found['ratio'], 1)} times two seeds"
-    return f"{estimated(found['value'], 2 if abs(found['value'][0]) >= 0.3 else 3, networks=True)}{times}"
+    value = estimated(found["value"], 2 if abs(found["value"][0]) >= 0.3 else 3)
+    return "; ".join(filter(None, [f"{value}, n = {found['n']}", _times(row, training)]))
+
+
+def _times(row: Numbers, training: str) -> str:
+    """How many times as far apart as what they are compared with, if with anything."""
+    ratio = row[training]["ratio"]
+    return f"{number(ratio, 1)} times {row['times']}" if math.isfinite(ratio) else ""
 
 
 def _verdicts(row: Numbers) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -28,11 +29,10 @@ def norm_tables(result: Numbers) -> dict[str, str]:
     }
     swept = [training for training in trainings if training["sweep"]]
     if swept:
-        records = swept[0]["sweep"]
-        width = max(record["hidden"][0] for record in records if len(record["hidden"]) != 3)
-        tables["widths"] = _sweep("width of 3 layers", records, lambda hidden: len(hidden) == 3, lambda h: h[0])
-        tables["unlearnt"] = _unlearnt(records)
-        tables["depths"] = _sweep(f"layers of {width}", records, lambda hidden: hidden[0] == width, len)
+        width = max(record["hidden"][0] for record in swept[0]["sweep"] if len(record["hidden"]) != 3)
+        tables["widths"] = _sweep("width of 3 layers", swept, lambda hidden: len(hidden) == 3, lambda h: h[0])
+        tables["unlearnt"] = _unlearnt(swept)
+        tables["depths"] = _sweep(f"layers of {width}", swept, lambda hidden: hidden[0] == width, len)
     return {f"norm_bounds.{name}": found for name, found in tables.items()}
 
 
@@ -42,7 +42,8 @@ def _claims(trainings: Sequence[Numbers]) -> str:
         [_plain(name), *(own["verdict"] if own else "not run" for own in found)]
         for name, found in _of_claims(trainings)
     ]
-    return table(["claim of the paper", *(training["name"] for training in trainings)], rows, words=True)
+    names = [f"{training['name']}, n = {len(_of_state(training['networks'], STATES[1]))}" for training in trainings]
+    return table(["claim of the paper", *names], rows, words=True)
 
 
 def _measured(trainings: Sequence[Numbers]) -> str:
@@ -108,27 +109,32 @@ def _quantile(place: int, quantile: str) -> Callable[[Numbers], float]:
 
 
 def _sweep(
-    title: str, records: Sequence[Numbers], wanted: Callable[[list[int]], bool], size: Callable[[list[int]], Any]
+    title: str, trainings: Sequence[Numbers], wanted: Callable[[list[int]], bool], size: Callable[[list[int]], Any]
 ) -> str:
-    """Validation data: median and K."""
+    """Validation data: median and K, a row for each way of training."""
     rows = []
-    for key in sorted({size(record["hidden"]) for record in records if wanted(record["hidden"])}):
-        row = [str(key)]
+    sizes = {size(r["hidden"]) for training in trainings for r in training["sweep"] if wanted(r["hidden"])}
+    for key, training in product(sorted(sizes), trainings):
+        found = [r for r in training["sweep"] if wanted(r["hidden"]) and size(r["hidden"]) == key]
+        if not found:
+            continue
+        row = [str(key), training["name"], str(len(_of_state(found, STATES[0])))]
         for state in STATES:
-            own = [r for r in _of_state(records, state) if wanted(r["hidden"]) and size(r["hidden"]) == key]
+            own = _of_state(found, state)
             places = [s["source"] for s in own[0]["ratios"]]
             row += [_over(own, _quantile(places.index("validation data"), "0.5")), _over(own, lambda r: float(r["K"]))]
-        rows.append([*row[:1], str(len(own)), *row[1:]])
-    return table([title, "n", *(name for state in STATES for name in (state, "K"))], rows)
+        rows.append(row)
+    return table([title, "training", "n", *(name for state in STATES for name in (state, "K"))], rows)
 
 
-def _unlearnt(records: Sequence[Numbers]) -> str:
+def _unlearnt(trainings: Sequence[Numbers]) -> str:
     """Networks that did not learn all their labels, and how many they did not."""
     found: dict[tuple[str, str], list[int]] = {}
-    for record in records:
-        if record["state"] != STATES[0] and record["training_errors"]:
-            shape = f"{len(record['hidden'])}×{record['hidden'][0]}"
-            found.setdefault((shape, record["state"]), []).append(record["training_errors"])
+    for training in trainings:
+        for record in training["sweep"]:
+            if record["state"] != STATES[0] and record["training_errors"]:
+                shape = f"{len(record['hidden'])}×{record['hidden'][0]}, {training['name']}"
+                found.setdefault((shape, record["state"]), []).append(record["training_errors"])
     rows = [[shape, state, str(len(errors)), span(errors)] for (shape, state), errors in found.items()]
     return table(["network", "trained on", "networks", "misclassified"], rows)
 

@@ -4,11 +4,13 @@ import math
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from relu_regions.apps.reproduction.statistics import (
     against_0,
     compare,
     correlations,
+    difference,
     distances,
     estimate,
     histogram,
@@ -48,6 +50,21 @@ def test_distance_from_0() -> None:
     assert all(
         math.isnan(value) for given in ([1.0], [1.0, 1.0], [1.0, math.nan]) for value in against_0(given).values()
     )
+
+
+def test_means_of_networks_that_share_nothing() -> None:
+    """Welch's test written out; and the groups need not be of one size."""
+    first, second = np.array([1.0, 2.0, 4.0, 3.5]), np.array([0.5, 0.7, 0.2])
+    squares = [column.var(ddof=1) / len(column) for column in (first, second)]
+    error = math.sqrt(sum(squares))
+    freedom = sum(squares) ** 2 / (squares[0] ** 2 / 3 + squares[1] ** 2 / 2)
+    found = difference(first.tolist(), second.tolist())
+    mean = first.mean() - second.mean()
+    half = stats.t.ppf(0.975, freedom) * error
+    assert found["value"] == pytest.approx([mean, mean - half, mean + half, 3])
+    assert found["p"] == pytest.approx(2 * stats.t.sf(mean / error, freedom))
+    assert difference(second.tolist(), first.tolist())["value"][0] == pytest.approx(-mean)
+    assert math.isnan(difference([1.0, 2.0], [1.0])["p"]) and math.isnan(difference([1.0, 2.0], [3.0, 3.0])["p"])
 
 
 def test_numbers_of_lengths() -> None:
