@@ -129,7 +129,7 @@ def _figure(shown: Shown, page: _Page, marked: Floats | None) -> Any:
     drawn = figure(
         name="plane", width=760, height=720, match_aspect=True, active_scroll="wheel_zoom",
         tools="pan,wheel_zoom,box_zoom,reset,save", x_axis_label="distance from x along u",
-        y_axis_label="distance across u", output_backend="canvas",
+        y_axis_label="distance across u", output_backend="canvas", min_border_left=70,
     )  # fmt: skip
     drawn.toolbar.logo = None
     drawn.grid.visible = False
