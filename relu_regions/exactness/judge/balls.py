@@ -9,6 +9,9 @@ own float t, is within e of it. Rows lie in blocks, and a block has one row of r
 - All errors of a value together have a 2-norm, N at most. So a step's |W| e is no more than ‖row‖₂ N, number by number,
   and N becomes σ N + ‖what the step itself rounds‖₂ with a bound σ of the step's 2-norm, or ‖e‖₂ where that is less.
   e grows by |W|, as if errors had the worst signs for every number at once; N grows by much less.
+- A ball at a breakpoint holds more than the true value: also what the two affine pieces that are claimed to meet there
+  have at the row's t, each extended to it. They differ behind the gate whose unit flips, and by little, as the unit is
+  near its knot (`Loose`).
 - A gate with knots passes a radius on by its steepest slope among the pieces that the ball touches: 0 where a ReLU is
   certainly inactive. A maximum passes on the largest radius of the inputs that may attain it. N grows by the
   steepest slope, and by √(how many windows share an input).
@@ -21,9 +24,10 @@ whatever the rounding. Overflow: where a number is not finite its radius is infi
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Generic, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
@@ -34,10 +38,15 @@ from relu_regions.network.gates import Knots, Maximum, OrderStatistic, flattened
 from relu_regions.network.network import Network
 from relu_regions.network.steps import AffineStep, GateStep
 
-__all__ = ["UNIT", "Ball", "Rows", "RunningBounds", "not_below", "widened"]
+__all__ = [
+    "UNIT", "Ball", "Evaluation", "Loose", "Rows", "RunningBounds", "bent", "least", "looser", "norm_of", "not_below",
+    "widened",
+]  # fmt: skip
 
 UNIT = 2.0**-53
 _SMALL = 2.0**-400
+
+V = TypeVar("V")
 
 
 class Rows(NamedTuple):
@@ -51,6 +60,21 @@ class Rows(NamedTuple):
     line: Tensor
     position: Tensor
     weight: Tensor
+
+
+class Loose(NamedTuple):
+    """Units of a gate without a known piece at rows, ``(S,)`` each: they flip there.
+
+    Attributes:
+        row, unit: which.
+        radius: how far what a piece on either side makes of its ball may be from what the gate has computed.
+        extra: the part of it that the unit's distance from its knot makes, and not the radius of what it reads.
+    """
+
+    row: Tensor
+    unit: Tensor
+    radius: Tensor
+    extra: Tensor
 
 
 class Ball(NamedTuple):
@@ -78,7 +102,7 @@ class Ball(NamedTuple):
         if not torch.isfinite(width.sum()):
             radius = torch.where(torch.isfinite(width), radius, torch.inf)
             norm = None
-        return cls(value, radius, low, high, _least(norm, radius))
+        return cls(value, radius, low, high, least(norm, radius))
 
     @property
     def size(self) -> Tensor:
@@ -91,14 +115,15 @@ class Ball(NamedTuple):
         return Ball(value, radius, low, high, self.norm)
 
 
-def _least(norm: Tensor | None, radius: Tensor) -> Tensor:
+def least(norm: Tensor | None, radius: Tensor) -> Tensor:
     """The norm, or that of the radii where it is less, ``(B,)``."""
-    other = _norm(radius)
+    other = norm_of(radius)
     # A norm that overflowed is no number, and says nothing.
     return other if norm is None else torch.fmin(norm, other)
 
 
-def _norm(radius: Tensor) -> Tensor:
+def norm_of(radius: Tensor) -> Tensor:
+    """A bound of the 2-norm of errors within radii, ``(B,)``."""
     numbers = flattened(not_below(radius))
     norm: Tensor = torch.linalg.vector_norm(numbers, dim=1)
     return norm * (1 + 2 * (numbers.shape[1] + 8) * UNIT)
@@ -114,8 +139,28 @@ def widened(radius: Tensor, size: Tensor) -> Tensor:
     return torch.where(radius > 0, radius * (1 + 16 * UNIT) + 8 * UNIT * size, radius)
 
 
-class RunningBounds:
-    """Takes balls through the steps of a network.
+def looser(radius: Tensor, norm: Tensor, loose: Loose, per_row: int) -> tuple[Tensor, Tensor]:
+    """Radii and norms behind a gate, wide enough for units whose piece is not known at some rows.
+
+    Args:
+        radius, norm: ``(B, *shape)`` and ``(B,)``, as if it were.
+        per_row: how many rows a block has.
+    """
+    if not len(loose.row):
+        return radius, norm
+    wider = radius.reshape(len(radius), -1).clone()
+    place = (loose.row // per_row) * wider.shape[1] + loose.unit
+    # A radius that is no number bounds nothing.
+    wide, extra = (torch.where(part >= 0, part, torch.inf) for part in (loose.radius, loose.extra))
+    added = torch.maximum(wide - wider.view(-1)[place], extra)
+    wider.view(-1).scatter_reduce_(0, place, wide, "amax")
+    rows = norm.new_zeros(len(radius) * per_row).index_add_(0, loose.row, not_below(added))
+    norm = (norm + rows.view(-1, per_row).amax(1)) * (1 + 2 * (len(loose.row) + 8) * UNIT)
+    return wider.view(radius.shape), norm
+
+
+class Evaluation(ABC, Generic[V]):
+    """Takes values of some kind through the steps of a network, and reads them as balls.
 
     Args:
         network: in float64, batch norms folded.
@@ -124,45 +169,117 @@ class RunningBounds:
 
     def __init__(self, network: Network, x: Tensor, d: Tensor) -> None:
         self.network, self.x, self.d = network, x, d
-        self.copies = EqualNumbers.of(network).copies
         self.first_gate = min(network.gate_numbers, default=len(network.steps))
+
+    def through(self, rows: Rows, loose: list[Loose] | None = None) -> Iterator[tuple[int, GateStep, Ball]]:
+        """Every gate with the ball that it reads, ``(B * R, numbers)``, in order.
+
+        Args:
+            loose: before the caller asks for the next gate it may append the units of this one that flip at rows.
+        """
+        network, values = self.network, self.starts(rows)
+        for index in range(self.first_gate, max(network.gate_numbers, default=-1) + 1):
+            step = network.steps[index]
+            if isinstance(step, GateStep):
+                value = values[step.inputs[0]]
+                yield network.gate_numbers[index], step, self.read(value)
+                made = self.bent(step, value, rows.weight)
+                while loose:
+                    made = self.loosened(made, loose.pop(), rows.position.shape[1])
+                values[step.output] = made
+            else:
+                values[step.output] = self.affine(step, [values[name] for name in step.inputs], rows.weight)
+            for name in network.releases[index]:
+                del values[name]
+
+    def starts(self, rows: Rows) -> dict[str, V]:
+        """What is needed from the first gate on; up to there all is affine on the line, v(x) and t times v(d)."""
+        ends, line = self.at_ends(rows)
+        return {name: self.on_lines(value, line, rows) for name, value in ends.items()}
+
+    def at_ends(self, rows: Rows) -> tuple[dict[str, V], Tensor]:
+        """What is needed from the first gate on, at the x of all lines and then along their d.
+
+        Returns:
+            The values, and the line of each block among them.
+        """
+        used, line = torch.unique(rows.line, return_inverse=True)
+        ends = torch.cat([self.x[used], self.d[used]])
+        weight = torch.cat([torch.ones(len(used)), torch.zeros(len(used))]).to(ends)
+        values = {self.network.input_name: self.exactly(ends)}
+        for index in range(self.first_gate):
+            step = self.network.steps[index]
+            assert isinstance(step, AffineStep)
+            values[step.output] = self.affine(step, [values[name] for name in step.inputs], weight)
+            for name in self.network.releases[index]:
+                del values[name]
+        return values, line
+
+    @abstractmethod
+    def exactly(self, numbers: Tensor) -> V:
+        """What these numbers are, a row for each block, ``(B, *shape)``."""
+
+    @abstractmethod
+    def on_lines(self, ends: V, line: Tensor, rows: Rows) -> V:
+        """A value at rows, from that at x and, for the second half, along d, of all lines.
+
+        Args:
+            line: of each block, among those of the ends.
+        """
+
+    @abstractmethod
+    def affine(self, step: AffineStep, inputs: list[V], weight: Tensor) -> V:
+        """What a step makes; weight is that of each block, ``(B,)``."""
+
+    @abstractmethod
+    def bent(self, step: GateStep, value: V, weight: Tensor) -> V:
+        """What a gate makes."""
+
+    @abstractmethod
+    def loosened(self, value: V, loose: Loose, per_row: int) -> V:
+        """What a gate makes, its radii wide enough for units whose piece is not known at some rows; see `looser`."""
+
+    @abstractmethod
+    def read(self, value: V) -> Ball:
+        """The ball that a gate reads, with one dimension of numbers."""
+
+
+class RunningBounds(Evaluation[Ball]):
+    """Takes balls of float64 numbers through the steps of a network."""
+
+    def __init__(self, network: Network, x: Tensor, d: Tensor) -> None:
+        super().__init__(network, x, d)
+        self.copies = EqualNumbers.of(network).copies
         readers = Counter(name for step in network.steps for name in step.inputs)
         self.own = {step.output for step in network.steps if _has_memory(step) and readers[step.output] == 1}
         self._magnitudes: dict[str, tuple[Tensor, ...]] = {}
 
-    def through(self, rows: Rows) -> Iterator[tuple[int, GateStep, Ball]]:
-        """Every gate with the ball that it reads, ``(B * R, numbers)``, in order."""
-        network, balls = self.network, self._starts(rows)
-        for index in range(self.first_gate, max(network.gate_numbers, default=-1) + 1):
-            step = network.steps[index]
-            if isinstance(step, GateStep):
-                inputs = balls[step.inputs[0]].flat()
-                yield network.gate_numbers[index], step, inputs
-                balls[step.output] = _bent(step, inputs, rows.weight, step.inputs[0] in self.own)
-            else:
-                balls[step.output] = self._affine(step, [balls[name] for name in step.inputs], rows.weight)
-            for name in network.releases[index]:
-                del balls[name]
+    def exactly(self, numbers: Tensor) -> Ball:
+        """The numbers without errors."""
+        return Ball.of(numbers, torch.zeros_like(numbers))
 
-    def _starts(self, rows: Rows) -> dict[str, Ball]:
-        """What is needed from the first gate on; up to there all is affine on the line, v(x) and t times v(d)."""
-        used, line = torch.unique(rows.line, return_inverse=True)
-        ends = torch.cat([self.x[used], self.d[used]])
-        weight = torch.cat([torch.ones(len(used)), torch.zeros(len(used))]).to(ends)
-        balls = {self.network.input_name: Ball.of(ends, torch.zeros_like(ends))}
-        for index in range(self.first_gate):
-            step = self.network.steps[index]
-            assert isinstance(step, AffineStep)
-            balls[step.output] = self._affine(step, [balls[name] for name in step.inputs], weight)
-            for name in self.network.releases[index]:
-                del balls[name]
-        return {name: _on_lines(ball, line, rows) for name, ball in balls.items()}
+    def on_lines(self, ends: Ball, line: Tensor, rows: Rows) -> Ball:
+        """v(x) + t v(d)."""
+        return _on_lines(ends, line, rows)
 
-    def _affine(self, step: AffineStep, inputs: list[Ball], weight: Tensor) -> Ball:
+    def bent(self, step: GateStep, value: Ball, weight: Tensor) -> Ball:
+        """Its memory is used again where nothing else needs it."""
+        return bent(step, value.flat(), weight, step.inputs[0] in self.own)
+
+    def loosened(self, value: Ball, loose: Loose, per_row: int) -> Ball:
+        """Its radii and norms are."""
+        radius, norm = looser(value.radius, value.norm, loose, per_row)
+        return value._replace(radius=radius, norm=norm)
+
+    def read(self, value: Ball) -> Ball:
+        """Itself."""
+        return value.flat()
+
+    def affine(self, step: AffineStep, inputs: list[Ball], weight: Tensor) -> Ball:
         plain = bool(weight.all())
         per_row = len(inputs[0].value) // len(weight)
         value = step(*(b.value for b in inputs), weight=None if plain else weight.repeat_interleave(per_row))
-        constants, norms = self._constants(step), self._norms(step)
+        constants, norms = self.magnitudes(step), self.norms(step)
         carried = torch.stack([norm * ball.norm for norm, ball in zip(norms.whole, inputs)]).sum(0)
         if step.output in self.copies and step.bias is None:
             return Ball.of(value, step.function(*(ball.radius for ball in inputs), *constants), carried)
@@ -176,12 +293,12 @@ class RunningBounds:
         each = [rows * ball.norm.view(column) for rows, ball in zip(norms.rows, inputs)]
         by_norm = each[0] if len(each) == 1 else torch.stack(each).sum(0)
         room = 1 + 2 * (len(each) + 8) * UNIT
-        return Ball.of(value, torch.fmin(passed, by_norm * room) + made, (carried + _norm(made)) * room)
+        return Ball.of(value, torch.fmin(passed, by_norm * room) + made, (carried + norm_of(made)) * room)
 
-    def _norms(self, step: AffineStep) -> OperatorNorms:
+    def norms(self, step: AffineStep) -> OperatorNorms:
         return self.network.derived((OperatorNorms, step.output), lambda: OperatorNorms.of(self.network, step))
 
-    def _constants(self, step: AffineStep) -> tuple[Tensor, ...]:
+    def magnitudes(self, step: AffineStep) -> tuple[Tensor, ...]:
         if step.output not in self._magnitudes:
             self._magnitudes[step.output] = tuple(not_below(constant.abs()) for constant in step.constants)
         return self._magnitudes[step.output]
@@ -210,7 +327,7 @@ def _has_memory(step: AffineStep | GateStep) -> bool:
     return isinstance(step, AffineStep) and step.form is not None
 
 
-def _bent(step: GateStep, inputs: Ball, weight: Tensor, overwrite: bool) -> Ball:
+def bent(step: GateStep, inputs: Ball, weight: Tensor, overwrite: bool) -> Ball:
     """The ball behind a gate.
 
     Args:
@@ -226,7 +343,7 @@ def _bent(step: GateStep, inputs: Ball, weight: Tensor, overwrite: bool) -> Ball
         radius = inputs.radius.masked_fill(inactive, 0.0)
         value = inputs.value.clamp_min_(0) if overwrite else inputs.value.clamp_min(0)
         low, high = inputs.low.clamp_min(0), inputs.high.clamp_min(0)
-        ball = Ball(value, radius, low, high, _least(inputs.norm, radius))
+        ball = Ball(value, radius, low, high, least(inputs.norm, radius))
     else:
         ball = _knots(gate, inputs, weight)
     value, radius, low, high = (part.view(len(part), *shape) for part in ball[:4])
@@ -268,5 +385,5 @@ def _knots(gate: Knots, inputs: Ball, weight: Tensor) -> Ball:
         rounding = 8 * UNIT * not_below(slope * not_below(size) + offset)
         steepest = torch.maximum(steepest, slope.expand_as(margin).masked_fill(outside, 0.0))
         made = torch.maximum(made, rounding.masked_fill(outside | exact, 0.0))
-    norm = (inputs.norm * not_below(gate.slopes.abs()).max() + _norm(made)) * (1 + 16 * UNIT)
+    norm = (inputs.norm * not_below(gate.slopes.abs()).max() + norm_of(made)) * (1 + 16 * UNIT)
     return Ball.of(value, not_below(inputs.radius) * steepest * (1 + 8 * UNIT) + made, norm)

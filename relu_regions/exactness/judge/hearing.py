@@ -8,22 +8,27 @@ import torch
 from torch import Tensor
 
 from relu_regions.exactness.equal_by_construction import EqualNumbers
-from relu_regions.exactness.judge.balls import UNIT, Ball
+from relu_regions.exactness.judge.balls import UNIT, Loose
 from relu_regions.exactness.judge.claims import Claims
+from relu_regions.exactness.judge.neighbours import matches
 from relu_regions.exactness.judge.posts import BLOCK, Chunk
-from relu_regions.network.gates import Gate
 
-__all__ = ["Cells", "Flips", "Hearing"]
+__all__ = ["Cells", "Flips", "Hearing", "Marks"]
 
 
 class Flips(NamedTuple):
-    """Claimed flips, ``(F,)`` int64 each; ``bend`` is the number of the breakpoint within the chunk."""
+    """Claimed flips, ``(F,)`` each; ``bend`` is the number of the breakpoint within the chunk, ``row`` its row.
+
+    ``first`` is whether a flip is the first of its breakpoint, its *cause*.
+    """
 
     bend: Tensor
+    row: Tensor
     gate: Tensor
     unit: Tensor
     before: Tensor
     after: Tensor
+    first: Tensor
 
     def only(self, chosen: Tensor) -> Flips:
         """Some of them."""
@@ -31,7 +36,7 @@ class Flips(NamedTuple):
 
 
 class Cells(NamedTuple):
-    """Numbers at the post before, at the breakpoint, and at the post after of some cells, ``(3, F, …)`` each.
+    """Numbers at the row before a breakpoint, at its own, and at the row after it, ``(3, F)`` each.
 
     Attributes:
         value: as computed.
@@ -42,31 +47,42 @@ class Cells(NamedTuple):
     radius: Tensor
 
 
+class Marks(NamedTuple):
+    """Numbers of a value that flipping units have made, each at the row of its breakpoint; ``(M,)`` each.
+
+    Attributes:
+        row, number: which.
+        zero: whether it is 0 at the true breakpoint.
+    """
+
+    row: Tensor
+    number: Tensor
+    zero: Tensor
+
+
 class Hearing:
     """The state of a chunk.
 
     Attributes:
         failed: of each line of the claims, whether something stayed open, ``(N,)`` bool; changed in place.
-        error: for each breakpoint of the chunk how far the true one may be from it, ``(K,)``; known once the gate of
-            its first flip has been heard.
-        share: the same relative to the distances to the posts before and after it, ``(2, K)``.
+        loose: what the gate that is heard leaves without a piece at rows.
+        error: for each breakpoint of the chunk how far the true one may lie below it and above it, ``(2, K)``; known
+            once the gate of its first flip has been heard.
         cause: the gate of each breakpoint's first flip, ``(K,)`` int64.
     """
 
     def __init__(self, claims: Claims, chunk: Chunk, equal: EqualNumbers, failed: Tensor) -> None:
         self.claims, self.chunk, self.equal, self.failed = claims, chunk, equal, failed
         self.bend = chunk.bend.view(-1)
-        self.flips, first = _flips_of(claims, chunk)
-        self.is_first = first
-        count = len(chunk.claimed)
+        self._flips = _flips_of(claims, chunk)
+        count, first = len(chunk.claimed), self._flips.first
         self.cause = torch.zeros(count, dtype=torch.int64, device=failed.device)
-        self.cause[self.flips.bend[first]] = self.flips.gate[first]
-        self.error = torch.zeros(count, dtype=torch.float64, device=failed.device)
-        self.share = self.error.new_zeros(2, count)
-        self._zeros: list[Tensor] = []
-        self._sources = 1 + sum(equal.sizes.values())
+        self.cause[self._flips.bend[first]] = self._flips.gate[first]
+        self.error = torch.zeros(2, count, dtype=torch.float64, device=failed.device)
+        self.loose: list[Loose] = []
+        self._noted: list[tuple[Tensor, Tensor, Tensor]] = []
         bare = torch.ones_like(self.cause, dtype=torch.bool)
-        bare[self.flips.bend] = False
+        bare[self._flips.bend] = False
         self.fail(chunk.bend_line[bare])
 
     # ------------------------------------------------------------ lines
@@ -84,94 +100,31 @@ class Hearing:
         self.fail(self.chunk.line[rows // BLOCK])
 
     @property
-    def live(self) -> Tensor:
-        """The blocks of lines that have not failed, ``(B,)`` bool."""
-        return ~self.failed[self.chunk.line]
+    def settled(self) -> Tensor:
+        """The blocks that are not looked at row by row: at infinity, or of lines that have failed; ``(B,)`` bool."""
+        return self.failed[self.chunk.line] | (self.chunk.weight == 0)
 
-    # ------------------------------------------------------------ what a breakpoint adds to radii
+    # ------------------------------------------------------------ what is claimed
 
-    def shares(self, gate: int) -> Tensor:
-        """How far from each row's number its true breakpoint's can be, relative to changes over the cell, ``(B,
-        BLOCK)``.
+    def flips_of(self, gate: int) -> Flips:
+        """The claimed flips of a gate."""
+        return self._flips.only(self._flips.gate == gate)
 
-        That is 0 at posts, and for breakpoints of this gate or a later one, where nothing bends within a cell.
-        """
-        share = torch.where(self.cause < gate, self.share.amax(0), 0.0)
-        return torch.where(self.chunk.bend >= 0, torch.cat([share, share.new_zeros(1)])[self.chunk.bend], 0.0)
-
-    def asked(self, gate: int) -> Tensor:
-        """The rows whose signs count: posts, and breakpoints of earlier gates, ``(B, BLOCK)`` bool."""
-        earlier = torch.cat([self.cause < gate, self.cause.new_ones(1, dtype=torch.bool)])
-        return earlier[self.chunk.bend]
-
-    def beside(self, numbers: Tensor) -> Tensor:
-        """The largest of each block's number and those of the blocks beside it, ``(B,)``."""
-        result = numbers.clone()
-        result[1:] = torch.maximum(result[1:], numbers[:-1])
-        result[:-1] = torch.maximum(result[:-1], numbers[1:])
-        return result
-
-    def cells(self, ball: Ball, bend: Tensor, unit: Tensor) -> Cells:
-        """A ball's numbers around some breakpoints, of one unit each, or of several: ``(F,)`` or ``(F, k)``."""
-        row = self.chunk.row[bend]
-        rows = torch.stack([row - 1, row, row + 1])
-        if unit.ndim == 2:
-            rows = rows[:, :, None]
-        return Cells(ball.value[rows, unit], ball.radius[rows // BLOCK, unit])
-
-    def enclosures(self, cells: Cells, bend: Tensor) -> tuple[Tensor, Tensor]:
-        """The least and the largest that the numbers can be at the true breakpoints.
-
-        A number is affine from the true breakpoint to the post on the other side of the computed one, so that it is
-        that at the computed one and, times a share, what it changes from there to the post.
-        """
-        share = self.share[:, bend]
-        if cells.value.ndim == 3:
-            share = share[:, :, None]
-        here, own = cells.value[1], cells.radius[1]
-        posts, theirs = cells.value[::2], cells.radius[::2]
-        away = (share * ((here - posts).abs() + own + theirs)).amax(0)
-        margin = (own + away) * (1 + 32 * UNIT) + 8 * UNIT * torch.where(own + away > 0, here.abs(), 0.0)
-        return here - margin, here + margin
-
-    def place(self, flips: Flips, cells: Cells, rising: Tensor) -> None:
-        """Where the zeros of numbers that are affine over their cells lie: the true breakpoints of the flips.
+    def pieces(self, gate: int, flips: Flips, units: int) -> Tensor:
+        """The pieces that are claimed just before the first row of each block, ``(B, units)`` int64.
 
         Args:
-            cells: of the numbers, one for each flip.
-            rising: whether each is said to grow, ``(F,)`` bool.
+            flips: of this gate.
         """
-        value = torch.where(rising, cells.value, -cells.value)
-        radius = cells.radius * (1 + 8 * UNIT) + 8 * UNIT * value.abs()
-        opposite = (value[0] < -radius[0]) & (value[2] > radius[2])
-        position = self.chunk.position.view(-1)
-        row = self.chunk.row[flips.bend]
-        before, here, after = (position[row + step] for step in (-1, 0, 1))
-        rise = (value[2] - value[0]) * (1 - 8 * UNIT) - (radius[0] + radius[2]) * (1 + 8 * UNIT)
-        # What is added is more than the products lose by underflow.
-        error = (value[1].abs() + radius[1]) / rise * (after - before) * (1 + 32 * UNIT) + 2.0**-1022
-        share = error / torch.stack([here - before, after - here]) * (1 + 32 * UNIT)
-        # A rise that overflows would make the error 0.
-        good = opposite & (rise > 0) & torch.isfinite(rise) & torch.isfinite(error) & torch.isfinite(share).all(0)
-        self.fail_bends(flips.bend[~good])
-        self.error[flips.bend] = torch.where(good, error, 0.0)
-        self.share[:, flips.bend] = torch.where(good, share, 0.0)
+        chunk = self.chunk
+        turns = torch.zeros(len(chunk.line) + 1, units, dtype=torch.int64, device=self.failed.device)
+        place = flips.row // BLOCK + 1, flips.unit
+        turns.index_put_(place, flips.after - flips.before, accumulate=True)
+        turned = turns.cumsum(0)[:-1] if len(flips.row) else turns[:-1]
+        first = self._first_pieces(gate) - turned[chunk.part_block]
+        return first[chunk.part] + turned
 
-    # ------------------------------------------------------------ what is 0 at a breakpoint
-
-    def is_zero(self, bend: Tensor, sources: Tensor) -> Tensor:
-        """Whether numbers with these sources are known to be 0 at the true breakpoints, bool of the same shape."""
-        if not self._zeros or not sources.numel():
-            return torch.zeros_like(sources, dtype=torch.bool)
-        return torch.isin(bend * self._sources + sources.abs(), torch.cat(self._zeros))
-
-    def note_zeros(self, bend: Tensor, sources: Tensor) -> None:
-        """Note that numbers with these sources are 0 at the true breakpoints."""
-        self._zeros.append(bend * self._sources + sources.abs())
-
-    # ------------------------------------------------------------ patterns
-
-    def first_pieces(self, gate: int) -> Tensor:
+    def _first_pieces(self, gate: int) -> Tensor:
         """The pieces that are claimed where the parts start, ``(parts, units)``."""
         chunk, claims = self.chunk, self.claims
         pieces = claims.first_patterns[gate][chunk.part_line].clone()
@@ -184,31 +137,82 @@ class Hearing:
             pieces[part].index_put_((claims.unit[lower:upper][own],), change, accumulate=True)
         return pieces
 
-    def compare(self, found: Flips, claimed: Flips, gate: Gate) -> None:
-        """Leave lines open whose pieces change from post to post otherwise than is claimed, at one gate."""
-        pieces = gate.piece_count
-        units = 1 + int(max(int(part.unit.max()) if len(part.unit) else 0 for part in (found, claimed)))
-        keys = [((f.bend * units + f.unit) * pieces + f.before) * pieces + f.after for f in (found, claimed)]
-        for flips, own, others in ((found, keys[0], keys[1]), (claimed, keys[1], keys[0])):
-            self.fail_bends(flips.bend[~torch.isin(own, others)])
-        twice = keys[1].sort()
-        again = twice.indices[1:][twice.values.diff() == 0]
-        self.fail_bends(claimed.bend[again])
+    # ------------------------------------------------------------ where the true breakpoints lie
+
+    def place(self, flips: Flips, cells: Cells, rising: Tensor) -> None:
+        """Where the zeros of numbers that are affine around their breakpoints lie: the true ones.
+
+        Args:
+            cells: of the numbers, one for each flip.
+            rising: whether each is said to grow, ``(F,)`` bool.
+        """
+        value = torch.where(rising, cells.value, -cells.value)
+        radius = cells.radius * (1 + 8 * UNIT) + 8 * UNIT * value.abs()
+        # A number that is so far from 0 at a neighbour, and so close to it here, passes it between.
+        far = torch.stack([-value[0] - radius[0], value[2] - radius[2]])
+        near = (value[1].abs() + radius[1]) * (1 + 8 * UNIT)
+        position = self.chunk.position.view(-1)
+        before, here, after = (position[flips.row + step] for step in (-1, 0, 1))
+        # What is added is more than the products lose by underflow.
+        share = near / (near + far)
+        error = share * torch.stack([here - before, after - here]) * (1 + 32 * UNIT) + 2.0**-1022
+        good = ((far > 0) & torch.isfinite(near + far) & torch.isfinite(error)).all(0)
+        self.fail_bends(flips.bend[~good])
+        self.error[:, flips.bend] = torch.where(good, error, 0.0)
+
+    def hear_order(self) -> None:
+        """The true breakpoints are in the claimed order, as no two of their enclosures meet, nor those and a post."""
+        below, above = torch.nn.functional.pad(self.error, (0, 1))
+        position = self.chunk.position.view(-1)
+        gap = position.diff() * (1 - 8 * UNIT)
+        apart = (above[self.bend[:-1]] + below[self.bend[1:]]) * (1 + 8 * UNIT) < gap
+        # Posts that fill up a block, and what follows one part, is beside no breakpoint.
+        self.fail_rows(((self.bend[:-1] >= 0) & ~apart).nonzero()[:, 0])
+        self.fail_rows(((self.bend[1:] >= 0) & ~apart).nonzero()[:, 0])
+
+    # ------------------------------------------------------------ numbers that flipping units have made
+
+    def note(self, bend: Tensor, sources: Tensor, zero: Tensor) -> None:
+        """Note what flipping units make at breakpoints, by its sources, and whether it is 0 at the true one."""
+        if len(bend):
+            self._noted.append((bend, sources.abs(), zero))
+
+    def marks(self, sources: Tensor) -> Marks | None:
+        """Those that a value has, from its sources; None if there are none."""
+        if not self._noted:
+            return None
+        bend, source, zero = (torch.cat(parts) for parts in zip(*self._noted))
+        each, place = matches(sources.abs(), source)
+        if not len(each):
+            return None
+        return Marks(self.chunk.row[bend[each]], place, zero[each])
+
+    def fail_neighbours(self, rows: Tensor, unit: Tensor, others: Tensor, units: Tensor, count: int) -> None:
+        """Leave lines open where some units have no known side at two neighbouring rows.
+
+        Args:
+            rows, unit: of some that have none, ``(S,)``; others, units: of all that have none, ``(R,)``.
+            count: how many units there are.
+        """
+        if not len(rows):
+            return
+        keys = others * count + units
+        for step in (-1, 1):
+            self.fail_rows(rows[torch.isin((rows + step) * count + unit, keys)])
 
 
-def _flips_of(claims: Claims, chunk: Chunk) -> tuple[Flips, Tensor]:
-    """The claimed flips at the breakpoints of a chunk, by breakpoint and gate, and which is the first at each."""
+def _flips_of(claims: Claims, chunk: Chunk) -> Flips:
+    """The claimed flips at the breakpoints of a chunk, by breakpoint and gate."""
     claimed = chunk.claimed
     if not len(claimed) or not len(claims.point):
         none = claimed[:0]
-        return Flips(none, none, none, none, none), none.bool()
+        return Flips(none, none, none, none, none, none, none.bool())
     place = torch.searchsorted(claimed, claims.point).clamp_max(len(claimed) - 1)
     own = claimed[place] == claims.point
-    flips = Flips(place, claims.gate, claims.unit, claims.before, claims.after).only(own)
-    order = (
-        torch.argsort(flips.bend * (1 + flips.gate.max()) + flips.gate, stable=True) if len(flips.bend) else place[:0]
-    )
-    flips = flips.only(order)
-    first = torch.ones_like(flips.bend, dtype=torch.bool)
-    first[1:] = flips.bend.diff() != 0
-    return flips, first
+    bend, gate = place[own], claims.gate[own]
+    order = torch.argsort(bend * (1 + gate.max()) + gate, stable=True) if len(bend) else bend
+    bend = bend[order]
+    first = torch.ones_like(bend, dtype=torch.bool)
+    first[1:] = bend.diff() != 0
+    unit, before, after = (part[own][order] for part in (claims.unit, claims.before, claims.after))
+    return Flips(bend, chunk.row[bend], gate[order], unit, before, after, first)

@@ -1,13 +1,15 @@
-"""Maximum gates before the judge: the input that leads every window is compared with all others, at both ends and
-where it changes."""
+"""Maximum gates before the judge: at every row, does the input that is said to lead each window lead all others?"""
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from relu_regions.exactness.judge.balls import UNIT, Ball
+from relu_regions.exactness.judge.balls import UNIT, Ball, Loose
 from relu_regions.exactness.judge.hearing import Cells, Flips, Hearing
+from relu_regions.exactness.judge.neighbours import matches
 from relu_regions.exactness.judge.posts import BLOCK
 from relu_regions.network.gates import Maximum
 from relu_regions.network.steps import GateStep
@@ -22,37 +24,48 @@ def hear_maximum(hearing: Hearing, number: int, step: GateStep, gate: Maximum, b
         number: of the gate.
         ball: what it reads, ``(B * BLOCK, inputs)``.
     """
-    chunk = hearing.chunk
-    leads = _Leads(hearing, step, gate, ball)
-    winner, open_ = leads.winners(hearing.shares(number))
-    asked, post = hearing.asked(number).view(-1, 1), (hearing.bend < 0)[:, None]
-    far = (chunk.weight == 0).repeat_interleave(BLOCK)[:, None]
-    hearing.fail_rows((open_ & post & ~far).any(1).nonzero()[:, 0])
-    claimed = hearing.flips.only(hearing.flips.gate == number)
-    row, unit = ((hearing.bend >= 0)[:, None][1:-1] & (winner[:-2] != winner[2:])).nonzero(as_tuple=True)
-    bend = hearing.bend[row + 1]
-    found = Flips(bend, torch.full_like(bend, number), unit, winner[row, unit], winner[row + 2, unit])
-    hearing.compare(found, claimed, gate)
-    _hear_cells_without_bends(hearing, winner)
-    leads.place(claimed, hearing.is_first[hearing.flips.gate == number], number)
-    moved = torch.zeros_like(open_)
-    moved[1:] = winner[1:] != winner[:-1]
-    row, unit = (asked & ~post & (open_ | moved)).nonzero(as_tuple=True)
-    before, after = winner[row - 1, unit], winner[row + 1, unit]
-    bend = hearing.bend[row]
-    hearing.fail_bends(bend[~leads.at_breakpoints(bend, unit, before, after, tied=False)])
-    leads.hear_infinity(winner)
-    wrong = (winner[chunk.part_block * BLOCK] != hearing.first_pieces(number)).any(1)
-    hearing.fail(chunk.part_line[wrong])
+    flips, leads = hearing.flips_of(number), _Leads(hearing, step, gate, ball)
+    pieces = hearing.pieces(number, flips, len(gate.windows))
+    known = leads.in_whole_blocks(pieces)
+    known[flips.row // BLOCK, flips.unit] = False
+    row, unit = leads.marked_windows
+    known[row // BLOCK, unit] = False
+    block, unit = (~known & ~hearing.settled[:, None]).nonzero(as_tuple=True)
+    leads.look_closely(block, unit, pieces[block, unit], flips)
+    leads.hear_infinity(pieces)
+    leads.place(flips)
 
 
-def _hear_cells_without_bends(hearing: Hearing, winner: Tensor) -> None:
-    """A block that holds no breakpoint has one pattern."""
-    chunk = hearing.chunk
-    bare = (chunk.bend < 0).all(1)
-    pieces = winner.view(-1, BLOCK, winner.shape[1])
-    moves = (pieces[:, ::2] != pieces[:, :1]).flatten(1).any(1)
-    hearing.fail(chunk.line[bare & moves])
+class _Window(NamedTuple):
+    """The inputs of some windows at some rows, ``(S, R, k)`` each."""
+
+    value: Tensor
+    radius: Tensor
+    source: Tensor
+    marked: Tensor
+    zero: Tensor
+
+    def leads(self, piece: Tensor, beside: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Whether one input leads each other one, and whether that is so only because both are 0 at the breakpoint;
+        ``(S, R)`` bool each.
+
+        Args:
+            piece: the input, a position within the window, ``(S, R)``.
+            beside: another input that changes places with it; the two are not compared.
+        """
+        chosen = piece[..., None]
+        lead = self.value.gather(-1, chosen) - self.value
+        own, source = self.radius.gather(-1, chosen), self.source.gather(-1, chosen)
+        # Of equal inputs the first leads.
+        place = torch.arange(self.value.shape[-1], device=piece.device)
+        later = place >= chosen
+        sure = lead > (own + self.radius) * (1 + 16 * UNIT)
+        sure |= later & ((self.source == source) | ((own == 0) & (self.radius == 0) & (lead >= 0)))
+        if beside is not None:
+            other = beside[..., None]
+            sure |= (self.source == source) | (self.source == self.source.gather(-1, other))
+        zero = self.zero & self.zero.gather(-1, chosen) & (self.marked | self.marked.gather(-1, chosen))
+        return (sure | zero).all(-1), ~sure.all(-1)
 
 
 class _Leads:
@@ -60,137 +73,136 @@ class _Leads:
 
     def __init__(self, hearing: Hearing, step: GateStep, gate: Maximum, ball: Ball) -> None:
         device = ball.value.device
-        self.hearing, self.windows = hearing, gate.windows
+        self.hearing, self.windows, self.ball = hearing, gate.windows, ball
         equal, name = hearing.equal, step.inputs[0]
-        self.sources = equal.sources(name).to(device)[gate.windows]
+        numbers = equal.sources(name).to(device)
+        self.inputs, self.sources = len(numbers), numbers[gate.windows]
         self.outputs = equal.sources(step.output).to(device)
-        radius = ball.radius.repeat_interleave(BLOCK, 0)
         zeros = equal.zeros.get(name)
-        if zeros is not None:
-            # A ReLU's 0 is 0 whatever the radius of the block, if its sign there is certain; else the line fails.
-            radius = radius.masked_fill(zeros.to(device) & (ball.value == 0), 0.0)
-        self.ball, self.value, self.radius = ball, ball.value, radius
+        self.zeros = None if zeros is None else zeros.to(device)
+        marks = hearing.marks(numbers)
+        none = numbers[:0]
+        row, number, zero = (none, none, none.bool()) if marks is None else marks
+        self.marked = row * self.inputs + number
+        self.zero = self.marked[zero]
+        each, place = matches(gate.windows.flatten(), number)
+        # The windows that have inputs that flipping units have made, by row.
+        self.marked_windows = row[each], place // gate.windows.shape[1]
 
-    def winners(self, shares: Tensor) -> tuple[Tensor, Tensor]:
-        """The input that leads each window at each row, and whether that is open; ``(rows, units)`` each.
-
-        Args:
-            shares: as `Hearing.shares`.
-        """
-        shares, size = shares.view(-1), (self.value.abs() + self.radius).amax(1)
-        change = size.clone()
-        change[1:] = torch.maximum(change[1:], size[:-1])
-        change[:-1] = torch.maximum(change[:-1], size[1:])
-        added = torch.where(shares > 0, 8 * shares * change, 0.0).view(-1, BLOCK)
-        winner, sure = self._in_whole_blocks(added.amax(1))
-        winner, open_ = winner.repeat_interleave(BLOCK, 0), torch.zeros_like(sure).repeat_interleave(BLOCK, 0)
-        block, unit = (~sure).nonzero(as_tuple=True)
-        rows = block[:, None] * BLOCK + torch.arange(BLOCK, device=block.device)
-        winner[rows, unit[:, None]], open_[rows, unit[:, None]] = self._row_by_row(rows, unit, added[block])
-        return winner, open_
-
-    def _in_whole_blocks(self, added: Tensor) -> tuple[Tensor, Tensor]:
-        """The input whose least number in a block is the largest, and whether it leads throughout, ``(B, units)`` each.
-
-        Args:
-            added: to what an error may be in each block, ``(B,)``.
-        """
+    def in_whole_blocks(self, pieces: Tensor) -> Tensor:
+        """Whether the input that is said to lead a window before a block leads it throughout, ``(B, units)`` bool."""
         low, high, radius = (part[:, self.windows] for part in (self.ball.low, self.ball.high, self.ball.radius))
-        winner = low.argmax(-1)
-        chosen = winner[..., None]
-        error = (radius.gather(-1, chosen) + radius) * (1 + 16 * UNIT) + added[:, None, None]
+        chosen = pieces[..., None]
+        error = (radius.gather(-1, chosen) + radius) * (1 + 16 * UNIT)
         sources = self.sources.expand_as(low)
-        leads = (low.gather(-1, chosen) - high > error) | (sources == sources.gather(-1, chosen))
-        return winner, leads.all(-1)
+        later = torch.arange(low.shape[-1], device=low.device) >= chosen
+        leads = (low.gather(-1, chosen) - high > error) | ((sources == sources.gather(-1, chosen)) & later)
+        return leads.all(-1)
 
-    def _row_by_row(self, rows: Tensor, unit: Tensor, added: Tensor) -> tuple[Tensor, Tensor]:
-        """The same of some units at the rows of some blocks, and whether that is open; ``(S, BLOCK)`` each.
+    def _windows(self, rows: Tensor, unit: Tensor) -> _Window:
+        """Windows at rows, ``(S, R)`` and ``(S,)``."""
+        inputs = self.windows[unit][:, None].expand(-1, rows.shape[1], -1)
+        value, radius = self.ball.value[rows[..., None], inputs], self.ball.radius[rows[..., None] // BLOCK, inputs]
+        keys = rows[..., None] * self.inputs + inputs
+        none = torch.zeros_like(value, dtype=torch.bool)
+        marked, zero = (torch.isin(keys, part) if len(part) else none for part in (self.marked, self.zero))
+        if self.zeros is not None:
+            # A ReLU's 0 is 0 whatever the radius of the block, if its sign there is certain; else the line fails.
+            exact = self.zeros[inputs] & (value == 0) & ~marked
+            radius, zero = radius.masked_fill(exact, 0.0), zero | exact
+        return _Window(value, radius, self.sources[unit][:, None].expand_as(inputs), marked, zero)
+
+    def look_closely(self, block: Tensor, unit: Tensor, piece: Tensor, flips: Flips) -> None:
+        """Compare windows with what is claimed, row by row. A line fails where one is not known to be so.
 
         Args:
-            rows: ``(S, BLOCK)``; unit: ``(S,)``; added: to what an error may be, ``(S, BLOCK)``.
+            block, unit: which, ``(S,)`` each, in order.
+            piece: what is said to lead just before each block, ``(S,)``.
+            flips: of the gate, all of them among these blocks and units, or on lines that have failed.
         """
-        inputs = self.windows[unit][:, None]
-        value, radius = self.value[rows[..., None], inputs], self.radius[rows[..., None], inputs]
-        winner = value.argmax(-1)  # of equals the first
-        chosen = winner[..., None]
-        lead, error = value.gather(-1, chosen) - value, radius.gather(-1, chosen) + radius
-        error = error * (1 + 16 * UNIT) + added[..., None]
-        sources = self.sources[unit][:, None].expand_as(value)
-        later = torch.arange(value.shape[-1], device=winner.device) > chosen
-        same = sources == sources.gather(-1, chosen)
-        exact = (radius.gather(-1, chosen) == 0) & (radius == 0) & later
-        return winner, ~((lead > error) | same | (exact & (lead >= 0))).all(-1)
+        hearing, units = self.hearing, len(self.windows)
+        rows = block[:, None] * BLOCK + torch.arange(BLOCK, device=block.device)
+        keys, wanted = block * units + unit, flips.row // BLOCK * units + flips.unit
+        place = torch.searchsorted(keys, wanted).clamp_max(max(0, len(keys) - 1))
+        there = keys[place] == wanted if len(keys) else torch.zeros_like(wanted, dtype=torch.bool)
+        turns = torch.zeros_like(rows)
+        turns[place[there], flips.row[there] % BLOCK] = (flips.after - flips.before)[there]
+        after = piece[:, None] + turns.cumsum(1)
+        before, flipping = after - turns, turns != 0
+        windows = self._windows(rows, unit)
+        sure, still = windows.leads(before)
+        at, column = flipping.nonzero(as_tuple=True)
+        if len(at):
+            here = _Window(*(part[at, column][:, None] for part in windows))
+            pieces = before[at, column][:, None], after[at, column][:, None]
+            both = [here.leads(one, other) for one, other in (pieces, pieces[::-1])]
+            sure[at, column], still[at, column] = (both[0][0] & both[1][0])[:, 0], True
+        hearing.fail_rows(rows[~sure])
+        bends = sure & (hearing.bend[rows] >= 0)
+        self._let_loose(windows, (bends & still).nonzero(as_tuple=True), rows, unit, (before, after))
+        made = [
+            part.gather(2, p[..., None])[..., 0] for part in (windows.marked, windows.zero) for p in (before, after)
+        ]
+        at, column = (bends & (still | made[0] | made[1])).nonzero(as_tuple=True)
+        zero = (made[2] & made[3])[at, column]
+        hearing.note(hearing.bend[rows[at, column]], self.outputs[unit[at]], zero)
 
-    def place(self, flips: Flips, first: Tensor, number: int) -> None:
-        """Hear the flips of the gate: the first of a breakpoint says where it is, others must be tied to it.
+    def _let_loose(
+        self,
+        windows: _Window,
+        places: tuple[Tensor, ...],
+        rows: Tensor,
+        unit: Tensor,
+        pieces: tuple[Tensor, Tensor],
+    ) -> None:
+        """Widen what the gate makes of windows without a known leader; these have one in the rows beside."""
+        at, column = places
+        row, own = rows[at, column], unit[at]
+        self.hearing.fail_neighbours(row, own, row, own, len(self.windows))
+        value, radius = windows.value[at, column], windows.radius[at, column]
+        ends = torch.stack([piece[at, column] for piece in pieces], 1)
+        extra = (value.amax(1, keepdim=True) - value.gather(1, ends)).amax(1) * (1 + 8 * UNIT)
+        wide = (extra + radius.gather(1, ends).amax(1)) * (1 + 8 * UNIT)
+        self.hearing.loose.append(Loose(row, own, wide, extra))
+
+    def place(self, flips: Flips) -> None:
+        """Hear where the flips are: the first of a breakpoint says that, others must be tied to it.
 
         So they are where the same two numbers meet in another window, or where zeros tie.
         """
         if not len(flips.bend):
             return
-        hearing, causes = self.hearing, flips.only(first)
-        before, after = (self._cells(causes, piece) for piece in (causes.before, causes.after))
-        difference = Cells(after.value - before.value, after.radius + before.radius)
-        hearing.place(causes, difference, torch.ones_like(causes.bend, dtype=torch.bool))
-        own = self.at_breakpoints(causes.bend, causes.unit, causes.before, causes.after, tied=True)
-        hearing.fail_bends(causes.bend[~own])
-        others = flips.only(~first)
-        here = hearing.cause[others.bend] == number
-        same = here & self._meet_as_their_cause(others, causes)
-        tied = self.at_breakpoints(others.bend, others.unit, others.before, others.after, tied=False) & ~here
-        tied |= same & self.at_breakpoints(others.bend, others.unit, others.before, others.after, tied=True)
-        hearing.fail_bends(others.bend[~tied])
-        zero = hearing.is_zero(others.bend, self.sources[others.unit, others.before])
-        hearing.note_zeros(others.bend[zero], self.outputs[others.unit[zero]])
-
-    def _meet_as_their_cause(self, others: Flips, causes: Flips) -> Tensor:
-        """Whether the numbers that change places are those of the cause of the same breakpoint, ``(F,)`` bool."""
-        pairs = self.sources.new_zeros(len(self.hearing.cause), 2)
+        hearing, causes = self.hearing, flips.only(flips.first)
+        rows = torch.stack([causes.row - 1, causes.row, causes.row + 1])
+        before, after = (self.windows[causes.unit, piece] for piece in (causes.before, causes.after))
+        value, radius = self.ball.value, self.ball.radius
+        difference = Cells(
+            value[rows, after] - value[rows, before], radius[rows // BLOCK, after] + radius[rows // BLOCK, before]
+        )
+        hearing.place(causes, difference, torch.ones_like(causes.first))
+        pairs = self.sources.new_full((len(hearing.cause), 2), -1)
         pairs[causes.bend] = self._pairs(causes)
-        return (self._pairs(others) == pairs[others.bend]).all(1)
+        tied = (self._pairs(flips) == pairs[flips.bend]).all(1)
+        tied |= self._is_zero(flips, flips.before) & self._is_zero(flips, flips.after)
+        hearing.fail_bends(flips.bend[~(flips.first | tied)])
 
     def _pairs(self, flips: Flips) -> Tensor:
         return torch.stack([self.sources[flips.unit, piece] for piece in (flips.before, flips.after)], 1)
 
-    def _cells(self, flips: Flips, piece: Tensor) -> Cells:
-        row = self.hearing.chunk.row[flips.bend]
-        rows, inputs = torch.stack([row - 1, row, row + 1]), self.windows[flips.unit, piece]
-        return Cells(self.value[rows, inputs], self.radius[rows, inputs])
+    def _is_zero(self, flips: Flips, piece: Tensor) -> Tensor:
+        """Whether inputs of windows are 0 at the true breakpoints of their flips, ``(F,)`` bool."""
+        window = self._windows(flips.row[:, None], flips.unit)
+        return window.zero.gather(2, piece[:, None, None])[:, 0, 0]
 
-    def at_breakpoints(self, bend: Tensor, unit: Tensor, before: Tensor, after: Tensor, *, tied: bool) -> Tensor:
-        """Whether inputs lead their windows at the true breakpoints, ``(F,)`` bool: both that before and that after.
-
-        Args:
-            before, after: positions within the windows.
-            tied: whether the two are equal there, because that is what the breakpoint is.
-        """
-        hearing, inputs = self.hearing, self.windows[unit]
-        row = hearing.chunk.row[bend]
-        rows = torch.stack([row - 1, row, row + 1])[:, :, None]
-        low, high = hearing.enclosures(Cells(self.value[rows, inputs], self.radius[rows, inputs]), bend)
-        sources = self.sources[unit]
-        zero = hearing.is_zero(bend[:, None], sources)
-        low, high = low.masked_fill(zero, 0.0), high.masked_fill(zero, 0.0)
-        leads = []
-        alike = torch.zeros_like(zero)
-        for piece in (before, after):
-            chosen = piece[:, None]
-            alike |= sources == sources.gather(1, chosen)
-            leads.append(low.gather(1, chosen) >= high)
-        if tied:
-            return (leads[0] | leads[1] | alike).all(1)
-        same = [sources == sources.gather(1, piece[:, None]) for piece in (before, after)]
-        return ((leads[0] | same[0]) & (leads[1] | same[1])).all(1)
-
-    def hear_infinity(self, winner: Tensor) -> None:
-        """What leads at the outermost post goes on to lead if no other input grows faster."""
+    def hear_infinity(self, pieces: Tensor) -> None:
+        """What leads in the outermost region goes on to lead if no other input grows faster."""
         chunk = self.hearing.chunk
-        if not len(chunk.far_block):
+        far, chosen = chunk.far_block, pieces[chunk.far_block][..., None]
+        if not len(far):
             return
-        row, chosen = chunk.far_block * BLOCK, winner[chunk.far_row][..., None]
-        value, radius = self.value[row][:, self.windows], self.radius[row][:, self.windows]
+        value, radius = self.ball.value[far * BLOCK][:, self.windows], self.ball.radius[far][:, self.windows]
         lead, error = value.gather(-1, chosen) - value, radius.gather(-1, chosen) + radius
         sources = self.sources.expand_as(value)
         stays = (lead > error * (1 + 16 * UNIT)) | ((error == 0) & (lead >= 0))
         stays |= sources == sources.gather(-1, chosen)
-        self.hearing.fail(chunk.line[chunk.far_block[~stays.flatten(1).all(1)]])
+        self.hearing.fail(chunk.line[far[~stays.flatten(1).all(1)]])

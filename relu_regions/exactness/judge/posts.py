@@ -1,13 +1,12 @@
-"""Where the judge evaluates the network: at the claimed breakpoints, and at posts between them.
+"""Where the judge evaluates the network: at the claimed breakpoints, and at a few posts.
 
-The rows of a line are ``post, breakpoint, post, …, breakpoint, post``. The first and the last post are the ends of
-the range, or numbers beyond the outermost breakpoints where it has no end. Two neighbouring posts and the breakpoint
-between them are a *cell*. Long lines are cut into parts at posts; both parts have the post, so that each can be
-judged by itself.
+The rows of a line are ``post, breakpoint, …, breakpoint, post``. The first and the last post are the ends of the range,
+or numbers beyond the outermost breakpoints where it has no end. There is a post between two neighbouring breakpoints
+only where one unit flips at both, and where a long line is cut into parts: both parts have that post, so that each can
+be judged by itself.
 
-Rows lie in blocks of BLOCK neighbours of one line, for which one row of radii is kept. Parts begin a block, so that
-posts lie at the even places of a block; the last block is filled up with the last post. An infinite end of a line is
-a block of its own.
+Rows lie in blocks of BLOCK neighbours of one part, for which one row of radii is kept; the last block is filled up with
+the last post. An infinite end of a line is a block of its own.
 """
 
 from __future__ import annotations
@@ -27,32 +26,31 @@ from relu_regions.exactness.judge.claims import Claims
 
 __all__ = ["BLOCK", "Chunk", "LineRows", "chunks", "rows_of"]
 
-BLOCK = 16
+BLOCK = 32
 
 Floats = NDArray[np.float64]
+Integers = NDArray[np.int64]
 
 
 class LineRows(NamedTuple):
-    """The finite rows of a line, an odd number.
+    """The finite rows of a line, or of a part of one.
 
     Attributes:
         line: which.
-        t: of the rows, ``(2 cells + 1,)``.
-        first: the number of the first breakpoint among all claims.
-        bends: whether the cells have breakpoints: False where a line without any stands as one cell.
-        infinite: whether the line has no lower end, and no upper end.
+        t: of the rows, ``(R,)``, increasing.
+        bend: the number of each row's breakpoint among all claims, -1 for posts, ``(R,)``; the ends are posts.
+        infinite: whether there is no lower end, and no upper end.
     """
 
     line: int
     t: Floats
-    first: int
-    bends: bool
+    bend: Integers
     infinite: tuple[bool, bool]
 
     @property
-    def cells(self) -> int:
-        """How many cells."""
-        return len(self.t) // 2
+    def blocks(self) -> int:
+        """How many blocks these are."""
+        return -(-len(self.t) // BLOCK) + sum(self.infinite)
 
 
 @dataclass(frozen=True)
@@ -61,21 +59,22 @@ class Chunk:
 
     Attributes:
         line: of each block, ``(B,)`` int64.
+        part: of each block, ``(B,)`` int64.
         position: of each row, ``(B, BLOCK)``: t, or ±1 at infinity.
         weight: of each block, ``(B,)``: 0 at infinity, else 1.
         bend: the breakpoint that each row stands for, numbered within the chunk, ``(B, BLOCK)`` int64; -1 for posts.
-        linked: whether the next block goes on where a block ends, ``(B - 1,)`` bool.
         claimed: the number of each breakpoint of the chunk among all claims, ``(K,)`` int64, increasing.
-        row: its row among all ``B * BLOCK``, ``(K,)`` int64; the posts of its cell are the rows beside it.
-        part_block, part_line, part_first: each part's first block, its line, and its first breakpoint among all claims.
+        row: its row among all ``B * BLOCK``, ``(K,)`` int64; the rows beside it are its neighbours on the line.
+        part_block, part_line, part_first: each part's first block that is not at infinity, its line, and its first
+            breakpoint among all claims.
         far_block, far_row: the blocks at infinity, and the row of the post next to each, ``(E,)`` int64.
     """
 
     line: Tensor
+    part: Tensor
     position: Tensor
     weight: Tensor
     bend: Tensor
-    linked: Tensor
     claimed: Tensor
     row: Tensor
     part_block: Tensor
@@ -90,62 +89,47 @@ class Chunk:
         return self.line[self.row // BLOCK]
 
 
-def rows_of(claims: Claims) -> tuple[list[LineRows], list[int]]:
-    """The rows of all lines, and the numbers of those that can't be judged: without a float between two breakpoints."""
-    t, low, high = (part.cpu().numpy() for part in (claims.t, claims.low, claims.high))
+def rows_of(claims: Claims, parted: Tensor) -> tuple[list[LineRows], list[int]]:
+    """The rows of all lines, and the numbers of those that can't be judged: their breakpoints are not in order, or have
+    no float between them where a post is needed.
+
+    Args:
+        parted: the breakpoints that need a post before them, ``(K,)`` bool.
+    """
+    t, low, high, posts = (part.cpu().numpy() for part in (claims.t, claims.low, claims.high, parted))
     offsets = claims.offsets.tolist()
     rows, left = [], []
     for line, (first, stop) in enumerate(pairwise(offsets)):
         infinite = (math.isinf(low[line]), math.isinf(high[line]))
-        found = _finite_rows(t[first:stop], float(low[line]), float(high[line]))
-        if np.isfinite(found).all() and (np.diff(found)[0 if first < stop else 1 :] > 0).all():
-            rows.append(LineRows(line, found, first, first < stop, infinite))
+        found = _outer_posts(t[first:stop], float(low[line]), float(high[line]))
+        bend = np.full(len(found), -1)
+        bend[1 : 1 + stop - first] = np.arange(first, stop)
+        before = 1 + posts[first:stop].nonzero()[0]
+        before = before[before > 1]
+        found = np.insert(found, before, found[before - 1] / 2 + found[before] / 2)
+        if np.isfinite(found).all() and (np.diff(found) > 0).all():
+            rows.append(LineRows(line, found, np.insert(bend, before, -1), infinite))
         else:
             left.append(line)
     return rows, left
 
 
-def _finite_rows(t: Floats, low: float, high: float) -> Floats:
+def _outer_posts(t: Floats, low: float, high: float) -> Floats:
+    """The breakpoints between two posts; one post may do where there is none."""
     if len(t) == 0:
-        if math.isinf(low) and math.isinf(high):
-            return np.zeros(1)
-        if math.isinf(low) or math.isinf(high):
-            return np.array([high if math.isinf(low) else low])
-        return np.array([low, low, high])  # a cell without a breakpoint
+        ends = [end for end in (low, high) if math.isfinite(end)]
+        return np.array(sorted({*ends}) or [0.0])
     with np.errstate(over="ignore", invalid="ignore"):
         away = max(abs(t[0]), abs(t[-1]), t[-1] - t[0]) or 1.0
         first, last = (t[0] - away if math.isinf(low) else low), (t[-1] + away if math.isinf(high) else high)
-        rows = np.empty(2 * len(t) + 1)
-        rows[0], rows[1::2], rows[2:-1:2], rows[-1] = first, t, t[:-1] / 2 + t[1:] / 2, last
-    return rows
-
-
-class _Part(NamedTuple):
-    rows: LineRows
-    start: int  # cells
-    stop: int
-
-    @property
-    def blocks(self) -> int:
-        own = -(-(2 * (self.stop - self.start) + 1) // BLOCK)
-        return own + self.starts_at_infinity + self.ends_at_infinity
-
-    @property
-    def starts_at_infinity(self) -> bool:
-        return self.start == 0 and self.rows.infinite[0]
-
-    @property
-    def ends_at_infinity(self) -> bool:
-        return self.stop == self.rows.cells and self.rows.infinite[1]
+    return np.concatenate([[first], t, [last]])
 
 
 def chunks(lines: list[LineRows], blocks: int, device: torch.device) -> Iterator[Chunk]:
     """The rows of lines in chunks of at most so many blocks, or of one part where that alone takes more."""
-    waiting: list[_Part] = []
-    cells = max(1, (blocks * BLOCK - 1) // 2)
+    waiting: list[LineRows] = []
     for rows in lines:
-        for start in range(0, max(1, rows.cells), cells):
-            part = _Part(rows, start, min(rows.cells, start + cells))
+        for part in _parts(rows, blocks * BLOCK):
             if waiting and sum(other.blocks for other in waiting) + part.blocks > blocks:
                 yield _chunk(waiting, device)
                 waiting = []
@@ -154,39 +138,58 @@ def chunks(lines: list[LineRows], blocks: int, device: torch.device) -> Iterator
         yield _chunk(waiting, device)
 
 
-def _chunk(parts: list[_Part], device: torch.device) -> Chunk:
+def _parts(rows: LineRows, most: int) -> Iterator[LineRows]:
+    """A line cut at posts, into parts of so many rows at most."""
+    t, bend, starts = rows.t, rows.bend, rows.infinite[0]
+    while len(t) > most:
+        cut = most - 1
+        if bend[cut] >= 0 and bend[cut - 1] >= 0:
+            between = t[cut - 1] / 2 + t[cut] / 2
+            if not t[cut - 1] < between < t[cut]:
+                # No float lies between these two: a longer part.
+                most += 1
+                continue
+            t, bend = np.insert(t, cut, between), np.insert(bend, cut, -1)
+        elif bend[cut] >= 0:
+            cut -= 1
+        yield LineRows(rows.line, t[: cut + 1], bend[: cut + 1], (starts, False))
+        t, bend, starts = t[cut:], bend[cut:], False
+    yield LineRows(rows.line, t, bend, (starts, rows.infinite[1]))
+
+
+def _chunk(parts: list[LineRows], device: torch.device) -> Chunk:
     line: list[int] = []
+    part_of: list[int] = []
     position: list[Floats] = []
-    bend: list[NDArray[np.int64]] = []
+    bend: list[Integers] = []
     weight: list[float] = []
-    linked: list[bool] = []
     part_block: list[int] = []
+    part_first: list[int] = []
     far: list[tuple[int, int]] = []
 
-    def at_infinity(of: int, sign: float, row: int) -> None:
-        far.append((len(line), row))
-        line.append(of)
-        weight.append(0.0)
-        linked.append(False)
-        position.append(np.full(BLOCK, sign))
-        bend.append(np.full(BLOCK, -1))
-
-    for part in parts:
-        rows, own = part.rows, part.rows.t[2 * part.start : 2 * part.stop + 1]
-        if part.starts_at_infinity:
-            at_infinity(rows.line, -1.0, (len(line) + 1) * BLOCK)
-        blocks = -(-len(own) // BLOCK)
-        part_block.append(len(line))
-        position.append(np.concatenate([own, np.full(blocks * BLOCK - len(own), own[-1])]))
-        points = np.full(blocks * BLOCK, -1)
-        if rows.bends:
-            points[1 : len(own) : 2] = rows.first + np.arange(part.start, part.stop)
+    def add(number: int, blocks: int, at: Floats, points: Integers, share: float) -> None:
+        line.extend([parts[number].line] * blocks)
+        part_of.extend([number] * blocks)
+        weight.extend([share] * blocks)
+        position.append(at)
         bend.append(points)
-        line += [rows.line] * blocks
-        weight += [1.0] * blocks
-        linked += [True] * (blocks - 1) + [False]
-        if part.ends_at_infinity:
-            at_infinity(rows.line, 1.0, len(line) * BLOCK - 2)
+
+    def at_infinity(number: int, sign: float) -> None:
+        far.append((len(line), len(line) * BLOCK + (BLOCK if sign < 0 else -1)))
+        add(number, 1, np.full(BLOCK, sign), np.full(BLOCK, -1), 0.0)
+
+    for number, part in enumerate(parts):
+        if part.infinite[0]:
+            at_infinity(number, -1.0)
+        own = part.bend[part.bend >= 0]
+        part_block.append(len(line))
+        part_first.append(int(own[0]) if len(own) else -1)
+        blocks = -(-len(part.t) // BLOCK)
+        filling = blocks * BLOCK - len(part.t)
+        at, points = np.pad(part.t, (0, filling), mode="edge"), np.pad(part.bend, (0, filling), mode="edge")
+        add(number, blocks, at, points, 1.0)
+        if part.infinite[1]:
+            at_infinity(number, 1.0)
     bends = np.concatenate(bend)
     row = (bends >= 0).nonzero()[0]
     claimed = bends[row]
@@ -197,15 +200,15 @@ def _chunk(parts: list[_Part], device: torch.device) -> Chunk:
 
     return Chunk(
         line=integers(line),
+        part=integers(part_of),
         position=torch.as_tensor(np.concatenate(position), device=device).view(-1, BLOCK),
         weight=torch.tensor(weight, dtype=torch.float64, device=device),
         bend=integers(bends).view(-1, BLOCK),
-        linked=torch.tensor(linked[:-1], dtype=torch.bool, device=device),
         claimed=integers(claimed),
         row=integers(row),
         part_block=integers(part_block),
-        part_line=integers([part.rows.line for part in parts]),
-        part_first=integers([part.rows.first + part.start for part in parts]),
+        part_line=integers([part.line for part in parts]),
+        part_first=integers(part_first),
         far_block=integers([block for block, _ in far]),
         far_row=integers([row for _, row in far]),
     )

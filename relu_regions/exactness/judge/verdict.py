@@ -23,7 +23,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 
 import torch
@@ -35,6 +35,7 @@ from relu_regions.exactness.judge.claims import Claims
 from relu_regions.exactness.judge.hearing import Hearing
 from relu_regions.exactness.judge.knots import hear_knots
 from relu_regions.exactness.judge.maxima import hear_maximum
+from relu_regions.exactness.judge.neighbours import parted, unchained
 from relu_regions.exactness.judge.posts import BLOCK, chunks, rows_of
 from relu_regions.exactness.judge.ranks import hear_order_statistic
 from relu_regions.network.gates import Knots, Maximum, OrderStatistic
@@ -73,9 +74,12 @@ def judge(network: Network, claims: Claims) -> Verdict:
     error = torch.zeros_like(claims.t)
     if not all(_is_continuous(step.gate) for step in network.gates if isinstance(step.gate, Knots)):
         return Verdict(torch.zeros_like(failed), error)
-    rows, open_ = rows_of(claims)
+    claims = _without(claims, failed)
+    failed |= unchained(claims)
+    equal = EqualNumbers.of(network)
+    rows, open_ = rows_of(claims, parted(network, equal, claims))
     failed[open_] = True
-    bounds, equal = RunningBounds(network, claims.x, claims.d), EqualNumbers.of(network)
+    bounds = RunningBounds(network, claims.x, claims.d)
     # Up to the first gate only x and d go through the network.
     blocks = max(1, _CHUNK_BYTES // (8 * BLOCK * _widest(network.steps[max(0, bounds.first_gate - 1) :])))
     kept = [line for line, bad in zip(rows, failed[[line.line for line in rows]].tolist()) if not bad]
@@ -83,7 +87,7 @@ def judge(network: Network, claims: Claims) -> Verdict:
         if bool(failed[chunk.line].all()):
             continue
         hearing = Hearing(claims, chunk, equal, failed)
-        for number, step, ball in bounds.through(Rows(chunk.line, chunk.position, chunk.weight)):
+        for number, step, ball in bounds.through(Rows(chunk.line, chunk.position, chunk.weight), hearing.loose):
             if isinstance(step.gate, Knots):
                 hear_knots(hearing, number, step, step.gate, ball)
             elif isinstance(step.gate, Maximum):
@@ -92,7 +96,8 @@ def judge(network: Network, claims: Claims) -> Verdict:
                 hear_order_statistic(hearing, number, step, step.gate, ball)
             if bool(failed[chunk.line].all()):
                 break
-        error[chunk.claimed] = hearing.error
+        hearing.hear_order()
+        error[chunk.claimed] = hearing.error.amax(0)
     counts = claims.offsets.diff()
     return Verdict(~failed, error.masked_fill(failed.repeat_interleave(counts), 0.0))
 
@@ -114,8 +119,17 @@ def _malformed(network: Network, claims: Claims) -> Tensor:
     bad = (claims.gate < 0) | (claims.gate >= len(gates)) | (claims.unit < 0) | (claims.unit >= units[place])
     for piece in (claims.before, claims.after):
         bad |= (piece < 0) | (piece >= pieces[place])
-    failed[torch.bucketize(claims.point[bad], claims.offsets[1:], right=True)] = True
+    bad[1:] |= claims.point.diff() < 0
+    bad |= (claims.point < 0) | (claims.point >= len(claims.t))
+    failed[torch.bucketize(claims.point[bad], claims.offsets[1:], right=True).clamp_max(len(failed) - 1)] = True
     return failed
+
+
+def _without(claims: Claims, failed: Tensor) -> Claims:
+    """The claims without the flips of some lines."""
+    own = ~failed[torch.bucketize(claims.point, claims.offsets[1:], right=True).clamp_max(len(failed) - 1)]
+    flips = {name: getattr(claims, name)[own] for name in ("point", "gate", "unit", "before", "after")}
+    return replace(claims, **flips)
 
 
 def _is_continuous(gate: Knots) -> bool:

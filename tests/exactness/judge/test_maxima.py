@@ -18,7 +18,7 @@ from relu_regions.network.gates import Maximum
 
 
 @pytest.mark.parametrize("size", [0.0, 0.02, 0.3])
-def test_whole_blocks_are_as_certain_as_their_rows(size: float, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_whole_blocks_are_as_certain_as_their_rows(size: float) -> None:
     model = nn.Sequential(nn.Conv2d(1, 2, 2), nn.MaxPool2d(3, 2, 1), nn.Flatten(), nn.Linear(18, 2)).double().eval()
     network = rr.Network.from_module(model, (1, 6, 6))
     step = network.gates[0]
@@ -30,19 +30,18 @@ def test_whole_blocks_are_as_certain_as_their_rows(size: float, monkeypatch: pyt
     value[: count * 2] = value[: count * 2].round(decimals=1)  # ties
     radius = size * torch.rand(count, value.shape[1], generator=generator, dtype=torch.float64)
     radius[::5, ::7] = torch.inf
-    shares = 0.01 * torch.rand(count, BLOCK, generator=generator, dtype=torch.float64)
-    shares[::2] = 0
-    hearing: Any = SimpleNamespace(equal=EqualNumbers.of(network))
+    hearing: Any = SimpleNamespace(equal=EqualNumbers.of(network), marks=lambda sources: None)
     leads = maxima._Leads(hearing, step, step.gate, Ball.of(value, radius))
-    winner, open_ = leads.winners(shares)
-
-    def none_sure(self: Any, added: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        pieces = torch.zeros(count, len(self.windows), dtype=torch.int64)
-        return pieces, torch.zeros_like(pieces, dtype=torch.bool)
-
-    whole, sure = leads._in_whole_blocks(torch.zeros(count, dtype=torch.float64))
-    assert sure.any() and not sure.all() and whole.unique().numel() > 1
-    monkeypatch.setattr(maxima._Leads, "_in_whole_blocks", none_sure)
-    one_by_one = leads.winners(shares)
-    assert torch.equal(winner, one_by_one[0]) and torch.equal(open_, one_by_one[1])
-    assert open_.any() and not open_.all()
+    rows, unit = torch.arange(len(value)).view(count, BLOCK), torch.arange(step.units)
+    found = []
+    for piece in range(step.gate.windows.shape[1]):
+        pieces = torch.full((count, step.units), piece)
+        whole = leads.in_whole_blocks(pieces)
+        for block in range(count):
+            window = leads._windows(rows[block].expand(step.units, -1), unit)
+            sure, _ = window.leads(torch.full((step.units, BLOCK), piece))
+            assert not (whole[block] & ~sure.all(1)).any()
+            found.append((whole[block], sure))
+    assert any(whole.any() for whole, _ in found) and any((sure.any(1) & ~whole).any() for whole, sure in found)
+    # No two inputs lead one window.
+    assert torch.stack([sure for _, sure in found]).view(-1, count, step.units, BLOCK).sum(0).max() == 1
