@@ -26,6 +26,7 @@ from torch import Tensor, nn
 
 import relu_regions as rr
 from relu_regions import rational
+from relu_regions.exactness.effort import Effort
 from relu_regions.exactness.judge import balls, judge
 from relu_regions.intervals.judging import confirmed
 from relu_regions.lines.decision import Decision
@@ -90,7 +91,7 @@ def differences(seed: int) -> tuple[dict[str, str], list[str], bool, bool]:
     if verdict.confirmed[0]:
         wrong += exact.differs_from(paths, verdict.t_error)
     plain = rr.exact_interval(network, x, d, t_range, resolve="never")
-    good, columns = confirmed(lines, only, plain.lo, plain.hi, Decision.of(network.output_shape), None)
+    good, columns = confirmed(lines, only, plain.lo, plain.hi, Decision.of(network.output_shape), Effort("auto"), None)
     if good[0]:
         wrong += exact.differs_from_ends({name: column[0].item() for name, column in columns.items()})
     about = {"kind": kind, "manner": manner, "line": line}

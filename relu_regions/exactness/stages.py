@@ -8,6 +8,8 @@ from collections import Counter
 import torch
 from torch import Tensor
 
+from relu_regions.exactness.effort import Effort
+
 __all__ = ["STAGES", "UnprovenWarning", "counted", "decided_by", "warn_of_doubt"]
 
 STAGES = ("nothing", "bounds", "judge", "rational")
@@ -33,18 +35,20 @@ def counted(stages: list[str]) -> str:
     return ", ".join(f"{counts[name]} by {name}" for name in (*STAGES[1:], STAGES[0]) if counts[name])
 
 
-def warn_of_doubt(count: int, late: int, of: int, seconds: float, what: str) -> None:
+def warn_of_doubt(count: int, late: int, of: int, effort: Effort, what: str) -> None:
     """Warn of lines or planes that are not proven, once for all, in the name of the caller's caller.
 
     Args:
         count: how many; late: those for which time was up, among them; of: how many in all.
-        seconds: how long rational arithmetic was allowed to take.
+        effort: that the call could make.
         what: they are, in the plural.
     """
     if not count:
         return
+    if effort.short_of not in (None, "rational"):
+        late = count  # nobody asked whether the others would take too long
     large = [f"{count - late} would take rational arithmetic too long"] if count > late else []
-    left = [f"{late} were left after {seconds:g} seconds of rational arithmetic (resolve_seconds)"] if late else []
+    left = [f"{late} were left after {effort.seconds:g} seconds{effort.of_what} (resolve_seconds)"] if late else []
     warnings.warn(
         f"{count} of {of} {what} are not proven (certain is False): {', '.join([*large, *left])}. "
         'resolve="always" proves them however long it takes, resolve="never" asks for no proof.',

@@ -13,6 +13,7 @@ from relu_regions.backends.memory import budget
 from relu_regions.exactness.deployed_bounds import Arithmetic, DeployedBounds
 from relu_regions.lines.decision import Decision
 from relu_regions.lines.line_batch import LineBatch
+from relu_regions.lines.progress import Progress
 from relu_regions.network.network import Network
 from relu_regions.walking.walker import collected
 
@@ -50,7 +51,7 @@ def refuse(network: Network, dtype: torch.dtype) -> None:
 
 def as_deployed(
     lines: LineBatch, lo: Tensor, hi: Tensor, label: Tensor, decision: Decision, dtype: torch.dtype,
-    memory_budget: int | None = None,
+    memory_budget: int | None = None, progress: bool | None = False,
 ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
     """An interval of t around 0 on which every evaluation in a type gives a class.
 
@@ -59,6 +60,7 @@ def as_deployed(
         lo, hi: the exact ends, ``(N,)`` float64.
         label: the class of x, ``(N,)`` int64.
         dtype: float32, float16 or bfloat16.
+        progress: as ``exact_interval``.
 
     Returns:
         Its ends, finite, ``(N,)`` float64 each, and whether x itself is proven to have the class, ``(N,)`` bool: else
@@ -66,10 +68,13 @@ def as_deployed(
     """
     search = _Search(lines, label, decision, Arithmetic.of(dtype), memory_budget)
     zero = torch.zeros_like(lo)
-    certain = search.holds(torch.arange(len(lo), device=lo.device), zero, zero)
-    sides = search.outwards(lo, hi, certain)
-    for _ in range(_ROUNDS):
-        sides = search.halved(sides)
+    with Progress(2 + _ROUNDS, "deployed", progress, "round") as bar:
+        certain = search.holds(torch.arange(len(lo), device=lo.device), zero, zero)
+        bar.reach(1)
+        sides = search.outwards(lo, hi, certain)
+        for number in range(_ROUNDS):
+            bar.reach(2 + number)
+            sides = search.halved(sides)
     return sides.good[len(lo) :], sides.good[: len(lo)], certain
 
 

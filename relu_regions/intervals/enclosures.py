@@ -29,6 +29,7 @@ from importlib.util import find_spec
 import torch
 from torch import Tensor
 
+from relu_regions.exactness.effort import Heard, without_limit
 from relu_regions.exactness.rational.arithmetic import Point
 from relu_regions.exactness.rational.coefficients import ExactNetwork
 from relu_regions.exactness.rational.interval import end_between
@@ -69,7 +70,9 @@ class Ends:
         return Ends(*(part[chosen] for part in parts))
 
 
-def enclose(network: Network, ends: Ends, decision: Decision) -> tuple[Tensor, Tensor, Tensor]:
+def enclose(
+    network: Network, ends: Ends, decision: Decision, heard: Heard = without_limit
+) -> tuple[Tensor, Tensor, Tensor]:
     """Floats below and above each true end, and whether rational arithmetic was needed; ``(K,)`` each.
 
     The floats are infinite where exact arithmetic contradicts what is said of the end.
@@ -78,6 +81,7 @@ def enclose(network: Network, ends: Ends, decision: Decision) -> tuple[Tensor, T
         network: in float64, on the CPU.
         ends: as the walk has proven them.
         decision: between the classes that compete.
+        heard: told how many ends rational arithmetic has done.
     """
     below, above = torch.full_like(ends.t, -torch.inf), torch.full_like(ends.t, torch.inf)
     layers = _layers(network) if find_spec("numba") is not None else None
@@ -87,7 +91,8 @@ def enclose(network: Network, ends: Ends, decision: Decision) -> tuple[Tensor, T
     numbers = needed.nonzero()[:, 0].tolist()
     if numbers:
         exact = ExactNetwork(network)
-        for number in numbers:
+        for done, number in enumerate(numbers):
+            heard(done)
             end = _rational_end(exact, ends[torch.tensor([number])], decision)
             below[number], above[number] = (-math.inf, math.inf) if end is None else _neighbours(end)
     return below, above, needed

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 
 import torch
@@ -48,12 +49,17 @@ class HalfLine:
 
 
 def half_lines(
-    lines: LineBatch, decision: Decision, memory_budget: int | None, certainty: Certainty | None
+    lines: LineBatch,
+    decision: Decision,
+    memory_budget: int | None,
+    certainty: Certainty | None,
+    done: Callable[[int], None] = lambda lines: None,
 ) -> tuple[HalfLine, HalfLine]:
     """Follow lines from x both ways until the label changes; each half leaves the sweep there.
 
     Args:
         decision: between the classes that compete.
+        done: told how many lines are.
 
     Returns:
         What was found along d, and along -d.
@@ -72,6 +78,8 @@ def half_lines(
     sweep = Sweep(lines.network, segments, False, memory_budget, window=64, certainty=certainty)
     with sweep.surroundings():
         for points in sweep:
+            # Lines before the first half here are complete; each has two.
+            done(int(points.segments[0]) // 2)
             outputs = points.values[lines.network.output_name]
             fresh = ~reached[points.segments]
             opening, rows = points.segments[fresh], points.offsets[:-1][fresh]
@@ -80,6 +88,7 @@ def half_lines(
             found.points[points.segments] += points.offsets.diff()
             error = points.errors.get(lines.network.output_name, torch.zeros_like(points.position))
             sweep.drop(_record_exits(points, outputs, decision, 2 * beside(error), found))
+        done(len(lines))
     one_sided = end == 0
     found.end[one_sided], found.beyond[one_sided], found.error[one_sided] = 0.0, -1, 0.0
     return found[0::2], found[1::2]

@@ -12,8 +12,9 @@ import torch
 from jaxtyping import Bool, Float, Float64, Int64
 from torch import Tensor
 
+from relu_regions.exactness.effort import Effort, Heard, without_limit
 from relu_regions.exactness.error_bounds import Certainty
-from relu_regions.exactness.resolving import Resolve, may_settle, seconds_for
+from relu_regions.exactness.resolving import Resolve, may_settle
 from relu_regions.exactness.stages import counted, decided_by, warn_of_doubt
 from relu_regions.intervals.deployed import as_deployed, refuse
 from relu_regions.intervals.enclosures import Ends, enclose
@@ -21,6 +22,7 @@ from relu_regions.intervals.half_lines import HalfLine, half_lines
 from relu_regions.intervals.judging import confirmed
 from relu_regions.lines.decision import Decision
 from relu_regions.lines.line_batch import Array, LineBatch, Model, Range
+from relu_regions.lines.progress import Progress
 from relu_regions.walking.settle import (
     left_open,
     settle_intervals,
@@ -148,6 +150,7 @@ def exact_interval(
     certify: bool = False,
     deployed: torch.dtype | None = None,
     memory_budget: int | None = None,
+    progress: bool | None = None,
 ) -> Interval:
     """How far along ``x + t d`` the class of x holds (paper, equation 6), found without sampling.
 
@@ -161,14 +164,16 @@ def exact_interval(
         dtype: of the walk, float64 or float32. What is proven is about the model, x and d as given: lines that float32
             leaves in doubt, or whose numbers it does not hold, are walked in float64.
         resolve: what to do about lines on which rounding may have decided something; see ``relu_regions.walk``.
-        resolve_seconds: how long rational arithmetic may take in all; by default 60 seconds with "auto", and however
-            long it takes with "always". A line begun in time is finished. `UnprovenWarning` says how many are left.
+        resolve_seconds: how long all of that may take after the walk itself; by default only rational arithmetic is
+            limited, to 60 seconds with "auto". What was begun in time is finished. `UnprovenWarning` says how many
+            lines are left.
         certify: prove every answer and enclose every end by a few neighbouring floats: lines in doubt are settled
             however long it takes, and ends are evaluated once more in twice the working precision.
         deployed: torch.float32, torch.float16 or torch.bfloat16: give an inner interval, too, on which every evaluation
             of the model in this type gives the class of x, whatever the order of summation, at x + t d rounded to it.
             Sums are in float32. See docs/exactness.md for what is excluded.
         memory_budget: bytes that the walk may take; a quarter of the free memory by default.
+        progress: whether to show a progress bar for each stage; by default where a person is looking and it takes long.
 
     Returns:
         Interval: on x's device.
@@ -185,33 +190,36 @@ def exact_interval(
         resolve = "always"
     if deployed is not None:
         refuse(lines.network, deployed)
-    seconds = seconds_for(resolve, resolve_seconds)
-    asked = _Asked(Decision.of(lines.network.output_shape, decision), resolve, seconds, certify, memory_budget)
+    effort = Effort(resolve, resolve_seconds, progress)
+    asked = _Asked(Decision.of(lines.network.output_shape, decision), resolve, effort, certify, memory_budget)
     with torch.no_grad():
         found, points = _proven(lines, asked) if lines.given is None else _proven_in_float32(lines, lines.given, asked)
     if lines.original is not None:
         lines.compare(*_ends_and_insides(found))
     if found.certain is not None and may_settle(resolve):
-        warn_of_doubt(*left_open(found.certain, points, resolve, lines.network), seconds, "lines")
+        warn_of_doubt(*left_open(found.certain, points, resolve, lines.network), effort, "lines")
     exact = lines.given or lines
     if deployed is not None:
         found = _deployed(found, exact, asked, deployed)
-    return _enclosed(found, exact, asked.decision, points) if certify else found
+    return _enclosed(found, exact, asked, points) if certify else found
 
 
 def _deployed(found: Interval, lines: LineBatch, asked: _Asked, dtype: torch.dtype) -> Interval:
     """The intervals with inner ones as deployed."""
     with torch.no_grad():
-        parts = as_deployed(lines, found.lo, found.hi, found.label, asked.decision, dtype, asked.memory_budget)
+        progress = asked.effort.progress
+        parts = as_deployed(
+            lines, found.lo, found.hi, found.label, asked.decision, dtype, asked.memory_budget, progress
+        )
     return replace(found, deployed_lo=parts[0], deployed_hi=parts[1], deployed_certain=parts[2])
 
 
 class _Asked(NamedTuple):
-    """What exact_interval was asked besides the lines; seconds are those of rational arithmetic."""
+    """What exact_interval was asked besides the lines."""
 
     decision: Decision
     resolve: Resolve
-    seconds: float
+    effort: Effort
     certify: bool
     memory_budget: int | None
 
@@ -253,7 +261,8 @@ def _proven_in_float32(lines: LineBatch, given: LineBatch, asked: _Asked) -> tup
 def _walked(lines: LineBatch, asked: _Asked, bounded: bool) -> tuple[Interval, Tensor]:
     """The intervals as a sweep finds them, and how many points it looked at on each line."""
     certainty = Certainty.of(lines.network, lines.x.dtype) if bounded else None
-    up, down = half_lines(lines, asked.decision, asked.memory_budget, certainty)
+    with Progress(len(lines), "exact_interval", asked.effort.progress) as bar:
+        up, down = half_lines(lines, asked.decision, asked.memory_budget, certainty, bar.reach)
     return _joined(up, down, bounded), up.points + down.points
 
 
@@ -291,7 +300,7 @@ def _judged(found: Interval, lines: LineBatch, asked: _Asked) -> Interval:
     if not len(numbers):
         return found
     lo, hi = found.lo[numbers], found.hi[numbers]
-    good, columns = confirmed(lines, numbers, lo, hi, asked.decision, asked.memory_budget)
+    good, columns = confirmed(lines, numbers, lo, hi, asked.decision, asked.effort, asked.memory_budget)
     rows = numbers[good].tolist()
     if not rows:
         return found
@@ -306,14 +315,17 @@ def _settled(found: Interval, lines: LineBatch, asked: _Asked, points: Tensor) -
         points: how many points the walk has looked at on each line, ``(N,)`` int64.
     """
     numbers = worth_settling(asked.in_doubt(found), points, asked.resolve, lines.network)
-    return _with_settled(found, lines, asked.decision, numbers, asked.seconds) if numbers else found
+    if not numbers:
+        return found
+    with asked.effort.stage("rational", len(numbers)) as stage:
+        return _with_settled(found, lines, asked.decision, numbers, stage.reach)
 
 
 def _with_settled(
-    found: Interval, lines: LineBatch, decision: Decision, numbers: list[int], seconds: float = math.inf
+    found: Interval, lines: LineBatch, decision: Decision, numbers: list[int], heard: Heard = without_limit
 ) -> Interval:
     """The intervals, those of some lines as rational arithmetic has them: of the first ones if time is up."""
-    columns = settle_intervals(lines, numbers, decision, seconds)
+    columns = settle_intervals(lines, numbers, decision, heard)
     columns |= {name: torch.ones_like(columns["tied"]) for name in ("certain", "settled")}
     return _with_lines(found, numbers[: len(columns["tied"])], columns)
 
@@ -326,7 +338,7 @@ def _ends_and_insides(found: Interval) -> tuple[Tensor, Tensor]:
     return lines.reshape(-1), t.reshape(-1)
 
 
-def _enclosed(found: Interval, lines: LineBatch, decision: Decision, points: Tensor) -> Interval:
+def _enclosed(found: Interval, lines: LineBatch, asked: _Asked, points: Tensor) -> Interval:
     """The intervals with proven enclosures of their ends, and counts of the signs that decided.
 
     Args:
@@ -345,11 +357,13 @@ def _enclosed(found: Interval, lines: LineBatch, decision: Decision, points: Ten
         upper = torch.full_like(rows, name == "hi", dtype=torch.bool)
         line = (lines.x[rows], lines.d[rows], end[rows], error[rows], found.label[rows], beyond[rows], upper)
         ends = Ends(*(part.double().cpu() if part.is_floating_point() else part.cpu() for part in line))
-        low, high, rational = (part.to(end.device) for part in enclose(network, ends, decision))
+        with asked.effort.stage("enclose", len(rows)) as stage:
+            enclosed = enclose(network, ends, asked.decision, stage.reach)
+        low, high, rational = (part.to(end.device) for part in enclosed)
         if torch.isinf(high - low).any():
             # Exact arithmetic contradicts the walk there, so nothing that the walk says of these lines counts.
             numbers = rows[torch.isinf(high - low)].tolist()
-            return _enclosed(_with_settled(found, lines, decision, numbers), lines, decision, points)
+            return _enclosed(_with_settled(found, lines, asked.decision, numbers), lines, asked, points)
         below[rows], above[rows] = low, high
         parts["float_signs"][rows] += torch.where(rational, 0, network.units)
         parts["rational_signs"][rows] += torch.where(rational, network.units, 0)

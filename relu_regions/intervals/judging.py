@@ -8,6 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from relu_regions.exactness.effort import Effort
 from relu_regions.exactness.judge import judge, leader
 from relu_regions.lines.decision import Decision
 from relu_regions.lines.line_batch import LineBatch
@@ -25,7 +26,13 @@ _BEYOND = 2.0**-16
 
 
 def confirmed(
-    lines: LineBatch, numbers: Tensor, lo: Tensor, hi: Tensor, decision: Decision, memory_budget: int | None
+    lines: LineBatch,
+    numbers: Tensor,
+    lo: Tensor,
+    hi: Tensor,
+    decision: Decision,
+    effort: Effort,
+    memory_budget: int | None,
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """Walk some lines from one end of their interval to the other, the decision one more gate, and have that judged.
 
@@ -36,6 +43,7 @@ def confirmed(
         lines: in float64.
         numbers: of the lines, ``(K,)`` int64.
         lo, hi: where their intervals seem to end, ``(K,)`` float64.
+        effort: that the judge may make.
 
     Returns:
         Which of them are confirmed, ``(K,)`` bool; and for these their numbers among the lines and the attributes
@@ -46,7 +54,8 @@ def confirmed(
     around = LineBatch(network, lines.x[numbers], lines.d[numbers], low, high)
     paths = collected(around, None, memory_budget)
     claims = claims_of(around, paths, torch.arange(len(numbers), device=numbers.device))
-    verdict, (place, sure) = judge(network, claims), leader(network, claims.x)
+    with effort.stage("judge", len(numbers)) as stage:
+        verdict, (place, sure) = judge(network, claims, stage.reach), leader(network, claims.x)
     turns, first = _Turns.of(paths, verdict.t_error), paths.first_patterns[-1][:, 0].tolist()
     ends = [_ends(turns.on(k), first[k], int(place[k])) for k in range(len(numbers))]
     columns = {name: torch.tensor([end[name] for end in ends], device=low.device) for name in ("label_lo", "label_hi")}

@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from relu_regions.backends.points import Flips
+from relu_regions.lines.progress import Progress
 from relu_regions.network.gates import Selection
 from relu_regions.network.network import Network
 from relu_regions.network.steps import GateStep
@@ -21,7 +22,7 @@ __all__ = ["norms_along"]
 
 
 def norms_along(
-    network: Network, table: RegionTable, p: Norm, *, memory_budget: int | None = None
+    network: Network, table: RegionTable, p: Norm, *, memory_budget: int | None = None, progress: bool | None = False
 ) -> Float[Tensor, " R"]:
     """The norm of W on every region that segments cross.
 
@@ -34,6 +35,7 @@ def norms_along(
         table: the regions.
         p: as ``operator_norm``.
         memory_budget: bytes that the work may take besides its result; a quarter of the free memory by default.
+        progress: whether to show a progress bar; None shows it where a person is looking and it takes long.
 
     Returns:
         ``(R,)``, in order of segment and t.
@@ -43,8 +45,9 @@ def norms_along(
     """
     check_norm(p)
     parts = [torch.zeros(0, dtype=dtype_of(network), device=table.offsets.device)]
-    with torch.no_grad():
+    with torch.no_grad(), Progress(len(table), "norms", progress, "region") as bar:
         for start, stop in _stretches(network, table, memory_budget):
+            bar.reach(start)
             regions = table.numbers(start, stop)
             segment, patterns = table.segments(regions), table.patterns(regions)
             flips, region = table.flips_between(start + int(segment[0]) + 1, stop - 1 + int(segment[-1]))

@@ -144,29 +144,32 @@ class Paths:
         return self.table.patterns(self.table.numbers() if regions is None else regions)
 
     def affine_maps(
-        self, *, memory_budget: int | None = None
+        self, *, memory_budget: int | None = None, progress: bool | None = None
     ) -> tuple[Float[Tensor, " R ..."], Float[Tensor, " R *output_shape"]]:
         """W_x and b_x of every region (paper, equations 7 and 8), from its activation pattern.
 
         Args:
             memory_budget: bytes that the work may take besides its result.
+            progress: whether to show a progress bar; by default where a person is looking and it takes long.
 
         Returns:
             ``(R, *output_shape, *input_shape)`` and ``(R, *output_shape)``.
         """
-        return affine_maps_of(self.network, self.patterns(), len(self.region_rows), memory_budget=memory_budget)
+        count, patterns = len(self.region_rows), self.patterns()
+        return affine_maps_of(self.network, patterns, count, memory_budget=memory_budget, progress=progress)
 
-    def norms(self, p: Norm, *, memory_budget: int | None = None) -> Float[Tensor, " R"]:
+    def norms(self, p: Norm, *, memory_budget: int | None = None, progress: bool | None = None) -> Float[Tensor, " R"]:
         """The operator norm ‖W_x‖ of every region, ``(R,)``, without keeping the maps.
 
         Args:
             p: 1, 2, math.inf (the largest absolute row sum, paper, appendix A) or "fro".
             memory_budget: bytes that the work may take.
+            progress: whether to show a progress bar; by default where a person is looking and it takes long.
 
         Raises:
             ValueError: p is none of these.
         """
-        return norms_along(self.network, self.table, p, memory_budget=memory_budget)
+        return norms_along(self.network, self.table, p, memory_budget=memory_budget, progress=progress)
 
     def numpy(self) -> dict[str, np.ndarray]:
         """t, outputs and offsets as numpy arrays, by name."""

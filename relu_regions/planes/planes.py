@@ -23,15 +23,13 @@ from relu_regions.network.network import Network
 from relu_regions.planes.cells import Boundary, Cells, Components, boundaries_of, components_of
 from relu_regions.planes.conversions import By, dataframe, graph, shapely_polygons
 from relu_regions.planes.edges import Edges, edges_of
+from relu_regions.planes.face_norms import norms_of_faces
 from relu_regions.planes.segment import PlaneSegment, crossed
 from relu_regions.planes.tiles import PlaneFaces, Tiles, packed, unpacked
-from relu_regions.regions.affine_maps import affine_maps_of, blocks
-from relu_regions.regions.norms import Norm, check_norm, norms_of
+from relu_regions.regions.affine_maps import affine_maps_of
+from relu_regions.regions.norms import Norm
 
 __all__ = ["Planes"]
-
-# How many patterns are unpacked at a time.
-_FACES = 8192
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -154,39 +152,45 @@ class Planes:
         return tuple(unpacked(kept[rows], g.units, g.gate.piece_count).to(self.x.device) for kept, g in gates)
 
     def affine_maps(
-        self, faces: Int64[Tensor, " R"] | None = None, *, memory_budget: int | None = None
+        self,
+        faces: Int64[Tensor, " R"] | None = None,
+        *,
+        memory_budget: int | None = None,
+        progress: bool | None = None,
     ) -> tuple[Float[Tensor, " R ..."], Float[Tensor, " R *output_shape"]]:
         """W_x and b_x of faces (paper, equations 7 and 8), from their activation patterns.
 
         Args:
             faces: numbers of faces, ``(R,)``; all by default.
             memory_budget: bytes that the work may take besides its result.
+            progress: whether to show a progress bar; by default where a person is looking and it takes long.
 
         Returns:
             ``(R, *output_shape, *input_shape)`` and ``(R, *output_shape)``.
         """
-        count = len(self.tiles) if faces is None else len(faces)
-        return affine_maps_of(self.network, self.patterns(faces), count, memory_budget=memory_budget)
+        patterns, count = self.patterns(faces), len(self.tiles) if faces is None else len(faces)
+        return affine_maps_of(self.network, patterns, count, memory_budget=memory_budget, progress=progress)
 
     def norms(
-        self, p: Norm, faces: Int64[Tensor, " R"] | None = None, *, memory_budget: int | None = None
+        self,
+        p: Norm,
+        faces: Int64[Tensor, " R"] | None = None,
+        *,
+        memory_budget: int | None = None,
+        progress: bool | None = None,
     ) -> Float[Tensor, " R"]:
         """The operator norm ‖W_x‖ of faces, ``(R,)``, without keeping the maps: of all W, not of its part in the plane.
 
         Args:
             p: 1, 2, math.inf (the largest absolute row sum, paper, appendix A) or "fro".
             faces: numbers of faces, ``(R,)``; all by default.
-            memory_budget: bytes that the work may take.
+            memory_budget, progress: as ``affine_maps``.
 
         Raises:
             ValueError: p is none of these.
         """
-        check_norm(p)
         numbers = torch.arange(len(self.tiles)) if faces is None else faces
-        each = [numbers[block] for block in blocks(len(numbers), _FACES)]
-        network, budget = self.network, memory_budget
-        parts = [norms_of(network, self.patterns(some), p, len(some), memory_budget=budget) for some in each]
-        return torch.cat(parts) if parts else self.x.new_zeros(0)
+        return norms_of_faces(self.network, self.patterns, numbers, p, memory_budget=memory_budget, progress=progress)
 
     # ------------------------------------------------------------ classes
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Iterator, Sequence
 
+from relu_regions.exactness.effort import Heard, without_limit
 from relu_regions.exactness.rational.coefficients import ExactNetwork
 from relu_regions.exactness.rational.planes.walk_plane import walk_plane
 from relu_regions.exactness.resolving import POINTS_TO_BEGIN, Resolve, may_settle, products
@@ -45,17 +45,16 @@ def worth_settling(faces: Sequence[int], resolve: Resolve, network: Network) -> 
     ]  # three forms for each face
 
 
-def settled(planes: PlaneBatch, numbers: Sequence[int], seconds: float = math.inf) -> Iterator[PlaneFaces]:
+def settled(planes: PlaneBatch, numbers: Sequence[int], heard: Heard = without_limit) -> Iterator[PlaneFaces]:
     """Some planes of a batch in rational arithmetic, one after another, as long as time is left when one begins.
 
     Args:
         planes: in float64, on the processor.
         numbers: which.
     """
-    begun = time.monotonic()
     network = ExactNetwork(planes.network) if numbers else None
-    for number in numbers:
-        if network is None or time.monotonic() - begun >= seconds:
+    for done, number in enumerate(numbers):
+        if network is None or not heard(done):
             return
         one = slice(number, number + 1)
         (plane,) = walk_plane(network, planes.x[one], planes.u[one], planes.v[one], [planes.polygons[number]])

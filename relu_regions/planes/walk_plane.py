@@ -6,12 +6,12 @@ import torch
 from torch import Tensor
 
 from relu_regions.backends.memory import budget
-from relu_regions.exactness.resolving import Resolve, may_settle, seconds_for
+from relu_regions.exactness.effort import Effort
+from relu_regions.exactness.resolving import Resolve, may_settle
 from relu_regions.exactness.stages import warn_of_doubt
 from relu_regions.lines.line_batch import Array, Model
 from relu_regions.lines.plane_batch import PlaneBatch, PolygonLike
 from relu_regions.lines.progress import Progress
-from relu_regions.planes.doubts import Budget
 from relu_regions.planes.planes import Planes
 from relu_regions.planes.settle import budget_for, settled, worth_settling
 from relu_regions.planes.tiles import PlaneFaces
@@ -50,7 +50,7 @@ def walk_plane(
             them in rational arithmetic where that takes about ten seconds for a plane, "always" however long it takes;
             "never" computes no bounds. ``certain`` says which planes are proven, ``settled`` which of them needed
             rational arithmetic.
-        resolve_seconds: how long rational arithmetic may take in all; by default 60 seconds with "auto", and however
+        resolve_seconds: how long exact arithmetic may take in all; by default 60 seconds with "auto", and however
             long it takes with "always". `UnprovenWarning` says how many planes are left.
         memory_budget: bytes that the walk may take besides its result; a quarter of the free memory by default.
         progress: whether to show a progress bar; by default where a person is looking and it takes long.
@@ -70,20 +70,21 @@ def walk_plane(
         >>> planes.face_counts.tolist(), planes.certain.tolist()
         ([4], [True])
     """
-    bounded, seconds = may_settle(resolve), seconds_for(resolve, resolve_seconds)
+    bounded, effort = may_settle(resolve), Effort(resolve, resolve_seconds, progress)
     asked = PlaneBatch.of(model, x, u, v, polygon)
     given = asked if dtype == torch.float64 else PlaneBatch.of(asked.network, x, u, v, polygon, dtype)
     memory, planes = budget(memory_budget, torch.device("cpu")), asked.to("cpu")
     with torch.no_grad(), Progress(len(planes), "walk_plane", progress, "plane") as bar:
-        costs = budget_for(resolve, seconds)
+        costs = budget_for(resolve, effort.seconds)
         answers = walked(planes, bounded, memory, bar.reach, costs)
+        bar.reach(len(planes))
         doubt = [number for number, answer in enumerate(answers) if answer is None]
-        bar.reach(len(planes) - len(doubt))
-        left, late = _settle(planes, answers, doubt, resolve, costs, memory) if doubt else (0, 0)
+        effort.left = 0.0 if costs is None else costs.seconds
+        left, late = _settle(planes, answers, doubt, resolve, effort, memory) if doubt else (0, 0)
         found = [answer for answer in answers if answer is not None]
         asked.compare(*_inside_faces(found))
     if bounded:
-        warn_of_doubt(left, late, len(planes), seconds, "planes")
+        warn_of_doubt(left, late, len(planes), effort, "planes")
     return Planes.of(given, found)
 
 
@@ -92,7 +93,7 @@ def _settle(
     answers: list[PlaneFaces | None],
     doubt: list[int],
     resolve: Resolve,
-    costs: Budget | None,
+    effort: Effort,
     memory: int,
 ) -> tuple[int, int]:
     """Put the answers of planes in doubt in their places.
@@ -106,9 +107,10 @@ def _settle(
     counts = [0 if answer is None else len(answer.tiles) for answer in plain]
     worth = [number for number, ok in zip(doubt, worth_settling(counts, resolve, planes.network)) if ok]
     done = 0
-    for number, answer in zip(worth, settled(planes, worth, 0 if costs is None else costs.seconds)):
-        answers[number] = answer
-        done += 1
+    with effort.stage("rational", len(worth), "plane") as stage:
+        for number, answer in zip(worth, settled(planes, worth, stage.reach)):
+            answers[number] = answer
+            done += 1
     return len(doubt) - done, len(worth) - done
 
 

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from relu_regions.backends.memory import budget, stack_bytes
 from relu_regions.lines.line_batch import Array, Model, PointBatch
+from relu_regions.lines.progress import Progress
 from relu_regions.network.gates import Gate, Knots, Selection
 from relu_regions.network.network import Network
 from relu_regions.network.steps import AffineStep, GateStep, Step
@@ -218,6 +219,7 @@ def affine_maps_of(
     count: int = -1,
     *,
     memory_budget: int | None = None,
+    progress: bool | None = False,
 ) -> tuple[Float[Tensor, " R ..."], Float[Tensor, " R *output_shape"]]:
     """The affine map of the network on the regions of activation patterns (paper, equation 7).
 
@@ -226,6 +228,7 @@ def affine_maps_of(
         patterns: for each gate ``(R, units)`` int64, the piece of every unit.
         count: R; it need be given only where the network has no gates.
         memory_budget: bytes that the work may take besides its result; a quarter of the free memory by default.
+        progress: whether to show a progress bar; None shows it where a person is looking and it takes long.
 
     Returns:
         W ``(R, *output_shape, *input_shape)`` and b ``(R, *output_shape)``: the network is ``W x + b`` there.
@@ -237,15 +240,16 @@ def affine_maps_of(
     empty = torch.empty(0, dtype=dtype_of(network), device=replay.device)
     matrices = empty.new_empty(len(replay), *network.output_shape, *network.input_shape)
     constants = empty.new_empty(len(replay), *network.output_shape)
-    with torch.no_grad():
+    with torch.no_grad(), Progress(len(replay), "affine_maps", progress, "region") as bar:
         size = block_size(network, prod(network.output_shape), replay.device, memory_budget)
         for block in blocks(len(replay), size):
+            bar.reach(block.start)
             matrices[block], constants[block] = replay.only(block).matrices(), replay.only(block).constants()
     return matrices, constants
 
 
 def affine_map(
-    model: Model, x: Float[Array, " N *shape"], *, dtype: torch.dtype = torch.float64
+    model: Model, x: Float[Array, " N *shape"], *, dtype: torch.dtype = torch.float64, progress: bool | None = None
 ) -> tuple[Float[Tensor, " N ..."], Float[Tensor, " N *output_shape"]]:
     """The affine map of the network on the region of each point.
 
@@ -256,6 +260,7 @@ def affine_map(
         model: a torch.nn.Module in eval mode, an exported program, or a Network; not modified.
         x: points, ``(N, *input_shape)``, tensor or array of floats.
         dtype: of the computation, float64 or float32.
+        progress: whether to show a progress bar; by default where a person is looking and it takes long.
 
     Returns:
         W ``(N, *output_shape, *input_shape)`` and b ``(N, *output_shape)``, on x's device.
@@ -265,7 +270,9 @@ def affine_map(
     """
     points = PointBatch.of(model, x, dtype)
     with torch.no_grad():
-        return affine_maps_of(points.network, activation_patterns(points.network, points.x), len(points))
+        return affine_maps_of(
+            points.network, activation_patterns(points.network, points.x), len(points), progress=progress
+        )
 
 
 def block_size(network: Network, rows: int, device: torch.device, memory_budget: int | None, reach: int = 1) -> int:

@@ -11,6 +11,7 @@ from jaxtyping import Float, Float64, Int64
 from torch import Tensor
 
 from relu_regions.lines.line_batch import Array, Model, PointBatch
+from relu_regions.lines.progress import Progress
 from relu_regions.network.network import Network
 from relu_regions.regions.affine_maps import Replay, block_size, blocks, dtype_of
 from relu_regions.regions.patterns import activation_patterns
@@ -64,11 +65,12 @@ def norms_of(
     count: int = -1,
     *,
     memory_budget: int | None = None,
+    progress: bool | None = False,
 ) -> Float[Tensor, " R"]:
     """The norm of W on the regions of activation patterns.
 
     Args:
-        network, patterns, count, memory_budget: as ``relu_regions.regions.affine_maps.affine_maps_of``.
+        network, patterns, count, memory_budget, progress: as ``relu_regions.regions.affine_maps.affine_maps_of``.
         p: as ``operator_norm``.
 
     Returns:
@@ -79,14 +81,22 @@ def norms_of(
     """
     check_norm(p)
     replay = Replay.of(network, patterns, count)
-    with torch.no_grad():
+    parts = []
+    with torch.no_grad(), Progress(len(replay), "norms", progress, "region") as bar:
         size = block_size(network, prod(network.output_shape), replay.device, memory_budget)
-        parts = [operator_norm(flat(network, replay.only(block).matrices()), p) for block in blocks(len(replay), size)]
+        for block in blocks(len(replay), size):
+            bar.reach(block.start)
+            parts.append(operator_norm(flat(network, replay.only(block).matrices()), p))
     return torch.cat(parts) if parts else torch.zeros(0, dtype=dtype_of(network), device=replay.device)
 
 
 def norms_at(
-    model: Model, x: Float[Array, " N *shape"], p: Norm, *, memory_budget: int | None = None
+    model: Model,
+    x: Float[Array, " N *shape"],
+    p: Norm,
+    *,
+    memory_budget: int | None = None,
+    progress: bool | None = None,
 ) -> Float64[Tensor, " N"]:
     """The norm of W_x at points, without keeping the maps.
 
@@ -94,6 +104,7 @@ def norms_at(
         model, x: as ``relu_regions.affine_map``, and so is what counts on a knot.
         p: as ``operator_norm``.
         memory_budget: bytes that the work may take besides its result; a quarter of the free memory by default.
+        progress: whether to show a progress bar; by default where a person is looking and it takes long.
 
     Returns:
         ``(N,)`` float64, on x's device.
@@ -104,7 +115,7 @@ def norms_at(
     points = PointBatch.of(model, x)
     with torch.no_grad():
         patterns = activation_patterns(points.network, points.x)
-    return norms_of(points.network, patterns, p, len(points), memory_budget=memory_budget)
+    return norms_of(points.network, patterns, p, len(points), memory_budget=memory_budget, progress=progress)
 
 
 def flat(network: Network, matrices: Tensor) -> Tensor:

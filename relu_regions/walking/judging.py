@@ -7,6 +7,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from relu_regions.exactness.effort import Effort
 from relu_regions.exactness.judge import Claims, judge
 from relu_regions.lines.line_batch import LineBatch
 from relu_regions.paths.paths import Paths
@@ -38,13 +39,14 @@ def claims_of(lines: LineBatch, paths: Paths, numbers: Tensor) -> Claims:
     )
 
 
-def with_confirmed(lines: LineBatch, paths: Paths) -> Paths:
+def with_confirmed(lines: LineBatch, paths: Paths, effort: Effort) -> Paths:
     """Paths in float64: those in doubt that the judge confirms are marked certain, and bend within its bounds."""
     numbers = (~paths.certain).nonzero()[:, 0]
     if not len(numbers):
         return paths
     claims = claims_of(lines, paths, numbers)
-    verdict = judge(lines.network, claims)
+    with effort.stage("judge", len(numbers)) as stage:
+        verdict = judge(lines.network, claims, stage.reach)
     judged = torch.zeros_like(paths.certain)
     judged[numbers] = verdict.confirmed
     t_error = paths.t_error

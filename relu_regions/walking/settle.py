@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
@@ -12,6 +11,7 @@ import torch
 from torch import Tensor
 
 from relu_regions.backends.points import Flips
+from relu_regions.exactness.effort import Heard, without_limit
 from relu_regions.exactness.rational.coefficients import ExactNetwork
 from relu_regions.exactness.rational.interval import exact_interval
 from relu_regions.exactness.rational.paths import RationalPath
@@ -80,13 +80,13 @@ class Settled:
     flips: Flips
 
 
-def settle(lines: LineBatch, numbers: list[int], seconds: float = math.inf) -> list[Settled]:
+def settle(lines: LineBatch, numbers: list[int], heard: Heard = without_limit) -> list[Settled]:
     """Walk some lines of a batch in rational arithmetic: the first of them if time is up before the last."""
-    return [_rounded(walk(*line)[0], lines) for line in _while_time(lines, numbers, seconds)]
+    return [_rounded(walk(*line)[0], lines) for line in _while_time(lines, numbers, heard)]
 
 
 def settle_intervals(
-    lines: LineBatch, numbers: list[int], decision: Decision, seconds: float = math.inf
+    lines: LineBatch, numbers: list[int], decision: Decision, heard: Heard = without_limit
 ) -> dict[str, Tensor]:
     """The generalization intervals of some lines of a batch in rational arithmetic, rounded.
 
@@ -94,7 +94,7 @@ def settle_intervals(
         ``lo``, ``hi`` and their errors ``lo_error`` and ``hi_error``, float64; ``label``, ``label_lo``, ``label_hi``
         and ``tied``; ``(K,)`` each, on the CPU, of the first K lines if time is up before the last.
     """
-    questions = _while_time(lines, numbers, seconds)
+    questions = _while_time(lines, numbers, heard)
     found = [exact_interval(*line, decision=decision.classes)[0] for line in questions]
     named = {name: torch.bool if name == "tied" else torch.int64 for name in ("label", "label_lo", "label_hi", "tied")}
     columns = {n: torch.tensor([getattr(one, n) for one in found], dtype=dtype) for n, dtype in named.items()}
@@ -109,12 +109,11 @@ def settle_intervals(
 _Question = tuple[ExactNetwork, Tensor, Tensor, tuple[Tensor, Tensor]]
 
 
-def _while_time(lines: LineBatch, numbers: list[int], seconds: float) -> Iterator[_Question]:
+def _while_time(lines: LineBatch, numbers: list[int], heard: Heard) -> Iterator[_Question]:
     """One line after another, as long as time is left when one begins."""
-    begun = time.monotonic()
     network, x, d, (low, high) = _exact(lines, numbers)
     for number in range(len(x)):
-        if time.monotonic() - begun >= seconds:
+        if not heard(number):
             return
         one = slice(number, number + 1)
         yield network, x[one], d[one], (low[one], high[one])

@@ -9,10 +9,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from relu_regions.exactness.effort import Effort
 from relu_regions.exactness.error_bounds import Certainty
 from relu_regions.exactness.line_ties import can_tie
 from relu_regions.exactness.meeting_points import meeting_points
-from relu_regions.exactness.resolving import Resolve, may_settle, seconds_for
+from relu_regions.exactness.resolving import Resolve, may_settle
 from relu_regions.exactness.stages import warn_of_doubt
 from relu_regions.lines.line_batch import Array, LineBatch, Model, Range, spread
 from relu_regions.lines.progress import Progress
@@ -67,10 +68,11 @@ def walk(
             "auto" evaluates the network anew at their breakpoints, with a bound for each unit, which proves most of
             them, and walks the others again in rational arithmetic where that takes seconds. "always" does so however
             long it takes, "never" computes no bounds. ``Paths.certain`` says what is proven, ``decided_by`` by what.
-        resolve_seconds: how long rational arithmetic may take in all; by default 60 seconds with "auto", and however
-            long it takes with "always". A line begun in time is finished. `UnprovenWarning` says how many are left.
+        resolve_seconds: how long all of that may take after the walk itself; by default only rational arithmetic is
+            limited, to 60 seconds with "auto". What was begun in time is finished. `UnprovenWarning` says how many
+            lines are left.
         memory_budget: bytes that the walk may take besides its result; a quarter of the free memory by default.
-        progress: whether to show a progress bar; by default where a person is looking and it takes long.
+        progress: whether to show a progress bar for each stage; by default where a person is looking and it takes long.
 
     Returns:
         Paths: on x's device.
@@ -83,21 +85,20 @@ def walk(
     lines = LineBatch.of(model, x, d, t_range, dtype, proven=may_settle(resolve))
     if breakpoints == "function":
         lines = lines.fused()
-    asked = _Asked(resolve, seconds_for(resolve, resolve_seconds), memory_budget, progress)
+    asked = _Asked(resolve, Effort(resolve, resolve_seconds, progress), memory_budget)
     with torch.no_grad():
         paths = _proven(lines, asked) if lines.given is None else _proven_in_float32(lines, lines.given, asked)
     if may_settle(resolve):
-        warn_of_doubt(*left_open(paths.certain, paths.region_counts, resolve, paths.network), asked.seconds, "lines")
+        warn_of_doubt(*left_open(paths.certain, paths.region_counts, resolve, paths.network), asked.effort, "lines")
     return paths
 
 
 class _Asked(NamedTuple):
-    """What walk was asked besides the lines; seconds are those of rational arithmetic."""
+    """What walk was asked besides the lines."""
 
     resolve: Resolve
-    seconds: float
+    effort: Effort
     memory_budget: int | None
-    progress: bool | None
 
 
 def _proven(lines: LineBatch, asked: _Asked) -> Paths:
@@ -106,9 +107,12 @@ def _proven(lines: LineBatch, asked: _Asked) -> Paths:
     paths = _walked(lines, certainty, asked)
     if certainty is None:
         return paths
-    paths = with_confirmed(lines, paths)
+    paths = with_confirmed(lines, paths, asked.effort)
     doubtful = worth_settling(~paths.certain, paths.region_counts, asked.resolve, lines.network)
-    settled = settle(lines, doubtful, asked.seconds) if doubtful else []
+    if not doubtful:
+        return paths
+    with asked.effort.stage("rational", len(doubtful)) as stage:
+        settled = settle(lines, doubtful, stage.reach)
     return with_settled(paths, doubtful[: len(settled)], settled) if settled else paths
 
 
@@ -128,7 +132,7 @@ def _proven_in_float32(lines: LineBatch, given: LineBatch, asked: _Asked) -> Pat
 
 def _walked(lines: LineBatch, certainty: Certainty | None, asked: _Asked) -> Paths:
     """The paths as a sweep finds them, compared with the model."""
-    paths = collected(lines, certainty, asked.memory_budget, asked.progress)
+    paths = collected(lines, certainty, asked.memory_budget, asked.effort.progress)
     if lines.original is not None:
         lines.compare(*_inside_regions(paths))
     return paths

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 import relu_regions as rr
 from relu_regions import rational
+from relu_regions.exactness.effort import Effort
 from relu_regions.exactness.rational.interval import RationalInterval
 from relu_regions.intervals.judging import confirmed
 from relu_regions.lines.decision import Decision
@@ -99,5 +100,5 @@ def heard(network: rr.Network, x: Tensor, d: Tensor) -> tuple[list[int], dict[st
     assert lines.network is not network
     plain = rr.exact_interval(network, x, d, resolve="never")
     decision = Decision.of(network.output_shape, None)
-    good, columns = confirmed(lines, torch.arange(len(x)), plain.lo, plain.hi, decision, None)
+    good, columns = confirmed(lines, torch.arange(len(x)), plain.lo, plain.hi, decision, Effort("auto"), None)
     return good.nonzero()[:, 0].tolist(), columns

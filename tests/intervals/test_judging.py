@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 import relu_regions as rr
 from relu_regions import rational
+from relu_regions.exactness.effort import Effort
 from relu_regions.intervals.judging import confirmed
 from relu_regions.lines.decision import Decision
 from relu_regions.lines.line_batch import LineBatch
@@ -24,7 +25,7 @@ def heard(
     lines = LineBatch.of(network, x, d, t_range)
     chosen = None if decision.outputs == 1 else decision.classes
     plain = rr.exact_interval(network, x, d, t_range, resolve="never", decision=chosen)
-    good, columns = confirmed(lines, torch.arange(len(x)), plain.lo, plain.hi, decision, None)
+    good, columns = confirmed(lines, torch.arange(len(x)), plain.lo, plain.hi, decision, Effort("auto"), None)
     return good.nonzero()[:, 0], columns
 
 

@@ -22,7 +22,7 @@ its radius (`relu_regions.exactness.judge.balls`). docs/exactness.md has the pro
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
@@ -63,11 +63,12 @@ class Verdict:
     t_error: Tensor
 
 
-def judge(network: Network, claims: Claims) -> Verdict:
+def judge(network: Network, claims: Claims, heard: Callable[[int], bool] = lambda done: True) -> Verdict:
     """Decide which claims are true of the real-valued network.
 
     Args:
         network: in float64, on the device of the claims.
+        heard: told how many lines are done; False, where time is up, leaves the others unconfirmed.
     """
     network = folded(network)
     failed = _malformed(network, claims)
@@ -83,7 +84,10 @@ def judge(network: Network, claims: Claims) -> Verdict:
     # Up to the first gate only x and d go through the network.
     blocks = max(1, _CHUNK_BYTES // (8 * BLOCK * _widest(network.steps[max(0, bounds.first_gate - 1) :])))
     kept = [line for line, bad in zip(rows, failed[[line.line for line in rows]].tolist()) if not bad]
+    in_time = True
     for chunk in chunks(kept, blocks, claims.t.device):
+        in_time = in_time and heard(int(chunk.line[0]))
+        failed[chunk.line] |= not in_time
         if bool(failed[chunk.line].all()):
             continue
         hearing = Hearing(claims, chunk, equal, failed)
