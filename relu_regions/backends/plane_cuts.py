@@ -12,7 +12,7 @@ import numpy as np
 from relu_regions import backends
 from relu_regions.network.arrays import Floats, Integers, Numbers
 
-__all__ = ["Cut", "PlaneKernel", "Polygons", "plane_kernel"]
+__all__ = ["Cut", "Inputs", "PlaneKernel", "Polygons", "plane_kernel"]
 
 
 @dataclass(frozen=True)
@@ -59,6 +59,25 @@ class Polygons:
         )
 
 
+class Inputs(NamedTuple):
+    """The inputs of a gate on F faces, as forms in s and t.
+
+    Attributes:
+        forms: ``(F, 3, inputs)`` float64: constants, slopes by s, slopes by t.
+        errors: bounds of them on the plane's whole polygon, ``(F, inputs)``.
+        known: ``(F, inputs)`` int8: 0 for inputs that are 0 on the face, 1 for those that are above 0 inside of it, -1
+            for all others; ``(0, 0)`` where all are others.
+        reach: the largest absolute s and t of each face's plane, ``(F, 2)``.
+        bounded: whether signs must be sure. If not, they are those of floats, and no face is in doubt.
+    """
+
+    forms: Floats
+    errors: Floats
+    known: Numbers
+    reach: Floats
+    bounded: bool
+
+
 class Cut(NamedTuple):
     """What a gate makes of some faces.
 
@@ -78,29 +97,10 @@ class Cut(NamedTuple):
 class PlaneKernel(Protocol):
     """What a backend answers; ``relu_regions.backends.plane_reference`` says what each function does."""
 
-    def cut_at_knots(
-        self,
-        polygons: Polygons,
-        forms: Floats,
-        errors: Floats,
-        known: Numbers,
-        knots: Floats,
-        reach: Floats,
-        label: int,
-        bounded: bool,
-    ) -> Cut: ...
+    def cut_at_knots(self, polygons: Polygons, inputs: Inputs, knots: Floats, label: int) -> Cut: ...
 
     def cut_by_leads(
-        self,
-        polygons: Polygons,
-        forms: Floats,
-        errors: Floats,
-        known: Numbers,
-        origins: Numbers,
-        windows: Integers,
-        reach: Floats,
-        label: int,
-        bounded: bool,
+        self, polygons: Polygons, inputs: Inputs, windows: Integers, origins: Numbers, label: int
     ) -> Cut: ...
 
     def bend_relu(self, forms: Floats, errors: Floats, parents: Integers, pieces: Numbers) -> tuple[Floats, Floats]: ...

@@ -36,7 +36,7 @@ from relu_regions.backends.plane_corners import (
     pair_of,
     side_of,
 )
-from relu_regions.backends.plane_cuts import Cut, Polygons
+from relu_regions.backends.plane_cuts import Cut, Inputs, Polygons
 from relu_regions.backends.plane_forms import bend_relu, summands
 from relu_regions.backends.plane_matching import number_corners, number_sides
 from relu_regions.network.arrays import Floats, Integers, Numbers
@@ -44,31 +44,19 @@ from relu_regions.network.arrays import Floats, Integers, Numbers
 __all__ = ["bend_relu", "cut_at_knots", "cut_by_leads", "number_corners", "number_sides", "summands"]
 
 
-def cut_at_knots(
-    polygons: Polygons,
-    forms: Floats,
-    errors: Floats,
-    known: Numbers,
-    knots: Floats,
-    reach: Floats,
-    label: int,
-    bounded: bool,
-) -> Cut:
+def cut_at_knots(polygons: Polygons, inputs: Inputs, knots: Floats, label: int) -> Cut:
     """Cut every face along the lines on which its units are on a knot.
 
     Args:
         polygons: F faces.
-        forms: of the gate's inputs on each, ``(F, 3, units)``: constants, slopes by s, slopes by t.
-        errors: bounds of them, ``(F, units)``.
-        known: pieces that need no test, ``(F, units)`` int8, -1 for all others; ``(0, 0)`` where there are none.
+        inputs: of the gate on each; what is known of them is their piece.
         knots: ``(m, units)``.
-        reach: the largest absolute s and t of each face's plane, ``(F, 2)``.
         label: that of the first unit's first knot; the others follow.
-        bounded: whether signs must be sure. If not, they are those of floats, and no face is in doubt.
 
     Returns:
         The parts, and which faces are in doubt.
     """
+    forms, errors, known = inputs.forms, inputs.errors, inputs.known
 
     def parts_of(face: int, polygon: Part, plane: Plane) -> Iterator[tuple[Part, list[int]]]:
         certainly = known[face].tolist() if len(known) else [-1] * errors.shape[1]
@@ -94,42 +82,31 @@ def cut_at_knots(
             above, below = (half_of(part, line, heights, sign, plane) for sign in (1, -1))
             waiting += [_crossed(above, others, raised, plane), _crossed(below, others, pieces, plane)]
 
-    return _cut(polygons, reach, bounded, parts_of, errors.shape[1])
+    return _cut(polygons, inputs, parts_of, errors.shape[1])
 
 
-def cut_by_leads(
-    polygons: Polygons,
-    forms: Floats,
-    errors: Floats,
-    known: Numbers,
-    origins: Numbers,
-    windows: Integers,
-    reach: Floats,
-    label: int,
-    bounded: bool,
-) -> Cut:
+def cut_by_leads(polygons: Polygons, inputs: Inputs, windows: Integers, origins: Numbers, label: int) -> Cut:
     """Cut every face into the parts on which each unit of a maximum is one input of its window.
 
     Of inputs that are equal the first in the window counts.
 
     Args:
-        known: ``(F, inputs)`` int8: 0 for inputs that are 0 on the face, 1 for those that are above 0 inside of it, -1
-            for all others; ``(0, 0)`` where all are others.
+        windows: ``(units, k)``, positions among the inputs.
         origins: ``(inputs,)`` uint64, the label of the edges on which an input that a ReLU has passed on is 0, 0 for
             all others; ``(0,)`` where all are others.
-        windows: ``(units, k)``, positions among the inputs.
         label: the first of those of this gate.
 
-    Other arguments and the result are as those of ``cut_at_knots``.
+    Other arguments and the result are as those of ``cut_at_knots``; pieces are places in the windows.
     """
+    forms, errors, known = inputs.forms, inputs.errors, inputs.known
 
     def parts_of(face: int, polygon: Part, plane: Plane) -> Iterator[tuple[Part, list[int]]]:
-        inputs = [line_of(forms[face], errors[face], source, plane, 0) for source in range(errors.shape[1])]
-        if bounded and not all(line.error < LARGEST for line in inputs):
+        lines = [line_of(forms[face], errors[face], source, plane, 0) for source in range(errors.shape[1])]
+        if plane.bounded and not all(line.error < LARGEST for line in lines):
             raise Doubt
         signs = known[face].tolist() if len(known) else [-1] * errors.shape[1]
         zero_on = origins.tolist() if len(origins) else [0] * errors.shape[1]
-        gate = _Gate(inputs, windows.tolist(), signs, zero_on, label, plane)
+        gate = _Gate(lines, windows.tolist(), signs, zero_on, label, plane)
         leading = [gate.still_leading(polygon, unit, gate.candidates(unit)) for unit in range(len(windows))]
         row = [places[0] for places in leading]
         waiting = [(polygon, row, [unit for unit, places in enumerate(leading) if len(places) > 1])]
@@ -146,7 +123,7 @@ def cut_by_leads(
             for place, region in gate.regions(part, unit, places):
                 waiting.append((region, [*row[:unit], place, *row[unit + 1 :]], others))
 
-    return _cut(polygons, reach, bounded, parts_of, len(windows))
+    return _cut(polygons, inputs, parts_of, len(windows))
 
 
 class _Gate(NamedTuple):
@@ -269,8 +246,7 @@ class _Gate(NamedTuple):
 
 def _cut(
     polygons: Polygons,
-    reach: Floats,
-    bounded: bool,
+    inputs: Inputs,
     parts_of: Callable[[int, Part, Plane], Iterator[tuple[Part, list[int]]]],
     units: int,
 ) -> Cut:
@@ -282,7 +258,7 @@ def _cut(
             Corner(s, t, radius_s, radius_t, (one, two), Line(a, b, c, error, label))
             for (s, t, radius_s, radius_t, a, b, c, error), (one, two, label) in rows
         ]
-        plane = Plane(float(reach[face, 0]), float(reach[face, 1]), bounded)
+        plane = Plane(float(inputs.reach[face, 0]), float(inputs.reach[face, 1]), inputs.bounded)
         try:
             found = list(parts_of(face, polygon, plane))
         except Doubt:

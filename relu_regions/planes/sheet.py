@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from relu_regions.backends.plane_corners import LARGEST
-from relu_regions.backends.plane_cuts import Cut, PlaneKernel, Polygons
+from relu_regions.backends.plane_cuts import Cut, Inputs, PlaneKernel, Polygons
 from relu_regions.network.arrays import Floats, Integers, Numbers
 from relu_regions.network.gates import Knots, Maximum
 from relu_regions.network.network import Network
@@ -153,31 +153,32 @@ class Sheet:
         known = np.zeros((0, 0), dtype=np.int8)
         if way.bounds is not None and (isinstance(gate, Maximum) or gate.is_relu):
             known = way.bounds.known(step.inputs[0], forms)
-        reach, label = self._reach(way), (number + 1) * GATE
+        inputs, label = Inputs(forms, bounds, known, self._reach(way), bounded), (number + 1) * GATE
         if isinstance(gate, Knots):
             knots = np.ascontiguousarray(gate.knots.cpu().double().expand(-1, step.units).numpy())
             copies = None if way.bounds is None else way.bounds.shared_lines(step)
             if copies is None:
-                return way.kernel.cut_at_knots(self.polygons, forms, bounds, known, knots, reach, label, bounded)
-            return self._cut_once(way, copies, forms, bounds, known, label)
+                return way.kernel.cut_at_knots(self.polygons, inputs, knots, label)
+            return self._cut_once(way, copies, inputs, label)
         windows = np.ascontiguousarray(gate.windows.cpu().numpy())
         origins = np.zeros(0, dtype=np.uint64)
         if way.bounds is not None:
             origins = way.bounds.origins(step.inputs[0])
             windows = np.ascontiguousarray(way.bounds.without_copies(step.inputs[0], windows))
-        return way.kernel.cut_by_leads(self.polygons, forms, bounds, known, origins, windows, reach, label, bounded)
+        return way.kernel.cut_by_leads(self.polygons, inputs, windows, origins, label)
 
-    def _cut_once(
-        self, way: Way, copies: tuple[Integers, Integers], forms: Floats, bounds: Floats, known: Numbers, label: int
-    ) -> Cut:
+    def _cut_once(self, way: Way, copies: tuple[Integers, Integers], inputs: Inputs, label: int) -> Cut:
         """A cut at knots that are 0 where some units are copies of others or their negatives, and share a line."""
         source, sign = copies
         own = np.flatnonzero(source == np.arange(len(source)))
         place = np.searchsorted(own, source)
-        forms, bounds = np.ascontiguousarray(forms[..., own]), np.ascontiguousarray(bounds[:, own])
-        known = np.ascontiguousarray(known[:, own]) if known.size else known
-        reach, knots = self._reach(way), np.zeros((1, len(own)))
-        cut = way.kernel.cut_at_knots(self.polygons, forms, bounds, known, knots, reach, label, True)
+        known = np.ascontiguousarray(inputs.known[:, own]) if inputs.known.size else inputs.known
+        inputs = inputs._replace(
+            forms=np.ascontiguousarray(inputs.forms[..., own]),
+            errors=np.ascontiguousarray(inputs.errors[:, own]),
+            known=known,
+        )
+        cut = way.kernel.cut_at_knots(self.polygons, inputs, np.zeros((1, len(own))), label)
         # The negative of a number above 0 is below it, and the other way round; that of 0 is 0, on the piece below.
         opposite = 1 - cut.pieces
         if known.size:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from relu_regions.backends.plane_cuts import Polygons, plane_kernel
+from relu_regions.backends.plane_cuts import Inputs, Polygons, plane_kernel
 from relu_regions.backends.threads import each_on_one_thread
 from relu_regions.exactness.rational.planes.polygons import Polygon
 from relu_regions.lines.decision import Decision
@@ -195,14 +195,12 @@ class _Found:
             return None
         forms, errors, known = self._logits(sheet, self.decision)
         windows = np.arange(forms.shape[2])[None]
-        bounded, reach = self.way.bounds is not None, self.way.reach[sheet.plane]
+        inputs = Inputs(forms, errors, known, self.way.reach[sheet.plane], self.way.bounds is not None)
         label = (len(self.way.network.gates) + 1) * GATE
         origins = np.zeros(0, dtype=np.uint64)
         if len(known) and self.way.bounds is not None:
             origins = self.way.bounds.origins(self.way.network.output_name)
-        cut = self.way.kernel.cut_by_leads(
-            sheet.polygons, forms, errors, known, origins, windows, reach, label, bounded
-        )
+        cut = self.way.kernel.cut_by_leads(sheet.polygons, inputs, windows, origins, label)
         if cut.doubt.any() and self.way.doubts is not None:
             asked = sheet.asked(forms, errors, self.way)
             cut = self.way.doubts.settled(asked, cut, self.decision)

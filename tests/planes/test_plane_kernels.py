@@ -44,6 +44,14 @@ def test_random_networks_in_one_order(resolve: str) -> None:
         assert_alike(*both(*plane_case(seed), POLYGONS[seed % len(POLYGONS)], resolve=resolve))
 
 
+def test_loops_that_are_short_of_room_go_on_where_they_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
+    arrays = pytest.importorskip("relu_regions.backends.cpu.plane_arrays")
+    monkeypatch.setattr(arrays, "_FRAMES", 1)
+    monkeypatch.setattr(arrays, "_CORNERS", 1)
+    for seed in range(20):
+        assert_alike(*both(*plane_case(seed), SQUARE))
+
+
 @pytest.mark.parametrize("relu", [False, True])
 def test_overlapping_windows_in_one_order(relu: bool) -> None:
     torch.manual_seed(2)

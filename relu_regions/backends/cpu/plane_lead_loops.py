@@ -1,386 +1,283 @@
-"""The loop that numba compiles for faces of planes behind a maximum: where each input of a window leads."""
+"""The loops that numba compiles for faces of planes behind a maximum: where each input of a window leads."""
 
 import numpy as np
 from numba import njit
 
+from relu_regions.backends.cpu.plane_arrays import DONE, DOUBT, FACE, OPEN, PARTS, PARTS_SHORT, ROOM_SHORT, WAITING
+from relu_regions.backends.cpu.plane_window_loops import (
+    Gate,
+    candidates_of,
+    lead_of,
+    name_inside,
+    name_on_edge,
+    pair_of,
+    signs_of,
+    still_leading,
+)
 from relu_regions.backends.cpu.polygon_loops import (
     EVALUATION,
+    LARGEST,
     SMALLEST,
     copy_corners,
-    crossing_name,
-    grown,
-    is_sure,
-    mixed,
     put_crossing,
     put_edge,
+    put_part,
+    take_back,
 )
+from relu_regions.backends.plane_corners import Plane
 
 __all__ = ["cut_by_leads"]
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
-def candidates_of(window, known, found):
-    """The places in a window whose inputs can lead, each input once, and how many.
+@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+def note_bounds(face, inputs, bound):
+    """Writes the bounds of a gate's inputs on a face, that of evaluating them included; whether all are finite."""
+    forms, plane_s, plane_t, finite = inputs.forms[face], inputs.reach[face, 0], inputs.reach[face, 1], True
+    for u in range(bound.shape[0]):
+        size = abs(forms[0, u]) + plane_s * abs(forms[1, u]) + plane_t * abs(forms[2, u])
+        bound[u] = inputs.errors[face, u] + EVALUATION * size + SMALLEST
+        finite &= bound[u] < LARGEST
+    return finite
 
-    Of inputs that are known to be 0 the first stands for all, and none can lead where one is known to be above 0.
+
+@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+def open_windows(gate, corners, start, size, leading, heights, row):
+    """Notes the windows of which several inputs may lead somewhere on a face, and how many; of others which one does.
+
+    Args:
+        row: the place that leads each window, filled in.
     """
-    count, is_above = 0, False
-    if known.shape[0] > 0:
-        for k in range(window.shape[0]):
-            is_above |= known[window[k]] == 1
-    has_zero = is_above
-    for k in range(window.shape[0]):
-        source, again = window[k], False
-        if known.shape[0] > 0 and known[source] == 0:
-            if has_zero:
-                continue
-            has_zero = True
-        for j in range(count):
-            again |= window[found[j]] == source
-        if not again:
-            found[count] = k
-            count += 1
+    opened, found = 0, leading.found
+    for unit in range(gate.windows.shape[0]):
+        kept = candidates_of(gate.windows[unit], gate.known, found)
+        if kept > 1:
+            kept = still_leading(unit, found, kept, gate, corners, start, size, heights)
+        row[unit] = found[0]
+        if kept > 1:
+            leading.units[opened], leading.counts[opened] = unit, kept
+            for j in range(kept):
+                leading.places[opened, j] = found[j]
+            opened += 1
+    return opened
+
+
+@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+def begin_face(face, faces, gate, leading, made, room):
+    """Makes a face on which no window is open a part, and lets any other wait to be divided.
+
+    Returns:
+        DONE, PARTS_SHORT or ROOM_SHORT.
+    """
+    start, count = faces.offsets[face], faces.offsets[face + 1] - faces.offsets[face]
+    if count > room.heights.shape[0]:
+        return ROOM_SHORT
+    opened = open_windows(gate, faces.corners, start, count, leading, room.heights, room.pieces[0])
+    if opened == 0:
+        # Most faces are one part.
+        if not put_part(face, faces.corners, start, count, made):
+            return PARTS_SHORT
+        put_pieces(room.pieces[0], made)
+        return DONE
+    copy_corners(faces.corners, start, count, room.corners, 0)
+    room.frames[0, 0], room.frames[0, 1], room.frames[0, 2] = 0, count, 0
+    made.counts[WAITING], made.counts[OPEN] = 1, opened
+    return DONE
+
+
+@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+def put_pieces(row, made):
+    """Writes the pieces of the last part."""
+    part = made.counts[PARTS] - 1
+    for unit in range(row.shape[0]):
+        made.parts.pieces[part, unit] = row[unit]
+
+
+@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+def next_window(at, opened, gate, leading, room):
+    """Goes on to the first of the open windows of which several inputs may lead in the part that waits last.
+
+    Returns:
+        Its number among these, and how many may lead, which are then in ``leading.found``; 0 if there is no such one.
+    """
+    begin, size, number = room.frames[at, 0], room.frames[at, 1], room.frames[at, 2]
+    while number < opened:
+        unit, kept = leading.units[number], leading.counts[number]
+        for j in range(kept):
+            leading.found[j] = leading.places[number, j]
+        kept = still_leading(unit, leading.found, kept, gate, room.corners, begin, size, room.heights)
+        if kept > 1:
+            return number, kept
+        room.pieces[at, unit] = leading.found[0]
+        number += 1
+    return number, 0
+
+
+@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+def divide(at, unit, kept, after, gate, found, room):
+    """Divides the part that waits last into the regions on which one input of a window leads; these wait instead.
+
+    Args:
+        at: the part's number among those that wait.
+        kept: how many of the places ``found`` may lead.
+        after: the next of the open windows.
+
+    Returns:
+        How many parts wait then; -1 for a doubt, and -2 if room is short.
+    """
+    begin, size = room.frames[at, 0], room.frames[at, 1]
+    end, waiting = begin + size, at + 1
+    for j in range(kept):
+        if waiting >= room.frames.shape[0]:
+            return -2
+        count = put_region(unit, j, kept, begin, size, end, gate, found, room)
+        if count < 0:
+            return count
+        if count > 0:
+            room.frames[waiting, 0], room.frames[waiting, 1], room.frames[waiting, 2] = end, count, after
+            for u in range(room.pieces.shape[1]):
+                room.pieces[waiting, u] = room.pieces[at, u]
+            room.pieces[waiting, unit] = found[j]
+            end += count
+            waiting += 1
+    # Nothing is left of the part itself.
+    room.frames[at, 1] = 0
+    return waiting
+
+
+@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+def put_region(unit, number, kept, begin, size, end, gate, found, room):
+    """Writes the region of a part on which one of the places leads all others.
+
+    Args:
+        number: of the place among the ``kept`` first of ``found``.
+        begin, size: where the part's corners are.
+        end: where the region's go.
+
+    Returns:
+        How many corners it has; -1 for a doubt, and -2 if room is short.
+    """
+    corners, heights, start, count = room.corners, room.heights, end, size
+    if end + size > heights.shape[0]:
+        return -2
+    copy_corners(corners, begin, size, corners, end)
+    for i in range(size):
+        room.origins[end + i] = i
+    for m in range(kept):
+        if m == number or count == 0:
+            continue
+        pair = pair_of(gate, unit, found[number], found[m])
+        line = lead_of(gate, pair)
+        above, below, doubt = signs_of(line, pair, gate, corners, start, count, heights)
+        if doubt:
+            return -1
+        if not below and (above or pair.lead < pair.rival):
+            continue
+        if not above:
+            count = 0
+            continue
+        # What is left of it goes behind it.
+        if start + 3 * count > heights.shape[0]:
+            return -2
+        left = cut_region(start, count, begin, size, line, pair, gate, room)
+        start, count = start + count, left
+    if start > end:
+        copy_corners(corners, start, count, corners, end)
     return count
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
-def lead_over(forms, bound, one, other, line):
-    """Writes the form by which one input leads another, and its bound."""
-    for j in range(3):
-        line[j] = forms[j, one] - forms[j, other]
-    line[3] = bound[one] + bound[other]
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def pair_on(edge, windows, label, pairs):
-    """The two inputs that are equal on an edge, by its label, if this gate made it: -1, -1 for other edges."""
-    if edge < label or (edge - label) // pairs >= np.uint64(windows.shape[0]):
-        return -1, -1
-    window, number = np.int64((edge - label) // pairs), np.int64((edge - label) % pairs)
-    width = windows.shape[1] + 2
-    return windows[window, number // width], windows[window, number % width]
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def are_equal_at(one, other, origins, windows, label, pairs, names, here, last):
-    """Whether two inputs are equal at a corner by what the two edges are that meet there.
-
-    They are where both come from ReLUs and are 0, and where another window of the gate has compared them, or each with
-    the same third input.
-    """
-    edge, before = names[here, 2], names[last, 2]
-    if origins.shape[0] > 0 and origins[one] > 0 and origins[other] > 0 and origins[one] != origins[other]:
-        on_one, on_other = edge == origins[one] or before == origins[one], edge == origins[other]
-        if on_one and (on_other or before == origins[other]):
-            return True
-    p, q = pair_on(edge, windows, label, pairs)
-    r, s = pair_on(before, windows, label, pairs)
-    if p >= 0 and ((p == one and q == other) or (p == other and q == one)):
-        return True
-    if r >= 0 and ((r == one and s == other) or (r == other and s == one)):
-        return True
-    if p < 0 or r < 0:
-        return False
-    # What is left of the two pairs without the input that they share.
-    if p == r:
-        p, r = q, s
-    elif p == s:
-        p = q
-    elif q == r:
-        r = s
-    elif q != s:
-        return False
-    return (p == one and r == other) or (p == other and r == one)
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def signs_of(
-    line, one, other, origins, windows, label, pairs, polygon, names, start, count, reach_s, reach_t, bounded, heights
-):
-    """Writes a form's heights at corners; whether some are above 0, some below, and some in doubt."""
-    above = below = doubt = False
-    a, b, c, e = line[0], line[1], line[2], line[3]
+@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+def cut_region(start, count, begin, size, line, pair, gate, room):
+    """Writes what is left of a region where an input leads another, behind the region; how many corners that has."""
+    corners, origins, heights = room.corners, room.origins, room.heights
+    end = start + count
+    made = end
     for i in range(count):
-        here = start + i
-        height = a + b * polygon[here, 0] + c * polygon[here, 1]
-        heights[i] = height
-        if bounded and not abs(height) > e + abs(b) * polygon[here, 2] + abs(c) * polygon[here, 3]:
-            last = start + (i - 1 if i > 0 else count - 1)
-            if not is_sure(height, a, b, c, e, polygon, here, last, reach_s, reach_t):
-                if not are_equal_at(one, other, origins, windows, label, pairs, names, here, last):
-                    doubt = True
-                    continue
-                heights[i] = height = 0.0
-        above |= height > 0
-        below |= height < 0
-    return above, below, doubt
+        here, after = start + i, i + 1 if i + 1 < count else 0
+        height, height_after = heights[i], heights[after]
+        if height >= 0:
+            copy_corners(corners, here, 1, corners, made)
+            origins[made] = origins[here]
+            if height == 0 and not height_after > 0:
+                put_edge(corners, made, line)
+                origins[made] = -1 - pair.rival
+            made += 1
+        if (height > 0 and height_after < 0) or (height < 0 and height_after > 0):
+            copy_corners(corners, here, 1, corners, made)
+            put_crossing(corners, here, start + after, height, height_after, line, gate.plane, made)
+            if origins[here] >= 0:
+                name_on_edge(origins[here], begin, size, pair, gate, corners.names, made)
+            else:
+                name_inside(-1 - origins[here], begin, size, pair, gate, corners.names, made)
+            origins[made] = origins[here]
+            if height > 0:
+                put_edge(corners, made, line)
+                origins[made] = -1 - pair.rival
+            made += 1
+    return made - end
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
-def still_leading(
-    window, found, count, forms, bound, origins, windows, label, pairs, polygon, names, start, corners,
-    reach_s, reach_t, bounded, line, heights,
-):  # fmt: skip
-    """Keeps those of the candidates that the one in front in the middle does not lead at all corners; how many."""
-    best, most = 0, -np.inf
-    for j in range(count):
-        source, total = window[found[j]], 0.0
-        for i in range(corners):
-            total += polygon[start + i, 0] * forms[1, source] + polygon[start + i, 1] * forms[2, source]
-        total += corners * forms[0, source]
-        if total > most:
-            best, most = j, total
-    leader, kept = found[best], 0
-    for j in range(count):
-        if j != best:
-            lead_over(forms, bound, window[leader], window[found[j]], line)
-            above, below, doubt = signs_of(
-                line, window[leader], window[found[j]], origins, windows, label, pairs, polygon, names, start, corners,
-                reach_s, reach_t, bounded, heights,
-            )  # fmt: skip
-            if not below and not doubt and (above or leader < found[j]):
-                continue
-        found[kept] = found[j]
-        kept += 1
-    return kept
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def cut_by_leads(offsets, numbers, names, forms, errors, known, origins, windows, reach, label, bounded):
-    """Cuts every face into the parts on which each unit is one input of its window.
-
-    Args:
-        offsets, numbers, names: of the faces' corners, as in the loop for knots.
-        forms: ``(F, 3, inputs)``, errors: ``(F, inputs)``.
-        known: ``(F, inputs)`` int8: 0 for inputs that are 0 on the face, 1 for those above 0 inside, -1 for all others;
-            ``(0, 0)`` where all are others.
-        origins: ``(inputs,)``, the label of the edges on which an input that a ReLU has passed on is 0, 0 for all
-            others; ``(0,)`` where all are others.
-        windows: ``(units, k)``.
-        reach, bounded: as there.
-        label: the first of those for the gate.
+@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+def divide_waiting(face, gate, leading, made, room):
+    """Divides the parts of a face that wait, the last one first, until none is left.
 
     Returns:
-        As there; pieces are places in the windows.
+        DONE, DOUBT, PARTS_SHORT or ROOM_SHORT.
     """
-    faces, inputs = errors.shape
-    units, width = windows.shape
-    doubt = np.zeros(faces, np.bool_)
-    parents = np.empty((2 * faces + 8, 1), np.int64)
-    pieces = np.empty((2 * faces + 8, units), np.int32)
-    ends = np.empty((2 * faces + 9, 1), np.int64)
-    made = np.empty((2 * numbers.shape[0] + 64, 8), np.float64)
-    made_names = np.empty((2 * numbers.shape[0] + 64, 3), np.uint64)
-    parts = corners = 0
-    ends[0, 0] = 0
-    now, now_names = np.empty((64, 8), np.float64), np.empty((64, 3), np.uint64)
-    region, region_names = np.empty((64, 8), np.float64), np.empty((64, 3), np.uint64)
-    other, other_names = np.empty((64, 8), np.float64), np.empty((64, 3), np.uint64)
-    origin, other_origin = np.empty((64, 1), np.int64), np.empty((64, 1), np.int64)
-    heights, line = np.empty((64, 1), np.float64), np.empty(4, np.float64)
-    waiting, waiting_names = np.empty((64, 8), np.float64), np.empty((64, 3), np.uint64)
-    frames = np.empty((8, 2), np.int64)
-    frame_pieces = np.empty((8, units), np.int32)
-    row = np.empty(units, np.int32)
-    bound = np.empty(inputs, np.float64)
-    open_windows = np.empty(units, np.int64)
-    open_counts = np.empty(units, np.int64)
-    open_found = np.empty((units, width), np.int64)
-    found = np.empty(width, np.int64)
-    nothing = np.empty(0, np.int8)
-    pairs = np.uint64((width + 2) * (width + 2) + width * width * width)
-    for f in range(faces):
-        start, count = offsets[f], offsets[f + 1] - offsets[f]
-        reach_s, reach_t = reach[f, 0], reach[f, 1]
-        known_here = known[f] if known.shape[0] > 0 else nothing
-        open_face = False
-        for u in range(inputs):
-            size = abs(forms[f, 0, u]) + reach_s * abs(forms[f, 1, u]) + reach_t * abs(forms[f, 2, u])
-            bound[u] = errors[f, u] + EVALUATION * size + SMALLEST
-            open_face |= bounded and not bound[u] < 1e290
-        heights = grown(heights, count)
-        opened = 0
-        for w in range(units):
-            if open_face:
-                break
-            kept = candidates_of(windows[w], known_here, found)
-            if kept > 1:
-                kept = still_leading(
-                    windows[w], found, kept, forms[f], bound, origins, windows, label, pairs, numbers, names, start,
-                    count, reach_s, reach_t, bounded, line, heights[:, 0],
-                )  # fmt: skip
-            row[w] = found[0]
-            if kept > 1:
-                open_windows[opened], open_counts[opened] = w, kept
-                for j in range(kept):
-                    open_found[opened, j] = found[j]
-                opened += 1
-        if opened == 0 and not open_face:
-            # Most faces are one part.
-            made, made_names = grown(made, corners + count), grown(made_names, corners + count)
-            copy_corners(numbers, names, start, count, made, made_names, corners)
-            corners += count
-            parents, pieces, ends = grown(parents, parts + 1), grown(pieces, parts + 1), grown(ends, parts + 2)
-            parents[parts, 0] = f
-            for u in range(units):
-                pieces[parts, u] = row[u]
-            parts += 1
-            ends[parts, 0] = corners
+    counts, frames = made.counts, room.frames
+    while counts[WAITING] > 0:
+        at = counts[WAITING] - 1
+        if frames[at, 1] == 0:
+            counts[WAITING] = at
             continue
-        first_part, first_corner = parts, corners
-        now, now_names = grown(now, count), grown(now_names, count)
-        copy_corners(numbers, names, start, count, now, now_names, 0)
-        size_now, depth, waiting_corners, at = count, 0, 0, 0
-        while not open_face:
-            # On to the first window of which more than one input may lead in this part.
-            kept = 0
-            while at < opened:
-                w, kept = open_windows[at], open_counts[at]
-                for j in range(kept):
-                    found[j] = open_found[at, j]
-                heights = grown(heights, 4 * size_now + 4)
-                kept = still_leading(
-                    windows[w], found, kept, forms[f], bound, origins, windows, label, pairs, now, now_names, 0,
-                    size_now, reach_s, reach_t, bounded, line, heights[:, 0],
-                )  # fmt: skip
-                if kept > 1:
-                    break
-                row[w] = found[0]
-                at += 1
-            if at == opened:
-                made, made_names = grown(made, corners + size_now), grown(made_names, corners + size_now)
-                copy_corners(now, now_names, 0, size_now, made, made_names, corners)
-                corners += size_now
-                parents, pieces, ends = grown(parents, parts + 1), grown(pieces, parts + 1), grown(ends, parts + 2)
-                parents[parts, 0] = f
-                for u in range(units):
-                    pieces[parts, u] = row[u]
-                parts += 1
-                ends[parts, 0] = corners
+        number, kept = next_window(at, counts[OPEN], gate, leading, room)
+        frames[at, 2] = number
+        if kept == 0:
+            if not put_part(face, room.corners, frames[at, 0], frames[at, 1], made):
+                return PARTS_SHORT
+            put_pieces(room.pieces[at], made)
+            counts[WAITING] = at
+            continue
+        waiting = divide(at, leading.units[number], kept, number + 1, gate, leading.found, room)
+        if waiting < 0:
+            return DOUBT if waiting == -1 else ROOM_SHORT
+        counts[WAITING] = waiting
+    return DONE
+
+
+@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+def cut_by_leads(faces, inputs, windows, origins, label, leading, made, room):
+    """Cuts every face into the parts on which each unit is one input of its window, as long as there is room.
+
+    Args:
+        faces, inputs: as in the loop for knots; ``known`` is ``(F, 0)`` where nothing is known.
+        windows: ``(units, k)``.
+        origins: ``(inputs,)``, the label of the edges on which an input that a ReLU has passed on is 0, 0 for all
+            others; ``(0,)`` where all are others.
+        label: the first of those for the gate.
+        leading, room: what is said of one face, and parts of it that wait.
+        made: as there; pieces are places in the windows.
+
+    Returns:
+        DONE; PARTS_SHORT or ROOM_SHORT to go on, with more room, from where it is.
+    """
+    width = windows.shape[1]
+    labels = np.uint64((width + 2) * (width + 2) + width * width * width)
+    for face in range(made.counts[FACE], inputs.errors.shape[0]):
+        made.counts[FACE] = face
+        plane, end = Plane(inputs.reach[face, 0], inputs.reach[face, 1], inputs.bounded), DONE
+        gate = Gate(
+            inputs.forms[face], leading.bound, inputs.known[face], windows, origins, label, labels, plane,
+        )  # fmt: skip
+        if made.counts[WAITING] == 0:
+            if not note_bounds(face, inputs, leading.bound) and inputs.bounded:
+                end = DOUBT
             else:
-                w = open_windows[at]
-                window = windows[w]
-                part_one, part_other = np.uint64(0), np.uint64(0)
-                for i in range(size_now):
-                    part_one, part_other = part_one + now_names[i, 0], part_other + now_names[i, 1]
-                base = label + np.uint64(w) * pairs
-                for j in range(kept):
-                    lead = found[j]
-                    size = size_now
-                    region, region_names = grown(region, size), grown(region_names, size)
-                    origin = grown(origin, size)
-                    copy_corners(now, now_names, 0, size_now, region, region_names, 0)
-                    for i in range(size_now):
-                        origin[i, 0] = i
-                    for m in range(kept):
-                        if m == j or size == 0:
-                            continue
-                        rival = found[m]
-                        lead_over(forms[f], bound, window[lead], window[rival], line)
-                        heights = grown(heights, 4 * size + 4)
-                        above, below, unsure = signs_of(
-                            line, window[lead], window[rival], origins, windows, label, pairs, region, region_names,
-                            0, size, reach_s, reach_t, bounded, heights[:, 0],
-                        )  # fmt: skip
-                        if unsure:
-                            open_face = True
-                            break
-                        if not below and (above or lead < rival):
-                            continue
-                        if not above:
-                            size = 0
-                            continue
-                        other, other_names = grown(other, 2 * size + 4), grown(other_names, 2 * size + 4)
-                        other_origin = grown(other_origin, 2 * size + 4)
-                        edge_label = base + np.uint64(min(lead, rival) * (width + 2) + max(lead, rival))
-                        up = 0
-                        for i in range(size):
-                            after = i + 1 if i + 1 < size else 0
-                            height, height_after = heights[i, 0], heights[after, 0]
-                            if height >= 0:
-                                copy_corners(region, region_names, i, 1, other, other_names, up)
-                                other_origin[up, 0] = origin[i, 0]
-                                if height == 0 and not height_after > 0:
-                                    put_edge(other, other_names, up, line[0], line[1], line[2], line[3], edge_label)
-                                    other_origin[up, 0] = -1 - rival
-                                up += 1
-                            if (height > 0 and height_after < 0) or (height < 0 and height_after > 0):
-                                copy_corners(region, region_names, i, 1, other, other_names, up)
-                                put_crossing(
-                                    region, i, after, height, height_after, line[0], line[1], line[2], line[3],
-                                    reach_s, reach_t, bounded, other, up,
-                                )  # fmt: skip
-                                o = origin[i, 0]
-                                if o >= 0:
-                                    # An edge of the part: a neighbour names the corner alike, so inputs that are equal
-                                    # on all of the edge go by one name: those that are 0 there, and two that a window
-                                    # has compared.
-                                    one, two = lead, rival
-                                    edge = now_names[o, 2]
-                                    p, q = pair_on(edge, windows, label, pairs)
-                                    if p >= 0:
-                                        shared = width + 1
-                                        if known_here.shape[0] > 0 and (known_here[p] == 0 or known_here[q] == 0):
-                                            shared = width
-                                        one = shared if window[lead] == p or window[lead] == q else one
-                                        two = shared if window[rival] == p or window[rival] == q else two
-                                    if known_here.shape[0] > 0:
-                                        if known_here[window[lead]] == 0 or edge == origins[window[lead]]:
-                                            one = width
-                                        if known_here[window[rival]] == 0 or edge == origins[window[rival]]:
-                                            two = width
-                                    crossing_name(
-                                        now_names,
-                                        o,
-                                        o + 1 if o + 1 < size_now else 0,
-                                        base + np.uint64(min(one, two) * (width + 2) + max(one, two)),
-                                        other_names,
-                                        up,
-                                    )
-                                else:
-                                    third = -1 - o
-                                    low = min(lead, rival, third)
-                                    high = max(lead, rival, third)
-                                    middle = lead + rival + third - low - high
-                                    triple = base + np.uint64(
-                                        (width + 2) * (width + 2) + (low * width + middle) * width + high
-                                    )
-                                    other_names[up, 0] = mixed(part_one + mixed(triple + np.uint64(1)))
-                                    other_names[up, 1] = mixed(part_other + mixed(triple + np.uint64(2)))
-                                other_origin[up, 0] = o
-                                if height > 0:
-                                    put_edge(other, other_names, up, line[0], line[1], line[2], line[3], edge_label)
-                                    other_origin[up, 0] = -1 - rival
-                                up += 1
-                        region, other, region_names, other_names = other, region, other_names, region_names
-                        origin, other_origin = other_origin, origin
-                        size = up
-                    if open_face:
-                        break
-                    if size == 0:
-                        continue
-                    waiting = grown(waiting, waiting_corners + size)
-                    waiting_names = grown(waiting_names, waiting_corners + size)
-                    copy_corners(region, region_names, 0, size, waiting, waiting_names, waiting_corners)
-                    frames, frame_pieces = grown(frames, depth + 1), grown(frame_pieces, depth + 1)
-                    frames[depth, 0], frames[depth, 1] = waiting_corners, at + 1
-                    frame_pieces[depth] = row
-                    frame_pieces[depth, w] = lead
-                    waiting_corners += size
-                    depth += 1
-            if open_face or depth == 0:
-                break
-            depth -= 1
-            begin, at = frames[depth, 0], frames[depth, 1]
-            size_now = waiting_corners - begin
-            now, now_names = grown(now, size_now), grown(now_names, size_now)
-            copy_corners(waiting, waiting_names, begin, size_now, now, now_names, 0)
-            row[:] = frame_pieces[depth]
-            waiting_corners = begin
-        if open_face:
-            doubt[f] = True
-            parts, corners = first_part, first_corner
-    return (
-        parents[:parts, 0].copy(), ends[: parts + 1, 0].copy(), made[:corners].copy(), made_names[:corners].copy(),
-        pieces[:parts].copy(), doubt,
-    )  # fmt: skip
+                end = begin_face(face, faces, gate, leading, made, room)
+        if end == DONE:
+            end = divide_waiting(face, gate, leading, made, room)
+        if end == DOUBT:
+            take_back(face, made)
+            made.counts[WAITING] = 0
+        elif end != DONE:
+            return end
+    return DONE

@@ -3,25 +3,31 @@
 A polygon is a row for each corner, counter-clockwise: ``numbers`` (s, t, radius of s, radius of t, and a, b, c, e of
 the edge that begins there: it lies where a + b s + c t is 0, and e bounds the error of that form on the plane's whole
 polygon, that of evaluating it in floats included) and ``names`` (two hashes that name the corner, and the edge's
-label).
+label). A ``line`` and a ``plane`` are as in `relu_regions.backends.plane_corners`.
 `relu_regions.backends.plane_reference` says what is computed, `docs/exactness.md` why it is right.
 """
 
 import numpy as np
 from numba import njit
 
+from relu_regions.backends.cpu.plane_arrays import PARTS
+from relu_regions.backends.plane_corners import Line
+
 __all__ = [
     "EVALUATION",
+    "LARGEST",
     "SMALLEST",
     "add_halves",
     "copy_corners",
     "crossing_name",
-    "grown",
+    "form_at",
     "is_sure",
     "mixed",
     "put_crossing",
     "put_edge",
+    "put_part",
     "side_of",
+    "take_back",
 ]
 
 # Rounding of a + b s + c t, as a multiple of |a| + S |b| + T |c|, that of bounds and of comparing with them included.
@@ -31,7 +37,7 @@ SMALLEST = 1e-290
 LARGEST = 1e290
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
 def mixed(number):
     """A permutation of the integers of 64 bits that leaves nothing of their order (splitmix64)."""
     number = (number ^ (number >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
@@ -39,74 +45,88 @@ def mixed(number):
     return number ^ (number >> np.uint64(31))
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
-def crossing_name(names, first, second, label, made, at):
-    """Names the corner at which a line, by its label, crosses the edge between two corners."""
+@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+def crossing_name(names, first, second, label, made):
+    """Names a new corner, at which a line, by its label, crosses the edge between two corners."""
     one, other = names[first, 0] + names[second, 0], names[first, 1] + names[second, 1]
-    made[at, 0] = mixed(one + mixed(label + np.uint64(0x9E3779B97F4A7C15)))
-    made[at, 1] = mixed(other + mixed(label + np.uint64(0xD1B54A32D192ED03)))
+    names[made, 0] = mixed(one + mixed(label + np.uint64(0x9E3779B97F4A7C15)))
+    names[made, 1] = mixed(other + mixed(label + np.uint64(0xD1B54A32D192ED03)))
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
-def grown(array, size):
-    """The array, or a copy with at least twice the room."""
-    if size <= array.shape[0]:
-        return array
-    larger = np.empty((max(2 * array.shape[0], size), array.shape[1]), array.dtype)
-    larger[: array.shape[0]] = array
-    return larger
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def copy_corners(polygon, names, first, count, other, other_names, at):
-    """Copies corners, row by row: numba takes much longer to assign slices."""
+@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+def copy_corners(corners, first, count, made, at):
+    """Copies corners, row by row: numba takes much longer to compile assignments of slices."""
     for i in range(count):
         for j in range(8):
-            other[at + i, j] = polygon[first + i, j]
+            made.numbers[at + i, j] = corners.numbers[first + i, j]
         for j in range(3):
-            other_names[at + i, j] = names[first + i, j]
+            made.names[at + i, j] = corners.names[first + i, j]
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
-def put_edge(polygon, names, at, a, b, c, e, label):
+@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+def put_edge(corners, at, line):
     """Writes the edge that begins at a corner."""
-    polygon[at, 4], polygon[at, 5], polygon[at, 6], polygon[at, 7] = a, b, c, e
-    names[at, 2] = label
+    corners.numbers[at, 4], corners.numbers[at, 5] = line.a, line.b
+    corners.numbers[at, 6], corners.numbers[at, 7] = line.c, line.error
+    corners.names[at, 2] = line.label
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
-def is_sure(height, a, b, c, e, polygon, here, last, reach_s, reach_t):
+@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+def edge_of(corners, at):
+    """The edge that begins at a corner."""
+    numbers = corners.numbers
+    return Line(numbers[at, 4], numbers[at, 5], numbers[at, 6], numbers[at, 7], corners.names[at, 2])
+
+
+@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+def form_at(line, corners, at):
+    return line.a + line.b * corners.numbers[at, 0] + line.c * corners.numbers[at, 1]
+
+
+@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+def cross(one, other, plane):
+    """The size of the determinant of two lines' slopes; and what their errors are worth in it, along t and along s."""
+    one_b, one_c = abs(one.b) + one.error / plane.s, abs(one.c) + one.error / plane.t
+    other_b, other_c = abs(other.b) + other.error / plane.s, abs(other.c) + other.error / plane.t
+    along_t = (one_b * other.error + other_b * one.error) / plane.t
+    along_s = (one_c * other.error + other_c * one.error) / plane.s
+    return abs(one.b * other.c - other.b * one.c), along_t, along_s
+
+
+@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+def is_far(height, line, corners, here):
+    """Whether a form's computed height is larger than all that it can differ by within the corner's radii."""
+    numbers = corners.numbers
+    return abs(height) > line.error + abs(line.b) * numbers[here, 2] + abs(line.c) * numbers[here, 3]
+
+
+@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+def is_sure(height, line, corners, here, last, plane):
     """Whether a form has the sign of its computed height at a true corner, the crossing of two edges' true lines.
 
     With D the determinant of the two lines' slopes, it changes from the computed corner to the true one by what the
     two lines' own heights there are worth: det(form, line 2) / D of the first, det(line 1, form) / D of the second.
     """
-    size = abs(height)
-    if size > e + abs(b) * polygon[here, 2] + abs(c) * polygon[here, 3]:
+    if is_far(height, line, corners, here):
         return True
-    if not size > e:
+    if not abs(height) > line.error:
         return False
-    a1, b1, c1, e1 = polygon[last, 4], polygon[last, 5], polygon[last, 6], polygon[last, 7]
-    a2, b2, c2, e2 = polygon[here, 4], polygon[here, 5], polygon[here, 6], polygon[here, 7]
-    most_b, most_c = abs(b) + e / reach_s, abs(c) + e / reach_t
-    most_b1, most_c1 = abs(b1) + e1 / reach_s, abs(c1) + e1 / reach_t
-    most_b2, most_c2 = abs(b2) + e2 / reach_s, abs(c2) + e2 / reach_t
-    det = abs(b1 * c2 - b2 * c1) - (most_b1 * e2 + most_b2 * e1) / reach_t - (most_c2 * e1 + most_c1 * e2) / reach_s
+    before, after = edge_of(corners, last), edge_of(corners, here)
+    size, along_t, along_s = cross(before, after, plane)
+    det = size - along_t - along_s
     if not SMALLEST < det < LARGEST:
         return False
-    first = (
-        abs(b * c2 - b2 * c) + (most_b * e2 + most_b2 * e) / reach_t + (most_c2 * e + most_c * e2) / reach_s + SMALLEST
-    )
-    second = (
-        abs(b1 * c - b * c1) + (most_b1 * e + most_b * e1) / reach_t + (most_c * e1 + most_c1 * e) / reach_s + SMALLEST
-    )
-    off1 = abs(a1 + b1 * polygon[here, 0] + c1 * polygon[here, 1]) + e1
-    off2 = abs(a2 + b2 * polygon[here, 0] + c2 * polygon[here, 1]) + e2
-    return size > e + 1.0001 * (first * off1 + second * off2 + SMALLEST) / det
+    size, along_t, along_s = cross(line, after, plane)
+    first = size + along_t + along_s + SMALLEST
+    size, along_t, along_s = cross(before, line, plane)
+    second = size + along_t + along_s + SMALLEST
+    off_before = abs(form_at(before, corners, here)) + before.error
+    off_after = abs(form_at(after, corners, here)) + after.error
+    return abs(height) > line.error + 1.0001 * (first * off_before + second * off_after + SMALLEST) / det
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
-def side_of(a, b, c, e, polygon, start, count, reach_s, reach_t, bounded):
+@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+def side_of(line, corners, start, count, plane):
     """On which side of a line a polygon is: 1 or -1; 0 if the line crosses it, 2 if that is in doubt.
 
     Without bounds corners may be on the line; 1 and -1 then allow for such corners, and -1 is also all on the line.
@@ -114,10 +134,10 @@ def side_of(a, b, c, e, polygon, start, count, reach_s, reach_t, bounded):
     above = below = False
     for i in range(count):
         here = start + i
-        height = a + b * polygon[here, 0] + c * polygon[here, 1]
-        if bounded and not abs(height) > e + abs(b) * polygon[here, 2] + abs(c) * polygon[here, 3]:
+        height = form_at(line, corners, here)
+        if plane.bounded and not is_far(height, line, corners, here):
             last = start + (i - 1 if i > 0 else count - 1)
-            if not is_sure(height, a, b, c, e, polygon, here, last, reach_s, reach_t):
+            if not is_sure(height, line, corners, here, last, plane):
                 return 2
         above |= height > 0
         below |= height < 0
@@ -126,85 +146,87 @@ def side_of(a, b, c, e, polygon, start, count, reach_s, reach_t, bounded):
     return 1 if above else -1
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
-def put_crossing(polygon, first, second, height, height_after, a, b, c, e, reach_s, reach_t, bounded, made, at):
+@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+def put_crossing(corners, first, second, height, height_after, line, plane, made):
     """Writes s, t and their radii where a line crosses the edge from one corner to the next."""
+    numbers = corners.numbers
     share = height / (height - height_after)
-    s = polygon[first, 0] + share * (polygon[second, 0] - polygon[first, 0])
-    t = polygon[first, 1] + share * (polygon[second, 1] - polygon[first, 1])
-    made[at, 0], made[at, 1], made[at, 2], made[at, 3] = s, t, 0.0, 0.0
-    if not bounded:
+    s = numbers[first, 0] + share * (numbers[second, 0] - numbers[first, 0])
+    t = numbers[first, 1] + share * (numbers[second, 1] - numbers[first, 1])
+    numbers[made, 0], numbers[made, 1], numbers[made, 2], numbers[made, 3] = s, t, 0.0, 0.0
+    if not plane.bounded:
         return
     # The true corner is on the true edge, between its true ends.
     radius_s = 1.0001 * max(
-        abs(polygon[first, 0] - s) + polygon[first, 2], abs(polygon[second, 0] - s) + polygon[second, 2]
+        abs(numbers[first, 0] - s) + numbers[first, 2], abs(numbers[second, 0] - s) + numbers[second, 2]
     )
     radius_t = 1.0001 * max(
-        abs(polygon[first, 1] - t) + polygon[first, 3], abs(polygon[second, 1] - t) + polygon[second, 3]
+        abs(numbers[first, 1] - t) + numbers[first, 3], abs(numbers[second, 1] - t) + numbers[second, 3]
     )
-    a1, b1, c1, e1 = polygon[first, 4], polygon[first, 5], polygon[first, 6], polygon[first, 7]
-    most_b, most_c = abs(b) + e / reach_s, abs(c) + e / reach_t
-    most_b1, most_c1 = abs(b1) + e1 / reach_s, abs(c1) + e1 / reach_t
-    det = abs(b1 * c - b * c1) - (most_b1 * e + most_b * e1) / reach_t - (most_c * e1 + most_c1 * e) / reach_s
+    edge = edge_of(corners, first)
+    size, along_t, along_s = cross(line, edge, plane)
+    det = size - along_t - along_s
     if SMALLEST < det < LARGEST:
-        off = abs(a + b * s + c * t) + e
-        off1 = abs(a1 + b1 * s + c1 * t) + e1
-        near_s = 1.0001 * (most_c * off1 + most_c1 * off + SMALLEST) / det
-        near_t = 1.0001 * (most_b * off1 + most_b1 * off + SMALLEST) / det
+        off, off_edge = abs(form_at(line, corners, made)) + line.error, abs(form_at(edge, corners, made)) + edge.error
+        line_b, line_c = abs(line.b) + line.error / plane.s, abs(line.c) + line.error / plane.t
+        edge_b, edge_c = abs(edge.b) + edge.error / plane.s, abs(edge.c) + edge.error / plane.t
+        near_s = 1.0001 * (line_c * off_edge + edge_c * off + SMALLEST) / det
+        near_t = 1.0001 * (line_b * off_edge + edge_b * off + SMALLEST) / det
         radius_s = near_s if near_s < radius_s else radius_s
         radius_t = near_t if near_t < radius_t else radius_t
-    made[at, 2], made[at, 3] = radius_s, radius_t
+    numbers[made, 2], numbers[made, 3] = radius_s, radius_t
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
-def add_halves(
-    polygon,
-    names,
-    start,
-    count,
-    heights,
-    line,
-    label,
-    reach_s,
-    reach_t,
-    bounded,
-    above,
-    above_names,
-    below,
-    below_names,
-):
+@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+def add_halves(corners, start, count, heights, line, plane, above, below):
     """Cuts a polygon by a line that crosses it, and counts the corners of the part above it and of that below.
 
     Args:
         heights: of the line's form at the corners.
-        line: its a, b, c, e.
-        above, below: numbers of the parts, filled in, and their names.
+        above, below: where in the same array the parts begin, which are filled in.
     """
-    up = down = 0
-    a, b, c, e = line[0], line[1], line[2], line[3]
+    up, down = above, below
     for i in range(count):
-        here, after = start + i, start + (i + 1 if i + 1 < count else 0)
-        height, height_after = heights[i], heights[after - start]
+        after = i + 1 if i + 1 < count else 0
+        here, height, height_after = start + i, heights[i], heights[after]
         if height >= 0:
-            copy_corners(polygon, names, here, 1, above, above_names, up)
+            copy_corners(corners, here, 1, corners, up)
             if height == 0 and not height_after > 0:
-                put_edge(above, above_names, up, a, b, c, e, label)
+                put_edge(corners, up, line)
             up += 1
         if height <= 0:
-            copy_corners(polygon, names, here, 1, below, below_names, down)
+            copy_corners(corners, here, 1, corners, down)
             if height == 0 and not height_after < 0:
-                put_edge(below, below_names, down, a, b, c, e, label)
+                put_edge(corners, down, line)
             down += 1
         if (height > 0 and height_after < 0) or (height < 0 and height_after > 0):
             # The half that is left here goes on along the line, the other one along the edge.
-            copy_corners(polygon, names, here, 1, above, above_names, up)
-            put_crossing(polygon, here, after, height, height_after, a, b, c, e, reach_s, reach_t, bounded, above, up)
-            crossing_name(names, here, after, label, above_names, up)
-            copy_corners(above, above_names, up, 1, below, below_names, down)
-            if height > 0:
-                put_edge(above, above_names, up, a, b, c, e, label)
-            else:
-                put_edge(below, below_names, down, a, b, c, e, label)
+            copy_corners(corners, here, 1, corners, up)
+            put_crossing(corners, here, start + after, height, height_after, line, plane, up)
+            crossing_name(corners.names, here, start + after, line.label, up)
+            copy_corners(corners, up, 1, corners, down)
+            put_edge(corners, up if height > 0 else down, line)
             up += 1
             down += 1
-    return up, down
+    return up - above, down - below
+
+
+@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+def put_part(face, corners, start, count, made):
+    """Writes a part but for its pieces, if there is room; whether there is."""
+    parts, number = made.parts, made.counts[PARTS]
+    end = parts.ends[number]
+    if number >= parts.parents.shape[0] or end + count > parts.corners.numbers.shape[0]:
+        return False
+    copy_corners(corners, start, count, parts.corners, end)
+    parts.parents[number], parts.ends[number + 1] = face, end + count
+    made.counts[PARTS] = number + 1
+    return True
+
+
+@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+def take_back(face, made):
+    """Leaves a face without parts, because of a doubt."""
+    made.doubt[face] = True
+    while made.counts[PARTS] > 0 and made.parts.parents[made.counts[PARTS] - 1] == face:
+        made.counts[PARTS] -= 1
