@@ -312,7 +312,7 @@ CLAIMS = (
     Claim(
         "(b) real labels stay", "with real labels densities stay as the dimension falls",
         "distance of the means at 784 and 196 inputs, as a share of the range of t, beyond that of two seeds", "4",
-        True, _real_labels_stay, first_screen=False,
+        True, _real_labels_stay,
     ),
     Claim(
         "(c) class 5", "with random labels intervals along midlines are “much smaller”", SHORTER, "5", False,

@@ -111,20 +111,21 @@ def _quantile(place: int, quantile: str) -> Callable[[Numbers], float]:
 def _sweep(
     title: str, trainings: Sequence[Numbers], wanted: Callable[[list[int]], bool], size: Callable[[list[int]], Any]
 ) -> str:
-    """Validation data: median and K, a row for each way of training."""
+    """Validation data: median and K, a row for each way of training, of networks that learned all their labels."""
     rows = []
     sizes = {size(r["hidden"]) for training in trainings for r in training["sweep"] if wanted(r["hidden"])}
     for key, training in product(sorted(sizes), trainings):
         found = [r for r in training["sweep"] if wanted(r["hidden"]) and size(r["hidden"]) == key]
         if not found:
             continue
-        row = [str(key), training["name"], str(len(_of_state(found, STATES[0])))]
+        row = [str(key), training["name"]]
         for state in STATES:
-            own = _of_state(found, state)
-            places = [s["source"] for s in own[0]["ratios"]]
-            row += [_over(own, _quantile(places.index("validation data"), "0.5")), _over(own, lambda r: float(r["K"]))]
+            own = [r for r in _of_state(found, state) if state == STATES[0] or not r["training_errors"]]
+            place = [s["source"] for s in found[0]["ratios"]].index("validation data")
+            values = [_over(own, _quantile(place, "0.5")), _over(own, lambda r: float(r["K"]))] if own else ["–", "–"]
+            row += [str(len(own)), *values]
         rows.append(row)
-    return table([title, "training", "n", *(name for state in STATES for name in (state, "K"))], rows)
+    return table([title, "training", *(name for state in STATES for name in ("n", state, "K"))], rows)
 
 
 def _unlearnt(trainings: Sequence[Numbers]) -> str:
