@@ -15,6 +15,7 @@ from tests.type_checks import CHECKED, CHECKER
 install_import_hook(CHECKED, CHECKER)
 
 from relu_regions import backends  # noqa: E402
+from tests import compiled_loops  # noqa: E402
 
 # The tensors here are small: on several threads, which then wait for each other, the tests take several times as long.
 # What several threads may change has tests of its own, which ask for two_threads.
@@ -41,6 +42,12 @@ def pytest_configure(config: pytest.Config) -> None:
         else:
             os.environ["TRITON_INTERPRET"] = "1"
     backends.use(backend)
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Share out what numba compiles, where the run is long enough to need all of it."""
+    if len(session.items) > 1000 and session.config.getoption("--backend") is None:
+        compiled_loops.share_out()
 
 
 @pytest.fixture

@@ -12,8 +12,9 @@ __all__ = ["apply_gate", "locate", "look", "settle"]
 
 
 @triton.jit
-def _distances(values, weight, knots, row, there, inner, unit, known, knot, units, WEIGHTED: tl.constexpr):
+def _distances(numbers, row, there, inner, unit, known, knot, units, WEIGHTED: tl.constexpr):
     """Of units from a knot at both ends of the intervals that start at some rows, a tile each."""
+    values, weight, knots = numbers
     level = tl.load(knots + knot * units + unit, mask=known, other=0.0)[None, :]
     at = row[:, None] * units + unit[None, :]
     here = tl.load(values + at, mask=there[:, None] & known[None, :], other=1.0)
@@ -47,8 +48,7 @@ def _largest(values, row, there, units, BLOCK: tl.constexpr):
 
 @triton.jit(do_not_specialize=["rows"])
 def look(
-    values, weight, knots, segment, near, sizes, counts, size, uncertain, on_knot,
-    rows, units, knot_count,
+    numbers, segment, near, sizes, found, rows, shape,
     WEIGHTED: tl.constexpr, BOUNDED: tl.constexpr, LEVEL: tl.constexpr, ROWS: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     """How many crossings each interval has, whether a unit is on its knot, and the segments where a sign is in doubt.
@@ -56,9 +56,12 @@ def look(
     Args:
         near: what nearness gives, if ``BOUNDED``.
         sizes: as in chain_points.
-        counts, size, uncertain, on_knot: filled in: crossings and the largest number of each row, ``(rows,)``;
-            segments; one.
+        found: filled in: how many crossings, and the largest number of each row, ``(rows,)``; segments in doubt; one
+            number, whether any unit is on a knot.
     """
+    values, _, _ = numbers
+    counts, size, uncertain, on_knot = found
+    units, knot_count = shape
     row = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)
     there = row < rows
     own = tl.load(segment + row, mask=there, other=-1)
@@ -81,7 +84,7 @@ def look(
         for first in range(0, units, BLOCK):
             unit = first + tl.arange(0, BLOCK)
             known = unit < units
-            here, ahead = _distances(values, weight, knots, row, there, inner, unit, known, knot, units, WEIGHTED)
+            here, ahead = _distances(numbers, row, there, inner, unit, known, knot, units, WEIGHTED)
             total += tl.sum(_crosses(here, ahead, inner, known).to(tl.int32), 1)
             zero += tl.sum((here == 0).to(tl.int32), 1)
             if BOUNDED:
@@ -99,11 +102,10 @@ def look(
 
 
 @triton.jit(do_not_specialize=["rows"])
-def locate(
-    values, weight, knots, starts, row_found, unit_found, knot_found, before, behind,
-    rows, units, knot_count, WEIGHTED: tl.constexpr, ROWS: tl.constexpr, BLOCK: tl.constexpr,
-):  # fmt: skip
+def locate(numbers, starts, found, rows, shape, WEIGHTED: tl.constexpr, ROWS: tl.constexpr, BLOCK: tl.constexpr):
     """Every crossing with its unit's distances from the knot at both ends of the interval; by row, knot and unit."""
+    row_found, unit_found, knot_found, before, behind = found
+    units, knot_count = shape
     row = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)
     free = tl.load(starts + row, mask=row < rows, other=0)
     inner = (row < rows) & (tl.load(starts + row + 1, mask=row < rows, other=0) > free)
@@ -111,7 +113,7 @@ def locate(
         for first in range(0, units, BLOCK):
             unit = first + tl.arange(0, BLOCK)
             known = unit < units
-            here, ahead = _distances(values, weight, knots, row, inner, inner, unit, known, knot, units, WEIGHTED)
+            here, ahead = _distances(numbers, row, inner, inner, unit, known, knot, units, WEIGHTED)
             crosses = _crosses(here, ahead, inner, known)
             number = crosses.to(tl.int32)
             to = free[:, None] + tl.cumsum(number, 1) - 1
@@ -125,10 +127,13 @@ def locate(
 
 @triton.jit(do_not_specialize=["rows"])
 def apply_gate(
-    values, weight, source, left, right, knots, slopes, offsets, result, rows, units, knot_count,
+    values, weight, source, shares, gate, result, rows, shape,
     WEIGHTED: tl.constexpr, RELU: tl.constexpr, ROWS: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     """The gate's output at all points, but for the units that are on a knot there."""
+    left, right = shares
+    knots, slopes, offsets = gate
+    units, knot_count = shape
     row = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)
     there = row < rows
     old = tl.load(source + row, mask=there, other=0)
@@ -160,10 +165,11 @@ def apply_gate(
 
 @triton.jit(do_not_specialize=["count"])
 def settle(
-    crossing_row, unit, knot, weight, knots, slopes, offsets, result, count, units,
+    crossing_row, unit, knot, weight, gate, result, count, units,
     WEIGHTED: tl.constexpr, RELU: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     """Put units that cross a knot at a new point onto it exactly, whatever rounding made of them."""
+    knots, slopes, offsets = gate
     m = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     r, u = tl.load(crossing_row + m, mask=m < count, other=-1), tl.load(unit + m, mask=m < count, other=0)
     inside = r >= 0

@@ -33,10 +33,10 @@ def shares(here, ahead):
 
 
 @triton.jit(do_not_specialize=["count"])
-def weigh(
-    row, before, behind, position, weight, t, at, left, right, rise, count, WEIGHTED: tl.constexpr, BLOCK: tl.constexpr
-):
+def weigh(row, distances, position, weight, t, found, count, WEIGHTED: tl.constexpr, BLOCK: tl.constexpr):
     """The t of each crossing, the weights of its interval's ends, and its rise, from the distances of locate."""
+    before, behind = distances
+    at, left, right, rise = found
     m = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     known = m < count
     r, here = tl.load(row + m, mask=known, other=0), tl.load(before + m, mask=known, other=-1.0)
@@ -57,11 +57,14 @@ def weigh(
 
 
 @triton.jit(do_not_specialize=["count"])
-def order(
-    row, unit, knot, at, left, right, rise, starts, to_unit, to_knot, to_at, to_left, to_right, to_rise,
-    count, BLOCK: tl.constexpr,
-):  # fmt: skip
-    """The crossings of each interval in order of t; equal ones keep their order. Each is compared with all others."""
+def order(row, crossings, starts, ordered, count, BLOCK: tl.constexpr):
+    """The crossings of each interval in order of t; equal ones keep their order. Each is compared with all others.
+
+    Args:
+        crossings, ordered: unit, knot, t, weights of the interval's ends, and rise, before and behind.
+    """
+    unit, knot, at, left, right, rise = crossings
+    to_unit, to_knot, to_at, to_left, to_right, to_rise = ordered
     m = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     known = m < count
     r = tl.load(row + m, mask=known, other=0)
@@ -100,17 +103,18 @@ def opening(row, at, t, opens, count, BLOCK: tl.constexpr):
 
 
 @triton.jit(do_not_specialize=["rows"])
-def move(
-    starts, ordinal, segment, position, weight, moved, to_segment, to_position, to_weight, source, left, right,
-    rows, WEIGHTED: tl.constexpr, BLOCK: tl.constexpr,
-):  # fmt: skip
+def move(starts, ordinal, points, moved, all_points, rows, WEIGHTED: tl.constexpr, BLOCK: tl.constexpr):
     """Where the points there were go, and what they take along.
 
     Args:
         ordinal: how many new points come before each crossing, and all of them.
+        points: segment, position and weight of the points there were.
         moved: ``(rows + 1,)``, filled in; the last one is the number of all points.
-        source, left, right: the row that each point comes from, and the weights of it and the next; filled in.
+        all_points: the same of all points, and the row that each comes from, and the weights of it and the next;
+            filled in.
     """
+    segment, position, weight = points
+    to_segment, to_position, to_weight, source, left, right = all_points
     r = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     there = r < rows
     n = r + tl.load(ordinal + tl.load(starts + r, mask=r <= rows, other=0), mask=r <= rows, other=0)
@@ -127,15 +131,18 @@ def move(
 
 @triton.jit(do_not_specialize=["count"])
 def place(
-    row, at, left, right, t, starts, ordinal, segment, position, weight, crossing_row,
-    to_segment, to_position, to_weight, source, to_left, to_right, count, WEIGHTED: tl.constexpr, BLOCK: tl.constexpr,
-):  # fmt: skip
+    crossings, t, starts, ordinal, points, crossing_row, all_points, count, WEIGHTED: tl.constexpr, BLOCK: tl.constexpr
+):
     """The row of each crossing's point, and the new points; as move.
 
     Args:
+        crossings: row, t, and weights of the interval's ends.
         crossing_row: filled in; -1 - row where the crossing is not inside of its interval and belongs to a point there
             was.
     """
+    row, at, left, right = crossings
+    segment, position, weight = points
+    to_segment, to_position, to_weight, source, to_left, to_right = all_points
     m = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     known = m < count
     r, mine = tl.load(row + m, mask=known, other=0), tl.load(at + m, mask=known, other=0.0)
@@ -159,18 +166,19 @@ def place(
 
 
 @triton.jit(do_not_specialize=["count"])
-def record(
-    gate, crossing_row, unit, knot, rise, segment, offsets, first, last, flips, count, units, BLOCK: tl.constexpr
-):
+def record(gate, crossings, segment, offsets, ends, flips, count, units, BLOCK: tl.constexpr):
     """The flips of a gate at all crossings, ``(5, count)``.
 
     A crossing that rounds to the end of a segment changes the pattern there, with no region before it: in its place
     stands a flip from a piece to itself, which is left out at the chain's end.
 
     Args:
+        crossings: row of the point, unit, knot, and rise.
         segment, offsets: of all points.
-        first, last: pieces at the segments' ends, changed in place.
+        ends: pieces at the segments' first and last points, changed in place.
     """
+    crossing_row, unit, knot, rise = crossings
+    first, last = ends
     m = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     known = m < count
     r, u = tl.load(crossing_row + m, mask=known, other=0), tl.load(unit + m, mask=known, other=0)
@@ -232,6 +240,20 @@ def _between(error, error_there, size, size_there, roundoff):
 
 
 @triton.jit
+def _within(near, r, j, there):
+    """How far the distances of units from a knot may be off at the ends of intervals."""
+    limit, limit_there = _two(near, r, j, there)
+    return tl.maximum(limit, limit_there)
+
+
+@triton.jit
+def _within_of_level(near, r, j, there, size, size_there, roundoff):
+    """The same where a knot is not 0, so that distances from it are rounded; sizes are those of values and knots."""
+    limit, limit_there = _two(near, r, j, there)
+    return tl.maximum(limit + roundoff * _VALUE * size, limit_there + roundoff * _VALUE * size_there)
+
+
+@triton.jit
 def _store_four(to_errors, total, n, value, shift, stored, heavy, mask):
     tl.store(to_errors + n, value, mask=mask)
     tl.store(to_errors + total + n, shift, mask=mask)
@@ -241,11 +263,17 @@ def _store_four(to_errors, total, n, value, shift, stored, heavy, mask):
 
 @triton.jit(do_not_specialize=["rows", "total"])
 def bounds(
-    starts, segment, position, weight, right, rise, crossing_row, moved, size, near, errors, sizes, uncertain,
-    to_errors,
-    rows, total, WEIGHTED: tl.constexpr, LEVEL: tl.constexpr, BLOCK: tl.constexpr,
+    points, crossings, moved, size, near, errors, sizes, uncertain, to_errors, rows, total,
+    WEIGHTED: tl.constexpr, LEVEL: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """As chain_points.bounds: ``to_errors`` is filled in, ``(4, total)``."""
+    """As chain_points.bounds: ``to_errors`` is filled in, ``(4, total)``.
+
+    Args:
+        points: as in move.
+        crossings: where those of each row start; the weight of the interval's second end, rise, and row of the point.
+    """
+    segment, position, weight = points
+    starts, right, rise, crossing_row = crossings
     r = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     there, own = r < rows, tl.load(segment + r, mask=r < rows, other=-1)
     j = r + (there & (tl.load(segment + r + 1, mask=r + 1 < rows, other=-1) == own)).to(tl.int64)
@@ -271,11 +299,9 @@ def bounds(
     if WEIGHTED:
         w, v = _two(weight, r, j, there)
         heavier = _between(heavy, heavy_there, w, v, roundoff)
-    limit, limit_there = _two(near, r, j, there)
+    limit, length = _within(near, r, j, there), tl.abs(place_there - place)
     if LEVEL:
-        limit += roundoff * _VALUE * (size_here + knot)
-        limit_there += roundoff * _VALUE * (size_there + knot)
-    limit, length = tl.maximum(limit, limit_there), tl.abs(place_there - place)
+        limit = _within_of_level(near, r, j, there, size_here + knot, size_there + knot, roundoff)
     doubt, earlier, shift, before = tl.zeros_like(r), tl.zeros_like(kept), tl.zeros_like(kept), tl.zeros_like(r) - 1
     place_before = tl.zeros_like(kept)
     for number in range(tl.max(count, 0)):

@@ -152,8 +152,8 @@ class _Crossings:
         self.shape = (units, len(self.knots))
         self.numbers = (stack.value, stack.weight, self.knots)
         loops.look[_grid(count, self.tile)](
-            *self.numbers, stack.segment, self.near, link.sizes, counts, self.size, stack.uncertain, on_knot,
-            count, *self.shape, WEIGHTED=stack.weighted, BOUNDED=stack.bounded, LEVEL=gate.sizes.knot > 0,
+            self.numbers, stack.segment, self.near, link.sizes, (counts, self.size, stack.uncertain, on_knot),
+            count, self.shape, WEIGHTED=stack.weighted, BOUNDED=stack.bounded, LEVEL=gate.sizes.knot > 0,
             **self.tile, **_OPTIONS,
         )  # fmt: skip
         self.starts = pad(counts.cumsum(0), (1, 0))
@@ -177,14 +177,14 @@ class _Crossings:
             return
         distances, unordered = _several(like, 2, self.count), _several(like, 4, self.count)
         loops.locate[_grid(count, self.tile)](
-            *self.numbers, self.starts, self.row, unit, knot, *distances,
-            count, *self.shape, WEIGHTED=stack.weighted, **self.tile, **_OPTIONS,
+            self.numbers, self.starts, (self.row, unit, knot, *distances), count, self.shape,
+            WEIGHTED=stack.weighted, **self.tile, **_OPTIONS,
         )  # fmt: skip
-        given = (self.row, *distances, like, stack.weight, self.t, *unordered)
+        given = (self.row, distances, like, stack.weight, self.t, unordered)
         of_points.weigh[lanes](*given, self.count, WEIGHTED=stack.weighted, BLOCK=_LANES, **_OPTIONS)
         ordered = (self.unit, self.knot, self.at, self.left, self.right, self.rise)
         of_points.order[lanes](
-            self.row, unit, knot, *unordered, self.starts, *ordered, self.count, BLOCK=_LANES, **_OPTIONS
+            self.row, (unit, knot, *unordered), self.starts, ordered, self.count, BLOCK=_LANES, **_OPTIONS
         )
 
     def put_in_place(self, stack: _Stack, total: int) -> Tensor:
@@ -198,18 +198,18 @@ class _Crossings:
         source, shares = old[0].new_empty(total), _several(old[1], 2, total)
         new = (stack.segment, stack.position, stack.weight, source, *shares)
         of_points.move[_lanes(count + 1)](
-            self.starts, self.ordinal, *old, moved, *new, count, WEIGHTED=weighted, BLOCK=_LANES, **_OPTIONS
+            self.starts, self.ordinal, old, moved, new, count, WEIGHTED=weighted, BLOCK=_LANES, **_OPTIONS
         )
         if self.count:
-            places = (self.row, self.at, self.left, self.right, self.t, self.starts, self.ordinal)
+            places = ((self.row, self.at, self.left, self.right), self.t, self.starts, self.ordinal)
             of_points.place[_lanes(self.count)](
-                *places, *old, crossing_row, *new, self.count, WEIGHTED=weighted, BLOCK=_LANES, **_OPTIONS
+                *places, old, crossing_row, new, self.count, WEIGHTED=weighted, BLOCK=_LANES, **_OPTIONS
             )
         stack.offsets = moved[before]
         if stack.bounded:
             stack.errors = errors.new_zeros(4, total)
             of_points.bounds[_lanes(count)](
-                self.starts, *old, self.right, self.rise, crossing_row, moved, self.size, self.near, errors,
+                old, (self.starts, self.right, self.rise, crossing_row), moved, self.size, self.near, errors,
                 self.link.sizes, stack.uncertain, stack.errors, count, total,
                 WEIGHTED=weighted, LEVEL=self.link.gate.sizes.knot > 0, BLOCK=_LANES, **_OPTIONS,
             )  # fmt: skip
@@ -227,7 +227,7 @@ class _Crossings:
         """
         gate, number, column = self.link.gate, self.link.number, None if weight is None else weight[:, None]
         first, last = before[:-1], before[1:] - 1
-        ends = [edge_pieces(gate, stack.value, column, *pair) for pair in ((first, first + 1), (last, last - 1))]
+        ends = tuple(edge_pieces(gate, stack.value, column, *pair) for pair in ((first, first + 1), (last, last - 1)))
         for flips in stack.flips:
             flips[0] = moved[flips[0]]
         if self.on_knot:
@@ -238,27 +238,28 @@ class _Crossings:
             stack.flips.append(torch.stack([moved[changes.row], gates, changes.unit, changes.before, changes.after]))
         if self.count:
             flips = crossing_row.new_empty(5, self.count)
-            found = (crossing_row, self.unit, self.knot, self.rise, stack.segment, stack.offsets, *ends, flips)
+            crossings = (crossing_row, self.unit, self.knot, self.rise)
+            found = (crossings, stack.segment, stack.offsets, ends, flips)
             of_points.record[_lanes(self.count)](number, *found, self.count, self.link.units, BLOCK=_LANES, **_OPTIONS)
             stack.flips.append(flips)
         stack.first[number], stack.last[number] = ends
 
-    def _applied(self, stack: _Stack, source: Tensor, shares: list[Tensor], crossing_row: Tensor) -> Tensor:
+    def _applied(self, stack: _Stack, source: Tensor, shares: tuple[Tensor, ...], crossing_row: Tensor) -> Tensor:
         total, gate, kind = len(source), (self.knots, self.slopes, self.offsets), self.link.gate.is_relu
         result = stack.value.new_empty(total, self.link.units)
         options = {"WEIGHTED": stack.weighted, "RELU": kind, **_OPTIONS}
         loops.apply_gate[_grid(total, self.tile)](
-            stack.value, stack.weight, source, *shares, *gate, result, total, *self.shape, **self.tile, **options
+            stack.value, stack.weight, source, shares, gate, result, total, self.shape, **self.tile, **options
         )
         if self.count:
-            given = (crossing_row, self.unit, self.knot, stack.weight, *gate, result)
+            given = (crossing_row, self.unit, self.knot, stack.weight, gate, result)
             loops.settle[_lanes(self.count)](*given, self.count, self.link.units, BLOCK=_LANES, **options)
         return result
 
 
-def _several(like: Tensor, number: int, count: int) -> list[Tensor]:
+def _several(like: Tensor, number: int, count: int) -> tuple[Tensor, ...]:
     """Room for several lists of numbers, each a tensor: rows of one would be aligned differently for other counts."""
-    return [like.new_empty(count) for _ in range(number)]
+    return tuple(like.new_empty(count) for _ in range(number))
 
 
 def _tile(units: int) -> dict[str, int]:

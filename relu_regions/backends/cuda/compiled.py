@@ -53,14 +53,14 @@ def place(
     w = torch.ones_like(position) if weight is None else weight
     counts = position.new_zeros(count, dtype=torch.int64)
     grid, block = (max(count, 1),), _block(units)
-    shape = (units, len(knots))
-    loops.count[grid](inputs, w, knots, starts_interval, counts, *shape, BLOCK=block, **_OPTIONS)
+    numbers, shape = (inputs, w, knots), (units, len(knots))
+    loops.count[grid](numbers, starts_interval, counts, shape, BLOCK=block, **_OPTIONS)
     starts = counts.cumsum(0) - counts
     total = int(counts.sum())
     row, unit, before, after = counts.new_empty(4, total)
     left, right, rise = inputs.new_empty(3, total)
     found = (row, unit, left, right, rise, before, after)
-    loops.locate[grid](inputs, w, knots, counts, starts, *found, *shape, BLOCK=block, **_OPTIONS)
+    loops.locate[grid](numbers, counts, starts, found, shape, BLOCK=block, **_OPTIONS)
     changes = Changes.none(inputs.device)
     if record:
         changes = changes_at_points(gate, inputs, None if weight is None else weight[:, None], starts_interval)

@@ -9,8 +9,9 @@ __all__ = ["count", "insert", "largest", "locate", "rows_in_doubt"]
 
 
 @triton.jit
-def _crossings(inputs, weight, knots, row, knot, unit, units):
+def _crossings(numbers, row, knot, unit, units):
     """A unit's distances from its knot at both ends of an interval, and whether it crosses it inside."""
+    inputs, weight, knots = numbers
     known = unit < units
     level = tl.load(knots + knot * units + unit, mask=known, other=0.0)
     here = tl.load(inputs + row * units + unit, mask=known, other=0.0) - level * tl.load(weight + row)
@@ -19,31 +20,30 @@ def _crossings(inputs, weight, knots, row, knot, unit, units):
 
 
 @triton.jit
-def count(inputs, weight, knots, starts_interval, counts, units, knot_count, BLOCK: tl.constexpr):
+def count(numbers, starts_interval, counts, shape, BLOCK: tl.constexpr):
+    units, knot_count = shape
     row = tl.program_id(0).to(tl.int64)
     if tl.load(starts_interval + row):
         total = 0
         for knot in range(knot_count):
             for first in range(0, units, BLOCK):
                 unit = first + tl.arange(0, BLOCK)
-                _, _, crosses = _crossings(inputs, weight, knots, row, knot, unit, units)
+                _, _, crosses = _crossings(numbers, row, knot, unit, units)
                 total += tl.sum((crosses & (unit < units)).to(tl.int32), 0)
         tl.store(counts + row, total.to(tl.int64))
 
 
 @triton.jit
-def locate(
-    inputs, weight, knots, counts, starts,
-    rows, units_found, left, right, rise, before, after,
-    units, knot_count, BLOCK: tl.constexpr,
-):  # fmt: skip
+def locate(numbers, counts, starts, found, shape, BLOCK: tl.constexpr):
+    rows, units_found, left, right, rise, before, after = found
+    units, knot_count = shape
     row = tl.program_id(0).to(tl.int64)
     if tl.load(counts + row) > 0:
         place = tl.load(starts + row)
         for knot in range(knot_count):
             for first in range(0, units, BLOCK):
                 unit = first + tl.arange(0, BLOCK)
-                here, there, crosses = _crossings(inputs, weight, knots, row, knot, unit, units)
+                here, there, crosses = _crossings(numbers, row, knot, unit, units)
                 crosses = crosses & (unit < units)
                 number = crosses.to(tl.int32)
                 at = place + tl.cumsum(number, 0) - 1
