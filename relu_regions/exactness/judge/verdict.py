@@ -117,6 +117,8 @@ def _malformed(network: Network, claims: Claims) -> Tensor:
     """The lines whose claims name units, pieces or breakpoints that there are not."""
     failed = torch.zeros(len(claims), dtype=torch.bool, device=claims.t.device)
     gates = network.gates
+    for step, first in zip(gates, claims.first_patterns):
+        failed |= ((first < 0) | (first >= step.gate.piece_count)).any(1)
     units = torch.tensor([step.units for step in gates] or [0], device=failed.device)
     pieces = torch.tensor([step.gate.piece_count for step in gates] or [0], device=failed.device)
     place = claims.gate.clamp(0, max(0, len(gates) - 1))

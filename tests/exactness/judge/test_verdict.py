@@ -159,10 +159,11 @@ def test_no_flip_can_be_another(name: str, by: int) -> None:
 def test_no_first_pattern_can_be_another() -> None:
     network, claims = an_ordinary_walk()
     for gate, pieces in enumerate(claims.first_patterns):
-        for unit in range(pieces.shape[1]):
-            patterns = [part.clone() for part in claims.first_patterns]
-            patterns[gate][0, unit] = 1 - patterns[gate][0, unit]
-            assert not judge(network, replace(claims, first_patterns=tuple(patterns))).confirmed.any()
+        for unit, piece in enumerate(pieces[0].tolist()):
+            for other in {1 - piece, piece - 1, piece + 1}:
+                patterns = [part.clone() for part in claims.first_patterns]
+                patterns[gate][0, unit] = other
+                assert not judge(network, replace(claims, first_patterns=tuple(patterns))).confirmed.any()
 
 
 @pytest.mark.parametrize("t", [math.nan, math.inf, -math.inf, -3.0, 3.0])
