@@ -38,7 +38,9 @@ class PlaneSegment(NamedTuple):
 def crossed(tiles: Tiles, a: Floats, b: Floats) -> tuple[Integers, Floats]:
     """The polygons that the segment from a to b crosses, in order, and t where it enters each and leaves the last.
 
-    Each polygon is cut by the segment on its own, in floats. A segment along a side crosses one of the two beside it.
+    Each polygon is cut by the segment on its own, in floats. A segment along a side crosses one of the two beside it:
+    both compute the side's line alike, from its end of the smaller number, so that rounding keeps no part of the
+    segment out of both.
 
     Args:
         tiles: convex polygons.
@@ -46,12 +48,13 @@ def crossed(tiles: Tiles, a: Floats, b: Floats) -> tuple[Integers, Floats]:
     """
     if not len(tiles):
         return np.zeros(0, dtype=np.int64), np.zeros(0)
-    corners = tiles.vertices[tiles.corners]
-    following = tiles.vertices[tiles.corners[tiles.following]]
-    along, way = following - corners, b - a
+    first, second = tiles.corners, tiles.corners[tiles.following]
+    turned = np.where(first < second, 1.0, -1.0)
+    start, stop = (tiles.vertices[end] for end in (np.minimum(first, second), np.maximum(first, second)))
+    along, way = stop - start, b - a
     # Inside is to the left of each side: where height + t slope is not negative.
-    height = along[:, 0] * (a[1] - corners[:, 1]) - along[:, 1] * (a[0] - corners[:, 0])
-    slope = along[:, 0] * way[1] - along[:, 1] * way[0]
+    height = turned * (along[:, 0] * (a[1] - start[:, 1]) - along[:, 1] * (a[0] - start[:, 0]))
+    slope = turned * (along[:, 0] * way[1] - along[:, 1] * way[0])
     with np.errstate(divide="ignore", invalid="ignore"):
         crossing = -height / slope
     beyond = np.where((slope == 0) & (height < 0), np.inf, -np.inf)

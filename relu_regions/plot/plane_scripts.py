@@ -28,10 +28,11 @@ const met = [];
 for (let face = 0; face + 1 < offsets.length; face++) {
     let low = 0, high = 1;
     for (let k = offsets[face]; k < offsets[face + 1] && low < high; k++) {
-        const p = 2 * corners[k], q = 2 * corners[k + 1 < offsets[face + 1] ? k + 1 : offsets[face]];
+        const one = corners[k], other = corners[k + 1 < offsets[face + 1] ? k + 1 : offsets[face]];
+        const p = 2 * Math.min(one, other), q = 2 * Math.max(one, other), turned = one < other ? 1 : -1;
         const along = [vertices[q] - vertices[p], vertices[q + 1] - vertices[p + 1]];
-        const height = along[0] * (start[1] - vertices[p + 1]) - along[1] * (start[0] - vertices[p]);
-        const slope = along[0] * way[1] - along[1] * way[0];
+        const height = turned * (along[0] * (start[1] - vertices[p + 1]) - along[1] * (start[0] - vertices[p]));
+        const slope = turned * (along[0] * way[1] - along[1] * way[0]);
         if (slope > 0) low = Math.max(low, -height / slope);
         else if (slope < 0) high = Math.min(high, -height / slope);
         else if (height < 0) low = Infinity;

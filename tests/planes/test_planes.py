@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from fractions import Fraction
-from itertools import pairwise
+from itertools import pairwise, permutations
 from random import Random
 
 import networkx as nx
@@ -292,6 +292,23 @@ def test_a_segment_along_an_edge_crosses_one_of_two_faces() -> None:
     assert planes.segment((-1, 1), (1, 1)).t.tolist() == [0, 0.5, 1]
     # What is outside does not count.
     assert planes.segment((-3, -0.5), (1, -0.5)).t.tolist() == [0.5, 0.75, 1]
+
+
+@pytest.mark.parametrize("seed", [0, 3])
+def test_segments_between_corners_are_crossed_from_end_to_end(seed: int) -> None:
+    """Many go along sides, which floats place on either side of them."""
+    generator = torch.Generator().manual_seed(seed)
+    model = nn.Sequential(nn.Linear(2, 8), nn.ReLU()).double().eval()
+    with torch.no_grad():
+        model[0].weight.copy_(torch.randint(-2, 3, (8, 2), generator=generator))
+        model[0].bias.copy_(torch.randint(-3, 4, (8,), generator=generator).double() / 3)
+    x, u, v = torch.tensor([[[0.0, 0]], [[1, 0]], [[0, 1]]], dtype=torch.float64)
+    planes = rr.walk_plane(model, x, u, v, SQUARE)
+    corners = sorted(set(map(tuple, planes.vertices.tolist())))
+    for a, b in permutations(corners, 2):
+        segment = planes.segment(a, b)
+        assert (segment.t[0], segment.t[-1]) == pytest.approx((0, 1), abs=1e-9)
+        assert torch.allclose(segment.outputs, model(segment.x + segment.t[:, None] * segment.d), atol=1e-9)
 
 
 @pytest.mark.parametrize(
