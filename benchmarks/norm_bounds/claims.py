@@ -126,7 +126,7 @@ def _wider(sweep: Sequence[Record]) -> list[Record]:
             correlation = float(stats.spearmanr(widths, values).statistic) if len(widths) > 2 else float("nan")
             falls = values[-1] < values[0] and not correlation > -0.8
             verdicts.append((state, falls))
-            short.append(f"{values[0]:.2f} to {values[-1]:.2f}, {state}")
+            short.append(f"{state} {values[0]:.2f} and {values[-1]:.2f}")
             parts.append(
                 f"{state}: {values[0]:.2f} at {widths[0]}, {values[-1]:.2f} at {widths[-1]} "
                 f"(rank correlation {correlation:.2f})"
@@ -135,7 +135,7 @@ def _wider(sweep: Sequence[Record]) -> list[Record]:
         verdict = (
             "holds" if len(good) == len(STATES) else f"holds for {', '.join(good)} only" if good else "does not hold"
         )
-        verdict += f": {'; '.join(short)}"
+        verdict += f": {name} at {widths[0]} and {widths[-1]} units, {'; '.join(short)}"
         claims.append(_claim(text, f"{name}, {'; '.join(parts)}", verdict))
     return claims
 

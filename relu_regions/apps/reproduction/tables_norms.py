@@ -39,7 +39,7 @@ def norm_tables(result: Numbers) -> dict[str, str]:
 def _claims(trainings: Sequence[Numbers]) -> str:
     """Each claim with its verdict under each training."""
     rows = [
-        [_plain(name), *(own["verdict"] if own else "not run" for own in found)]
+        [_plain(name), *(_plain(own["verdict"]) if own else "not run" for own in found)]
         for name, found in _of_claims(trainings)
     ]
     names = [f"{training['name']}, n = {len(_of_state(training['networks'], STATES[1]))}" for training in trainings]
