@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 
@@ -88,29 +89,31 @@ def cut_by_gate(
     windows = np.ascontiguousarray(gate.windows.cpu().numpy())
     if bounds is None or ties is None:
         return _cut_by_leads(windows, np.zeros(0, dtype=np.uint64), number, faces, kernel, known)
-    name, cuts = step.inputs[0], []
-    for run, one in _joined(tied):
+    labels, cuts = bounds.origins(step.inputs[0]), []
+    of_runs = [(run, one, ties.origins(int(faces.plane[run.start]), labels)) for run, one in tied]
+    for run, one, origins in _joined(of_runs):
         some = _some(faces, run)
         of_plane = windows if one is None else np.ascontiguousarray(one.same[windows])
         own = known[run]
         if one is not None and one.zero.any():
             own = own.copy() if own.size else np.full(some.forms[:, 0].shape, -1, dtype=np.int8)
             own[:, one.zero] = 0
-        origins = ties.origins(int(faces.plane[run.start]), bounds.origins(name))
-        if own.size and not len(origins):
-            origins = np.zeros(some.forms.shape[2], dtype=np.uint64)
+            origins = origins if len(origins) else np.zeros(some.forms.shape[2], dtype=np.uint64)
         cuts.append((run.start, _cut_by_leads(of_plane, origins, number, some, kernel, own)))
     return _together(cuts)
 
 
-def _joined(tied: list[tuple[slice, GateTies | None]]) -> list[tuple[slice, GateTies | None]]:
-    """Runs that follow each other and share their ties as one."""
-    made: list[tuple[slice, GateTies | None]] = []
-    for run, one in tied:
-        if made and made[-1][1] is one:
-            made[-1] = slice(made[-1][0].start, run.stop), one
+_Run: TypeAlias = tuple[slice, GateTies | None, Numbers]
+
+
+def _joined(runs: list[_Run]) -> list[_Run]:
+    """Runs that follow each other as one, if they share their ties and the labels of the lines on which units are 0."""
+    made: list[_Run] = []
+    for run, one, origins in runs:
+        if made and made[-1][1] is one and np.array_equal(made[-1][2], origins):
+            made[-1] = slice(made[-1][0].start, run.stop), one, origins
         else:
-            made.append((run, one))
+            made.append((run, one, origins))
     return made
 
 

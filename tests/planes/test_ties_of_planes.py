@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
 import relu_regions as rr
+from relu_regions import backends
+from relu_regions.backends import plane_reference
 from relu_regions.exactness.rational.coefficients import ExactNetwork
 from relu_regions.exactness.rational.planes.polygons import Polygon
 from relu_regions.exactness.rational.planes.sheet import on_plane
 from relu_regions.lines.plane_batch import PlaneBatch
 from relu_regions.network.plan import folded
 from relu_regions.planes.exact_forms import ExactPlane
-from relu_regions.planes.form_bounds import FormBounds
+from relu_regions.planes.form_bounds import GATE, FormBounds
 from relu_regions.planes.ties import PlaneTies
 from tests.planes.exact_planes import SQUARE
 from tests.planes.true_planes import assert_true, patterns_of, row
@@ -107,3 +111,36 @@ def test_gates_of_several_knots_and_equal_units() -> None:
         model[0].weight *= 2
     network = rr.Network.from_module(model, (2,))
     assert not assert_true(network, row(0, 0), row(1, 0), row(0, 1), SQUARE).settled.any()
+
+
+def test_lines_on_which_units_are_0_are_those_of_their_plane(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two units share a line on one plane and not on the next, and a maximum reads one of them alone."""
+
+    class Model(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.last = nn.Conv1d(1, 2, 2), nn.Linear(1, 2)
+
+        def forward(self, x: Tensor) -> Tensor:
+            y = torch.relu(self.first(x))[..., 1]
+            return self.last(y.amax(1, keepdim=True))
+
+    torch.manual_seed(0)
+    network = rr.Network.from_module(Model().double().eval(), (1, 4))
+    x = torch.zeros(2, 1, 4, dtype=torch.float64)
+    u, v = torch.tensor(
+        [[[[1.0, 1, 1, 0]], [[1.0, 2, 0, 1]]], [[[0.0, 0, 0, 1]], [[0.5, 1, 1, 0]]]], dtype=torch.float64
+    )
+    seen: list[list[int]] = []
+    cut_by_leads = plane_reference.cut_by_leads
+
+    def recorded(polygons: Any, inputs: Any, windows: Any, origins: Any, label: int) -> Any:
+        if label == 2 * GATE:
+            seen.append((origins - GATE)[np.unique(windows)].tolist())
+        return cut_by_leads(polygons, inputs, windows, origins, label)
+
+    monkeypatch.setattr(plane_reference, "cut_by_leads", recorded)
+    with backends.use("reference"):
+        assert_true(network, x, u, v)
+    # The line of the first place stands for that of the second where both are equal.
+    assert seen == [[0, 3], [1, 4]]
