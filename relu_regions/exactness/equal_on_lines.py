@@ -30,7 +30,18 @@ from relu_regions.network.network import Network
 from relu_regions.network.steps import AffineStep, Convolution, GateStep, Matrix
 from relu_regions.network.taking import keeps_order, places_read
 
-__all__ = ["AT_INFINITY", "AT_ONE", "AT_X", "KINDS", "equal_everywhere", "equal_on_lines"]
+__all__ = [
+    "AT_INFINITY",
+    "AT_ONE",
+    "AT_X",
+    "KINDS",
+    "EqualThrough",
+    "bits",
+    "equal_everywhere",
+    "equal_on_lines",
+    "firsts",
+    "pads_patches",
+]
 
 # Kinds of table; 0 is everywhere on the line.
 AT_X, AT_ONE, AT_INFINITY, KINDS = 1, 2, 3, 4
@@ -57,12 +68,12 @@ def equal_on_lines(network: Network, x: Tensor, d: Tensor, meetings: Meetings | 
         inputs = torch.cat([inputs, _of_meetings(inputs, meetings)])
         bare = torch.cat([bare, torch.zeros(len(meetings.pairs), dtype=torch.bool)])
     # Of numbers that all differ only what is equal everywhere is equal, but for patches of nothing but padding.
-    if bool((inputs == torch.arange(inputs.shape[1])).all()) and not _pads_patches(network):
+    if bool((inputs == torch.arange(inputs.shape[1])).all()) and not pads_patches(network):
         return {name: first.expand(len(bare), -1) for name, first in equal_everywhere(network).items()}
-    return _Equal(network, bare).through(inputs)
+    return EqualThrough(network, bare).through(inputs)
 
 
-def _pads_patches(network: Network) -> bool:
+def pads_patches(network: Network) -> bool:
     """Whether patches may lie in the padding as a whole."""
     for step in network.steps:
         if isinstance(step, AffineStep) and isinstance(step.form, Convolution):
@@ -77,18 +88,20 @@ def _pads_patches(network: Network) -> bool:
 
 def equal_everywhere(network: Network) -> dict[str, Tensor]:
     """The same whatever the line: what equal rows of coefficients make; ``(1, numbers)`` each."""
-    made = network.derived("equal everywhere", lambda: _Equal(network, torch.zeros(1, dtype=torch.bool)).through(None))
+    made = network.derived(
+        "equal everywhere", lambda: EqualThrough(network, torch.zeros(1, dtype=torch.bool)).through(None)
+    )
     return made
 
 
 def _of_inputs(x: Tensor, d: Tensor) -> Tensor:
     """The first equal numbers of the input, kind by kind, from x and d, ``(L, numbers)`` float64."""
-    at_x, along = _firsts(_bits(x)), _firsts(_bits(d))
+    at_x, along = firsts(bits(x)), firsts(bits(d))
     # x + d without rounding: a sum and what it lost.
     total, lost = two_sum(x, d)
     numbers = x.shape[1]
-    everywhere = _firsts(at_x * numbers + along)
-    at_one = _firsts(_firsts(_bits(total)) * numbers + _firsts(_bits(lost)))
+    everywhere = firsts(at_x * numbers + along)
+    at_one = firsts(firsts(bits(total)) * numbers + firsts(bits(lost)))
     finite = torch.isfinite(lost).all(1, keepdim=True)
     kinds = [
         (everywhere, (x == 0) & (d == 0)),
@@ -115,12 +128,12 @@ def _of_meetings(everywhere: Tensor, meetings: Meetings) -> Tensor:
     return torch.stack(rows)
 
 
-def _bits(numbers: Tensor) -> Tensor:
+def bits(numbers: Tensor) -> Tensor:
     """Integers that are equal where the numbers are; -0.0 counts as 0.0."""
     return (numbers + 0.0).view(torch.int64)
 
 
-def _firsts(keys: Tensor) -> Tensor:
+def firsts(keys: Tensor) -> Tensor:
     """For each number of a row the place of the first one with the same key, ``(M, n)`` int64."""
     keys, order = keys.sort(dim=1, stable=True)
     starts = torch.ones_like(keys, dtype=torch.bool)
@@ -170,7 +183,7 @@ def _of_tuples(tuples: Tensor, kind: Tensor | None = None) -> Tensor:
     kind = torch.zeros(tuples.shape[1], dtype=torch.int64) if kind is None else kind
     largest = max(int(part.max()) if part.numel() else 0 for part in (tuples, kind))
     *factors, last = _factors(count + 1, largest)
-    first = _firsts(_bits((tuples + 1).double() @ torch.stack(factors) + last * kind))
+    first = firsts(bits((tuples + 1).double() @ torch.stack(factors) + last * kind))
     first = _where_same(
         first, lambda row, a, b: (tuples[row, a] == tuples[row, b]).all(1) & (kind[a] == kind[b]), count
     )
@@ -219,7 +232,7 @@ class _Reads(NamedTuple):
         return cls(places, _classes(torch.stack([*columns, *(own < 0 for own in places)], 1).double()), place, back)
 
 
-class _Equal:
+class EqualThrough:
     """Goes through the steps of a network with the first equal number of each; None where all differ.
 
     Args:
@@ -248,8 +261,6 @@ class _Equal:
                 del values[name]
         return found
 
-    # ------------------------------------------------------------ gates
-
     def _gate(self, step: GateStep, read: Tensor | None) -> Tensor | None:
         gate = step.gate
         if read is None:
@@ -264,8 +275,6 @@ class _Equal:
             read = self._apart(read, kind)
         zero = gate.apply(torch.zeros(1, read.shape[1], dtype=torch.float64, device=gate.knots.device))[0].cpu()
         return self._shifted(read, zero, step.output)
-
-    # ------------------------------------------------------------ affine steps
 
     def _affine(self, step: AffineStep, read: list[Tensor | None]) -> Tensor | None:
         shapes = [self.network.shapes[name] for name in step.inputs]
@@ -287,7 +296,7 @@ class _Equal:
         rows = step.constants[0].cpu()
         if step.bias is not None:
             rows = torch.cat([rows, step.bias.cpu().expand(1, len(rows)).T], 1)
-        equal = self.network.derived(("equal rows", step.output), lambda: _firsts(_classes(rows)[None]))
+        equal = self.network.derived(("equal rows", step.output), lambda: firsts(_classes(rows)[None]))
         first = equal.expand(len(self.bare), -1).clone()
         if read is not None:
             first[(read < 0).all(1)] = -1
@@ -301,7 +310,7 @@ class _Equal:
         if step.bias is not None and step.bias.numel() == len(kernel):
             details.append(step.bias.cpu().view(-1, 1))
         rows = torch.cat(details, 1)
-        channel = self.network.derived(("equal rows", step.output), lambda: _firsts(_classes(rows)[None]))[0]
+        channel = self.network.derived(("equal rows", step.output), lambda: firsts(_classes(rows)[None]))[0]
         places = math.prod(outputs[1:])
         place = torch.arange(places)[None] if read is None else self._patches(form, read)
         first = channel[:, None] * places + place[:, None, :].clamp_min(0)
@@ -335,7 +344,7 @@ class _Equal:
             sums = sums.narrow(axis, 0, size)
         sums = sums.flatten(1)
         ids = ids.flatten(1)
-        first = _firsts(_bits(sums))
+        first = firsts(bits(sums))
 
         def same(row: Tensor, a: Tensor, b: Tensor) -> Tensor:
             one, other = (ids[row[:, None], starts[place][:, None] + offsets] for place in (a, b))
@@ -364,13 +373,11 @@ class _Equal:
         parts = [torch.where(place < 0, -1, own[:, place.clamp_min(0)]) for place, own in zip(found.places, owns)]
         return _of_tuples(torch.stack(parts, 2), found.kind)
 
-    # ------------------------------------------------------------ what is added
-
     def _apart(self, first: Tensor, kind: Tensor) -> Tensor:
         """The firsts where numbers of different kinds are not equal, but for those that are 0."""
         if bool((kind[first.clamp_min(0)] == kind).logical_or(first < 0).all()):
             return first
-        return _firsts((first + 1) * (int(kind.max()) + 1) + kind).masked_fill(first < 0, -1)
+        return firsts((first + 1) * (int(kind.max()) + 1) + kind).masked_fill(first < 0, -1)
 
     def _shifted(self, first: Tensor, added: Tensor, name: str) -> Tensor:
         """The firsts once numbers are added, ``(n,)``, to make a value; at infinity nothing is added."""

@@ -20,10 +20,11 @@ from relu_regions.lines.decision import Decision
 from relu_regions.lines.plane_batch import PlaneBatch
 from relu_regions.network.arrays import Integers, Numbers
 from relu_regions.network.gates import Knots, Maximum
-from relu_regions.planes.exact_forms import ExactGate, ExactPlane, units_of_lines
+from relu_regions.planes.exact_forms import ExactGate, ExactPlane
 from relu_regions.planes.exact_parts import Lead, Part, cut_at_knots, cut_by_leads, inside_of
 from relu_regions.planes.form_bounds import GATE, FormBounds
 from relu_regions.planes.outlines import corner_row
+from relu_regions.planes.ties import PlaneTies
 from relu_regions.planes.tiles import unpacked
 
 __all__ = ["FACE_PRODUCTS", "Asked", "Budget", "Doubts"]
@@ -70,7 +71,7 @@ class Doubts:
     Attributes:
         planes: in float64, on the processor.
         polygons: of the planes.
-        bounds: those of the float walk.
+        bounds, ties: those of the float walk.
         budget: what it may cost; seconds are taken from it.
         spent: products, by plane.
     """
@@ -78,6 +79,7 @@ class Doubts:
     planes: PlaneBatch
     polygons: Sequence[Polygon]
     bounds: FormBounds
+    ties: PlaneTies
     budget: Budget
     spent: dict[int, int] = field(default_factory=dict)
 
@@ -90,7 +92,6 @@ class Doubts:
         self._has_lines = all(
             first_of(0, *step.gate.windows.shape) < GATE for step in gates if isinstance(step.gate, Maximum)
         )
-        self._units = [units_of_lines(step, self.bounds.shared_lines(step)) for step in gates]
 
     def settled(self, asked: Asked, cut: Cut, decision: Decision | None = None) -> Cut:
         """A cut without the doubts that can be settled.
@@ -146,19 +147,17 @@ class Doubts:
             forms = reads.forms(number)
             if decision is not None:
                 forms = list(decision.competing(forms, (0, 0, 0)).values())
-            found += [(face, *made) for made in parts_of(part, forms, reads, len(passed))]
+            found += [(face, *made) for made in parts_of(plane, part, forms, reads, len(passed))]
         return found
 
-    def _by_knots(self, part: Part, forms: list[Form], gate: ExactGate, number: int) -> list[tuple[Part, list[int]]]:
-        knots, units = gate.knots(), gate.units.tolist()
-        lines = [
-            (
-                (forms[unit][0] - knots[unit][level], *forms[unit][1:]),
-                (number + 1) * GATE + place * len(knots[0]) + level,
-            )
-            for level in range(len(knots[0]))
-            for place, unit in enumerate(units)
-        ]
+    def _by_knots(
+        self, plane: int, part: Part, forms: list[Form], gate: ExactGate, number: int
+    ) -> list[tuple[Part, list[int]]]:
+        knots = gate.knots()
+        label, levels, lines = (number + 1) * GATE, len(knots[0]), list[tuple[Form, int]]()
+        for level in range(levels):
+            for unit, (a, b, c) in enumerate(forms):
+                lines.append(((a - knots[unit][level], b, c), label + unit * levels + level))
         found = []
         for made in cut_at_knots(part, lines):
             w, p, q = inside_of(made)
@@ -167,18 +166,20 @@ class Doubts:
             found.append((made, [sum(height > k * w for k in row) for height, row in zip(heights, knots)]))
         return found
 
-    def _by_leads(self, part: Part, forms: list[Form], gate: ExactGate, number: int) -> list[tuple[Part, list[int]]]:
-        name, windows = self.planes.network.output_name, [list(range(len(forms)))]
-        compared = windows
+    def _by_leads(
+        self, plane: int, part: Part, forms: list[Form], gate: ExactGate, number: int
+    ) -> list[tuple[Part, list[int]]]:
+        passed_on = self.bounds.passed_on(gate.name, gate.size)
+        windows = [list(range(len(forms)))]
         if gate.step is not None:
             assert isinstance(gate.step.gate, Maximum)
-            name, table = gate.step.inputs[0], gate.step.gate.windows.numpy()
-            windows, compared = table.tolist(), self.bounds.without_copies(name, table).tolist()
-        passed_on = self.bounds.passed_on(name, gate.size).tolist()
-        # Against a single output a 0 competes, which no ReLU has passed on.
-        passed_on = passed_on if len(passed_on) == len(forms) else [False] * len(forms)
+            windows, ties = gate.step.gate.windows.tolist(), self.ties.at(plane, number)
+            passed_on = passed_on if ties is None else passed_on | ties.zero
+        elif gate.size < len(forms):
+            # Against a single output a 0 competes, which no ReLU has passed on.
+            passed_on = np.zeros(len(forms), dtype=bool)
         found = []
-        for made in cut_by_leads(part, Lead(forms, compared, passed_on, (number + 1) * GATE)):
+        for made in cut_by_leads(part, Lead(forms, windows, passed_on.tolist(), (number + 1) * GATE)):
             w, p, q = inside_of(made)
             heights = [a * w + b * p + c * q for a, b, c in forms]
             found.append((made, [_first_largest([heights[source] for source in window]) for window in windows]))
@@ -187,7 +188,7 @@ class Doubts:
     def _of_plane(self, plane: int) -> ExactPlane:
         if plane not in self._exact:
             start = on_plane(self._network, *self.planes.row(plane), self.polygons[plane])
-            self._exact[plane] = ExactPlane(self._network, start, self._units)
+            self._exact[plane] = ExactPlane(self._network, start)
         return self._exact[plane]
 
     def _floats(self, plane: int, parts: list[Part]) -> Polygons:

@@ -12,13 +12,12 @@ from relu_regions.exactness.rational.coefficients import ExactAffine, ExactKnots
 from relu_regions.exactness.rational.functions import Scaled, affine_image
 from relu_regions.exactness.rational.planes.polygons import Form, crossing, difference, primitive
 from relu_regions.exactness.rational.planes.sheet import Sheet, forms_on
-from relu_regions.network.arrays import Integers
 from relu_regions.network.gates import Maximum
 from relu_regions.network.steps import GateStep
 from relu_regions.planes.exact_parts import NamedCorner, Part
 from relu_regions.planes.form_bounds import GATE
 
-__all__ = ["ExactGate", "ExactPlane", "units_of_lines"]
+__all__ = ["ExactGate", "ExactPlane"]
 
 
 @dataclass(frozen=True)
@@ -30,14 +29,14 @@ class ExactGate:
         table: its functions, in integers over the inputs' power of two; none for a maximum.
         inputs: three vectors for each face.
         size: how many numbers it reads.
-        units: of its lines, by their labels; only for a gate with knots.
+        name: of the value that it reads.
     """
 
     step: GateStep | None
     exact: ExactKnots | ExactMaximum | None
     inputs: Scaled
     size: int
-    units: Integers
+    name: str
 
     def forms(self, face: int) -> list[Form]:
         """What it reads on a face."""
@@ -65,8 +64,7 @@ class ExactGate:
             one, other = self.step.gate.windows[found[0], list(found[1:])].tolist()
             return primitive(difference(forms[one], forms[other]))
         knots = self.knots()
-        place, level = divmod(number - label, len(knots[0]))
-        unit = int(self.units[place])
+        unit, level = divmod(number - label, len(knots[0]))
         a, b, c = forms[unit]
         return primitive((a - knots[unit][level], b, c))
 
@@ -77,11 +75,10 @@ class ExactPlane:
     Args:
         network: with exact coefficients, its batch norms as they are.
         start: the plane before the first step.
-        units: for each gate the units of its lines, by their labels.
     """
 
-    def __init__(self, network: ExactNetwork, start: Sheet, units: Sequence[Integers]) -> None:
-        self._network, self._units = network, units
+    def __init__(self, network: ExactNetwork, start: Sheet) -> None:
+        self._network = network
         (self._polygon,), self._start = start.polygons, start.values[network.network.input_name]
 
     def gates(self, pieces: Sequence[Sequence[Sequence[int]]], faces: int) -> list[ExactGate]:
@@ -104,14 +101,15 @@ class ExactPlane:
                 if isinstance(exact, ExactKnots):
                     inputs = inputs.lifted(exact.input_exponent(inputs.exponent))
                 size = int(np.prod(network.network.shapes[step.inputs[0]], dtype=np.int64))
-                found.append(ExactGate(step, exact, inputs, size, self._units[number]))
+                found.append(ExactGate(step, exact, inputs, size, step.inputs[0]))
                 if number == len(pieces):
                     return found
                 values[step.output] = _behind(exact, step, inputs, pieces[number])
             for name in gone:
                 del values[name]
         size = int(np.prod(network.network.output_shape, dtype=np.int64))
-        return [*found, ExactGate(None, None, values[network.network.output_name], size, np.zeros(0, dtype=np.int64))]
+        name = network.network.output_name
+        return [*found, ExactGate(None, None, values[name], size, name)]
 
     def part(self, face: int, gates: Sequence[ExactGate], names: list[list[int]]) -> Part:
         """A face as an exact polygon.
@@ -135,17 +133,6 @@ class ExactPlane:
             NamedCorner(crossing(before, line), (one, two), line, label)
             for before, line, (one, two, label) in zip([lines[-1], *lines], lines, names)
         ]
-
-
-def units_of_lines(step: GateStep, copies: tuple[Integers, Integers] | None) -> Integers:
-    """The unit whose line has each label of a gate with knots, one after the other.
-
-    Args:
-        copies: for each number that it reads the first that is the same or its negative, where such share a label.
-    """
-    if copies is None:
-        return np.arange(step.units)
-    return np.flatnonzero(copies[0] == np.arange(len(copies[0])))
 
 
 def _behind(

@@ -16,7 +16,7 @@ from relu_regions.exactness.step_norms import StepNorms
 from relu_regions.network.arrays import Floats, Integers, Numbers
 from relu_regions.network.gates import Knots, Maximum
 from relu_regions.network.network import Network
-from relu_regions.network.steps import AffineStep, GateStep
+from relu_regions.network.steps import AffineStep
 from relu_regions.network.taking import taken
 
 __all__ = ["GATE", "FormBounds", "sizes"]
@@ -102,7 +102,7 @@ class FormBounds:
         return np.where(self._never_below[name].numbers, (forms != 0).any(1), -1).astype(np.int8)
 
     def origins(self, name: str) -> Numbers:
-        """For each number of a value the label of the lines on which it is 0, if a ReLU has passed it on; 0 if not.
+        """For each number of a value the label of its line, on which it is 0, if a ReLU has passed it on; 0 if not.
 
         ``(numbers,)`` uint64, or ``(0,)`` if a ReLU has passed on none.
         """
@@ -127,21 +127,6 @@ class FormBounds:
         found = self._never_below.get(name)
         return np.zeros(count, dtype=bool) if found is None else found.numbers
 
-    def shared_lines(self, step: GateStep) -> tuple[Integers, Integers] | None:
-        """``copies`` of what a gate reads, if their lines are cut once: those of a gate with one knot, at 0."""
-        gate = step.gate
-        if not isinstance(gate, Knots) or gate.knots.shape[0] > 1 or gate.knots.any():
-            return None
-        return self.copies(step.inputs[0])
-
-    def without_copies(self, name: str, windows: Integers) -> Integers:
-        """The windows of a maximum of a value's numbers, each of them the first that is the same."""
-        if name not in self._equal.copies:
-            return windows
-        _, first, place = np.unique(self._equal.copies[name].numpy(), return_index=True, return_inverse=True)
-        same: Integers = first[place][windows]
-        return same
-
     def _passed_on(self, network: Network) -> dict[str, _NeverBelow]:
         """The numbers that ReLUs have passed on or made 0, for values that have such."""
         found: dict[str, _NeverBelow] = {}
@@ -151,9 +136,7 @@ class FormBounds:
                 if not step.is_matrix and step.terms == 1 and any(name in found for name in step.inputs):
                     made = _taken(step, network, found)
             elif isinstance(step.gate, Knots) and step.gate.is_relu:
-                copies = self.copies(step.inputs[0])
-                lines = np.arange(step.units) if copies is None else np.unique(copies[0], return_inverse=True)[1]
-                labels = (network.gate_numbers[index] + 1) * GATE + lines
+                labels = (network.gate_numbers[index] + 1) * GATE + np.arange(step.units)
                 made = _NeverBelow(np.ones(step.units, dtype=bool), labels)
             elif isinstance(step.gate, Maximum) and step.inputs[0] in found:
                 numbers = found[step.inputs[0]].numbers[step.gate.windows.cpu().numpy()].all(1)

@@ -10,21 +10,20 @@ import torch
 from torch import Tensor
 
 from relu_regions.backends.plane_corners import LARGEST
-from relu_regions.backends.plane_cuts import Cut, Inputs, PlaneKernel, Polygons
+from relu_regions.backends.plane_cuts import Cut, PlaneKernel, Polygons
 from relu_regions.network.arrays import Floats, Integers, Numbers
 from relu_regions.network.gates import Knots, Maximum
 from relu_regions.network.network import Network
-from relu_regions.network.reading.operations import UnsupportedOperation
 from relu_regions.network.steps import AffineStep, GateStep
 from relu_regions.planes.doubts import Asked, Doubts
-from relu_regions.planes.form_bounds import GATE, FormBounds, sizes
+from relu_regions.planes.form_bounds import FormBounds, sizes
+from relu_regions.planes.gate_cuts import GateFaces, cut_by_gate
+from relu_regions.planes.ties import PlaneTies
 from relu_regions.planes.tiles import packed
 
 __all__ = ["Parts", "Sheet", "Way"]
 
 
-# What 16 bits count.
-_MOST_PIECES = 2**15 - 1
 # Four roundings, and more than underflow takes away.
 _ROUNDING, _UNDERFLOW = 4 * 2.0**-53, 1e-290
 
@@ -38,6 +37,7 @@ class Way:
         bounds: those of its steps; None to do without.
         kernel: what cuts faces.
         reach: the largest absolute s and t of each plane's polygon, ``(N, 2)``.
+        ties: what is equal on the planes; None without bounds.
         doubts: what settles faces in doubt; None to leave them.
     """
 
@@ -45,6 +45,7 @@ class Way:
     bounds: FormBounds | None
     kernel: PlaneKernel
     reach: Floats
+    ties: PlaneTies | None = None
     doubts: Doubts | None = None
 
 
@@ -104,9 +105,10 @@ class Sheet:
         """The parts into which a gate cuts the faces, and the planes that it leaves in doubt."""
         step = way.network.steps[self.step]
         assert isinstance(step, GateStep)
-        cut = self._cut(step, way.network.gate_numbers[self.step], way)
+        forms, errors = self._inputs(step, way)
+        faces = GateFaces(self.polygons, self.plane, forms, errors, self._reach(way))
+        cut = cut_by_gate(step, way.network.gate_numbers[self.step], faces, way.kernel, way.bounds, way.ties)
         if cut.doubt.any() and way.doubts is not None:
-            forms, errors = self._inputs(step, way)
             cut = way.doubts.settled(self.asked(forms, errors, way), cut)
         in_doubt = np.unique(self.plane[cut.doubt]) if cut.doubt.any() else self.plane[:0]
         return Parts(self, cut), in_doubt
@@ -134,57 +136,6 @@ class Sheet:
         parts = replace(parts, patterns=(*parts.patterns, packed(cut.pieces, step.gate.piece_count)))
         new_errors = parts.errors if error is None else parts.errors | {step.output: error}
         return parts._behind(way, parts.values | {step.output: made}, new_errors)
-
-    def _cut(self, step: GateStep, number: int, way: Way) -> Cut:
-        forms, errors = self._inputs(step, way)
-        gate, bounded = step.gate, way.bounds is not None
-        if not isinstance(gate, (Knots, Maximum)):
-            raise UnsupportedOperation(
-                f"{step.origin} sorts its numbers. The parts of a plane on which a rank "
-                "remains one input's need not be convex, so they are no faces: walk lines, or take the maximum or the "
-                "minimum instead."
-            )
-        if gate.piece_count > _MOST_PIECES:
-            raise UnsupportedOperation(
-                f"{step.origin} has {gate.piece_count:,} pieces for a unit, and planes count {_MOST_PIECES:,} of them: "
-                "walk lines, or take a maximum of maxima."
-            )
-        bounds = np.zeros(forms[:, 0].shape) if errors is None else errors
-        known = np.zeros((0, 0), dtype=np.int8)
-        if way.bounds is not None and (isinstance(gate, Maximum) or gate.is_relu):
-            known = way.bounds.known(step.inputs[0], forms)
-        inputs, label = Inputs(forms, bounds, known, self._reach(way), bounded), (number + 1) * GATE
-        if isinstance(gate, Knots):
-            knots = np.ascontiguousarray(gate.knots.cpu().double().expand(-1, step.units).numpy())
-            copies = None if way.bounds is None else way.bounds.shared_lines(step)
-            if copies is None:
-                return way.kernel.cut_at_knots(self.polygons, inputs, knots, label)
-            return self._cut_once(way, copies, inputs, label)
-        windows = np.ascontiguousarray(gate.windows.cpu().numpy())
-        origins = np.zeros(0, dtype=np.uint64)
-        if way.bounds is not None:
-            origins = way.bounds.origins(step.inputs[0])
-            windows = np.ascontiguousarray(way.bounds.without_copies(step.inputs[0], windows))
-        return way.kernel.cut_by_leads(self.polygons, inputs, windows, origins, label)
-
-    def _cut_once(self, way: Way, copies: tuple[Integers, Integers], inputs: Inputs, label: int) -> Cut:
-        """A cut at knots that are 0 where some units are copies of others or their negatives, and share a line."""
-        source, sign = copies
-        own = np.flatnonzero(source == np.arange(len(source)))
-        place = np.searchsorted(own, source)
-        known = np.ascontiguousarray(inputs.known[:, own]) if inputs.known.size else inputs.known
-        inputs = inputs._replace(
-            forms=np.ascontiguousarray(inputs.forms[..., own]),
-            errors=np.ascontiguousarray(inputs.errors[:, own]),
-            known=known,
-        )
-        cut = way.kernel.cut_at_knots(self.polygons, inputs, np.zeros((1, len(own))), label)
-        # The negative of a number above 0 is below it, and the other way round; that of 0 is 0, on the piece below.
-        opposite = 1 - cut.pieces
-        if known.size:
-            opposite[known[cut.parents] == 0] = 0
-        pieces = np.where(sign > 0, cut.pieces[:, place], opposite[:, place])
-        return cut._replace(pieces=pieces.astype(cut.pieces.dtype))
 
     def _inputs(self, step: GateStep, way: Way) -> tuple[Floats, Floats | None]:
         """The gate's inputs ``(F, 3, inputs)``, and their bounds ``(F, inputs)``."""

@@ -24,6 +24,7 @@ from relu_regions.planes.doubts import Budget, Doubts
 from relu_regions.planes.form_bounds import GATE, FormBounds
 from relu_regions.planes.outlines import outlines
 from relu_regions.planes.sheet import Parts, Sheet, Way
+from relu_regions.planes.ties import PlaneTies
 from relu_regions.planes.tiles import PlaneFaces, Tiles
 
 __all__ = ["walked"]
@@ -56,8 +57,11 @@ def walked(
     outlined = _outlined(planes.polygons)
     polygons, sizes = outlines(outlined)
     bounds = FormBounds.of(network) if bounded else None
-    doubts = None if bounds is None or budget is None else Doubts(planes, outlined, bounds, budget)
-    way = Way(network, bounds, plane_kernel(), sizes, doubts)
+    ties = None if bounds is None else PlaneTies(planes, bounds)
+    doubts = None
+    if bounds is not None and ties is not None and budget is not None:
+        doubts = Doubts(planes, outlined, bounds, ties, budget)
+    way = Way(network, bounds, plane_kernel(), sizes, ties, doubts)
     found = _Found(way, Decision.of(network.output_shape) if _has_classes(network.output_shape) else None)
     most = _faces_together(network, memory)
     threads = torch.get_num_threads()

@@ -112,7 +112,7 @@ def test_tables_that_are_too_coarse_are_found_out(monkeypatch: pytest.MonkeyPatc
         monkeypatch.setattr(tables, "_where_same", lambda first, same, size: first)
         monkeypatch.setattr(tables, "_factors", lambda count, largest: torch.ones(count, dtype=torch.float64))
     elif what == "biases":
-        monkeypatch.setattr(tables._Equal, "_apart", lambda self, first, kind: first)
+        monkeypatch.setattr(tables.EqualThrough, "_apart", lambda self, first, kind: first)
         monkeypatch.setattr(tables, "_classes", lambda rows: torch.zeros(len(rows), dtype=torch.int64))
     else:
         everywhere = tables._of_inputs
