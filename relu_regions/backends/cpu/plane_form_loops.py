@@ -9,7 +9,7 @@ __all__ = ["bend_relu", "summands"]
 MORE = 1 + 2.0**-40
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy", no_cfunc_wrapper=True)
 def bend_relu(forms, errors, parents, pieces):
     """The output of ReLUs on parts, ``(P, 3, units)``, and its bounds, ``(P, units)``, from those of whole faces."""
     parts, units = pieces.shape
@@ -25,7 +25,7 @@ def bend_relu(forms, errors, parents, pieces):
     return made, bounds
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy", no_cfunc_wrapper=True)
 def summands(forms, errors, reach, rounding):
     """``(1 + rounding) e + rounding (|a| + S |b| + T |c|)`` of every number, and a little more."""
     faces, numbers = errors.shape

@@ -3,7 +3,17 @@
 import numpy as np
 from numba import njit
 
-from relu_regions.backends.cpu.plane_arrays import DONE, DOUBT, FACE, OPEN, PARTS, PARTS_SHORT, ROOM_SHORT, WAITING
+from relu_regions.backends.cpu.plane_arrays import (
+    DONE,
+    DOUBT,
+    FACE,
+    OPEN,
+    PARTS,
+    PARTS_SHORT,
+    ROOM_SHORT,
+    STEP,
+    WAITING,
+)
 from relu_regions.backends.cpu.polygon_loops import (
     EVALUATION,
     LARGEST,
@@ -21,7 +31,7 @@ from relu_regions.backends.plane_corners import Line, Plane
 __all__ = ["cut_at_knots"]
 
 
-@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+@njit(**STEP)
 def note_extremes(numbers, start, count, forms, errors, knot, plane, extremes):
     """Notes the smallest and largest height of every unit at a face's corners, and by how much signs are sure."""
     low, high, gap, bound = extremes.low, extremes.high, extremes.gap, extremes.bound
@@ -41,7 +51,7 @@ def note_extremes(numbers, start, count, forms, errors, knot, plane, extremes):
             gap[u] = sure if sure < gap[u] else gap[u]
 
 
-@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+@njit(**STEP)
 def all_sure(line, corners, start, count, plane):
     """Whether the sign of a form is sure at every corner."""
     if not line.error < LARGEST:
@@ -53,7 +63,7 @@ def all_sure(line, corners, start, count, plane):
     return True
 
 
-@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+@njit(**STEP)
 def note_lines(face, faces, inputs, knots, label, plane, extremes, made, room):
     """Notes which lines cross a face, and for each unit the piece that it has below all of these.
 
@@ -89,21 +99,21 @@ def note_lines(face, faces, inputs, knots, label, plane, extremes, made, room):
     return DONE
 
 
-@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+@njit(**STEP)
 def put_line(line, unit, at, room):
     """Notes a line that crosses a face."""
     room.units[at], room.labels[at] = unit, line.label
     room.lines[at, 0], room.lines[at, 1], room.lines[at, 2], room.lines[at, 3] = line.a, line.b, line.c, line.error
 
 
-@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+@njit(**STEP)
 def line_of(room, at):
     """A line that crosses a face."""
     lines = room.lines
     return Line(lines[at, 0], lines[at, 1], lines[at, 2], lines[at, 3], room.labels[at])
 
 
-@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+@njit(**STEP)
 def begin_face(face, faces, base, made, room):
     """Makes a face that no line crosses a part, and lets any other wait to be cut.
 
@@ -128,14 +138,14 @@ def begin_face(face, faces, base, made, room):
     return DONE
 
 
-@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+@njit(**STEP)
 def put_frame(room, at, begin, corners, first, lines):
     """Notes where a part that waits has its corners and lines, and how many."""
     frames = room.frames
     frames[at, 0], frames[at, 1], frames[at, 2], frames[at, 3] = begin, corners, first, lines
 
 
-@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+@njit(**STEP)
 def put_pieces(base, frame, made, room):
     """Writes the pieces of the last part, one more for each line that it is above of."""
     part, lines, pieces = made.counts[PARTS] - 1, made.counts[OPEN], made.parts.pieces
@@ -145,7 +155,7 @@ def put_pieces(base, frame, made, room):
         pieces[part, room.units[k]] += room.sides[frame * lines + k]
 
 
-@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+@njit(**STEP)
 def halve(at, lines, plane, room):
     """Cuts the part that waits last along the first line that crosses it; the half below waits behind that above.
 
@@ -177,7 +187,7 @@ def halve(at, lines, plane, room):
     return DONE
 
 
-@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+@njit(**STEP)
 def share_lines(at, lines, above, up, below, down, plane, room):
     """Notes which of a part's other lines cross its halves, and on which side the halves are of those that don't.
 
@@ -211,7 +221,7 @@ def share_lines(at, lines, above, up, below, down, plane, room):
     return up_lines, down_lines
 
 
-@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+@njit(**STEP)
 def cut_waiting(face, base, plane, made, room):
     """Cuts the parts of a face that wait, the last one first, until none is left.
 
@@ -234,7 +244,7 @@ def cut_waiting(face, base, plane, made, room):
     return DONE
 
 
-@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+@njit(cache=True, nogil=True, error_model="numpy", _nrt=False, no_cfunc_wrapper=True)
 def cut_at_knots(faces, inputs, knots, label, extremes, made, room):
     """Cuts every face along the lines on which its units are on a knot, as long as there is room.
 

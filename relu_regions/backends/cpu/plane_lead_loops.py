@@ -3,7 +3,17 @@
 import numpy as np
 from numba import njit
 
-from relu_regions.backends.cpu.plane_arrays import DONE, DOUBT, FACE, OPEN, PARTS, PARTS_SHORT, ROOM_SHORT, WAITING
+from relu_regions.backends.cpu.plane_arrays import (
+    DONE,
+    DOUBT,
+    FACE,
+    OPEN,
+    PARTS,
+    PARTS_SHORT,
+    ROOM_SHORT,
+    STEP,
+    WAITING,
+)
 from relu_regions.backends.cpu.plane_window_loops import (
     Gate,
     candidates_of,
@@ -29,7 +39,7 @@ from relu_regions.backends.plane_corners import Plane
 __all__ = ["cut_by_leads"]
 
 
-@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+@njit(**STEP)
 def note_bounds(face, inputs, bound):
     """Writes the bounds of a gate's inputs on a face, that of evaluating them included; whether all are finite."""
     forms, plane_s, plane_t, finite = inputs.forms[face], inputs.reach[face, 0], inputs.reach[face, 1], True
@@ -40,7 +50,7 @@ def note_bounds(face, inputs, bound):
     return finite
 
 
-@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+@njit(**STEP)
 def open_windows(gate, corners, start, size, leading, heights, row):
     """Notes the windows of which several inputs may lead somewhere on a face, and how many; of others which one does.
 
@@ -61,7 +71,7 @@ def open_windows(gate, corners, start, size, leading, heights, row):
     return opened
 
 
-@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+@njit(**STEP)
 def begin_face(face, faces, gate, leading, made, room):
     """Makes a face on which no window is open a part, and lets any other wait to be divided.
 
@@ -84,7 +94,7 @@ def begin_face(face, faces, gate, leading, made, room):
     return DONE
 
 
-@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+@njit(**STEP)
 def put_pieces(row, made):
     """Writes the pieces of the last part."""
     part = made.counts[PARTS] - 1
@@ -92,7 +102,7 @@ def put_pieces(row, made):
         made.parts.pieces[part, unit] = row[unit]
 
 
-@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+@njit(**STEP)
 def next_window(at, opened, gate, leading, room):
     """Goes on to the first of the open windows of which several inputs may lead in the part that waits last.
 
@@ -112,7 +122,7 @@ def next_window(at, opened, gate, leading, room):
     return number, 0
 
 
-@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+@njit(**STEP)
 def divide(at, unit, kept, after, gate, found, room):
     """Divides the part that waits last into the regions on which one input of a window leads; these wait instead.
 
@@ -144,7 +154,7 @@ def divide(at, unit, kept, after, gate, found, room):
     return waiting
 
 
-@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+@njit(**STEP)
 def put_region(unit, number, kept, begin, size, end, gate, found, room):
     """Writes the region of a part on which one of the places leads all others.
 
@@ -185,7 +195,7 @@ def put_region(unit, number, kept, begin, size, end, gate, found, room):
     return count
 
 
-@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+@njit(**STEP)
 def cut_region(start, count, begin, size, line, pair, gate, room):
     """Writes what is left of a region where an input leads another, behind the region; how many corners that has."""
     corners, origins, heights = room.corners, room.origins, room.heights
@@ -216,7 +226,7 @@ def cut_region(start, count, begin, size, line, pair, gate, room):
     return made - end
 
 
-@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+@njit(**STEP)
 def divide_waiting(face, gate, leading, made, room):
     """Divides the parts of a face that wait, the last one first, until none is left.
 
@@ -244,7 +254,7 @@ def divide_waiting(face, gate, leading, made, room):
     return DONE
 
 
-@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+@njit(cache=True, nogil=True, error_model="numpy", _nrt=False, no_cfunc_wrapper=True)
 def cut_by_leads(faces, inputs, windows, origins, label, leading, made, room):
     """Cuts every face into the parts on which each unit is one input of its window, as long as there is room.
 

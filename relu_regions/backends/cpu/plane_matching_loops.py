@@ -8,7 +8,7 @@ from relu_regions.backends.cpu.polygon_loops import mixed
 __all__ = ["number_corners", "number_sides"]
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy", no_cfunc_wrapper=True)
 def number_corners(names, first, last):
     """Numbers the corners ``first`` to ``last`` by their names: the number of each, and the place of each new one."""
     count, size = last - first, 8
@@ -35,7 +35,7 @@ def number_corners(names, first, last):
     return numbers, places[:found].copy()
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy", no_cfunc_wrapper=True)
 def number_sides(corners, offsets):
     """The sides of polygons: their two ends, and the polygons to the left and to the right, -1 for none.
 

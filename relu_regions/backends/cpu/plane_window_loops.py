@@ -5,6 +5,7 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
+from relu_regions.backends.cpu.plane_arrays import STEP
 from relu_regions.backends.cpu.polygon_loops import crossing_name, form_at, is_far, is_sure, mixed
 from relu_regions.backends.plane_corners import Line, Plane
 from relu_regions.network.arrays import Numbers
@@ -54,7 +55,7 @@ class Pair(NamedTuple):
     other: int
 
 
-@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+@njit(**STEP)
 def candidates_of(window, known, found):
     """The places in a window whose inputs can lead, each input once, and how many.
 
@@ -79,25 +80,25 @@ def candidates_of(window, known, found):
     return count
 
 
-@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+@njit(**STEP)
 def pair_of(gate, unit, lead, rival):
     return Pair(unit, lead, rival, gate.windows[unit, lead], gate.windows[unit, rival])
 
 
-@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+@njit(**STEP)
 def first_label(gate, unit):
     """The first of the labels of a unit's window."""
     return gate.label + np.uint64(unit) * gate.labels
 
 
-@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+@njit(**STEP)
 def pair_label(gate, unit, one, other):
     """The label of where two places of a window are equal; or those that stand for several inputs."""
     width = gate.windows.shape[1] + 2
     return first_label(gate, unit) + np.uint64(min(one, other) * width + max(one, other))
 
 
-@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+@njit(**STEP)
 def lead_of(gate, pair):
     """The form by which one input leads another."""
     forms, one, other = gate.forms, pair.one, pair.other
@@ -106,7 +107,7 @@ def lead_of(gate, pair):
     return Line(a, b, c, gate.bound[one] + gate.bound[other], label)
 
 
-@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+@njit(**STEP)
 def pair_on(edge, gate):
     """The two inputs that are equal on an edge, by its label, if this gate made it: -1, -1 for other edges."""
     windows = gate.windows
@@ -117,7 +118,7 @@ def pair_on(edge, gate):
     return windows[unit, number // width], windows[unit, number % width]
 
 
-@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+@njit(**STEP)
 def are_equal_at(one, other, gate, edge, before):
     """Whether two inputs are equal at a corner by what the two edges are that meet there.
 
@@ -149,7 +150,7 @@ def are_equal_at(one, other, gate, edge, before):
     return (p == one and r == other) or (p == other and r == one)
 
 
-@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+@njit(**STEP)
 def signs_of(line, pair, gate, corners, start, count, heights):
     """Writes by how much one input leads another at corners; whether it is above 0, below, and in doubt at some."""
     above = below = doubt = False
@@ -169,7 +170,7 @@ def signs_of(line, pair, gate, corners, start, count, heights):
     return above, below, doubt
 
 
-@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+@njit(**STEP)
 def still_leading(unit, found, count, gate, corners, start, size, heights):
     """Keeps those of the candidates that the one in front in the middle does not lead at all corners; how many."""
     forms, numbers = gate.forms, corners.numbers
@@ -193,7 +194,7 @@ def still_leading(unit, found, count, gate, corners, start, size, heights):
     return kept
 
 
-@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+@njit(**STEP)
 def name_on_edge(number, begin, size, pair, gate, names, made):
     """Names the corner at which two inputs are equal on an edge of a part.
 
@@ -218,7 +219,7 @@ def name_on_edge(number, begin, size, pair, gate, names, made):
     crossing_name(names, begin + number, after, pair_label(gate, pair.unit, one, two), made)
 
 
-@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+@njit(**STEP)
 def name_inside(third, begin, size, pair, gate, names, made):
     """Names the corner in the inside of a part at which three places are equal."""
     width = gate.windows.shape[1]

@@ -10,7 +10,7 @@ label). A ``line`` and a ``plane`` are as in `relu_regions.backends.plane_corner
 import numpy as np
 from numba import njit
 
-from relu_regions.backends.cpu.plane_arrays import PARTS
+from relu_regions.backends.cpu.plane_arrays import PARTS, STEP
 from relu_regions.backends.plane_corners import Line
 
 __all__ = [
@@ -37,7 +37,7 @@ SMALLEST = 1e-290
 LARGEST = 1e290
 
 
-@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+@njit(**STEP)
 def mixed(number):
     """A permutation of the integers of 64 bits that leaves nothing of their order (splitmix64)."""
     number = (number ^ (number >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
@@ -45,7 +45,7 @@ def mixed(number):
     return number ^ (number >> np.uint64(31))
 
 
-@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+@njit(**STEP)
 def crossing_name(names, first, second, label, made):
     """Names a new corner, at which a line, by its label, crosses the edge between two corners."""
     one, other = names[first, 0] + names[second, 0], names[first, 1] + names[second, 1]
@@ -53,7 +53,7 @@ def crossing_name(names, first, second, label, made):
     names[made, 1] = mixed(other + mixed(label + np.uint64(0xD1B54A32D192ED03)))
 
 
-@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+@njit(**STEP)
 def copy_corners(corners, first, count, made, at):
     """Copies corners, row by row: numba takes much longer to compile assignments of slices."""
     for i in range(count):
@@ -63,7 +63,7 @@ def copy_corners(corners, first, count, made, at):
             made.names[at + i, j] = corners.names[first + i, j]
 
 
-@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+@njit(**STEP)
 def put_edge(corners, at, line):
     """Writes the edge that begins at a corner."""
     corners.numbers[at, 4], corners.numbers[at, 5] = line.a, line.b
@@ -71,19 +71,19 @@ def put_edge(corners, at, line):
     corners.names[at, 2] = line.label
 
 
-@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+@njit(**STEP)
 def edge_of(corners, at):
     """The edge that begins at a corner."""
     numbers = corners.numbers
     return Line(numbers[at, 4], numbers[at, 5], numbers[at, 6], numbers[at, 7], corners.names[at, 2])
 
 
-@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+@njit(**STEP)
 def form_at(line, corners, at):
     return line.a + line.b * corners.numbers[at, 0] + line.c * corners.numbers[at, 1]
 
 
-@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+@njit(**STEP)
 def cross(one, other, plane):
     """The size of the determinant of two lines' slopes; and what their errors are worth in it, along t and along s."""
     one_b, one_c = abs(one.b) + one.error / plane.s, abs(one.c) + one.error / plane.t
@@ -93,14 +93,14 @@ def cross(one, other, plane):
     return abs(one.b * other.c - other.b * one.c), along_t, along_s
 
 
-@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+@njit(**STEP)
 def is_far(height, line, corners, here):
     """Whether a form's computed height is larger than all that it can differ by within the corner's radii."""
     numbers = corners.numbers
     return abs(height) > line.error + abs(line.b) * numbers[here, 2] + abs(line.c) * numbers[here, 3]
 
 
-@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+@njit(**STEP)
 def is_sure(height, line, corners, here, last, plane):
     """Whether a form has the sign of its computed height at a true corner, the crossing of two edges' true lines.
 
@@ -125,7 +125,7 @@ def is_sure(height, line, corners, here, last, plane):
     return abs(height) > line.error + 1.0001 * (first * off_before + second * off_after + SMALLEST) / det
 
 
-@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+@njit(**STEP)
 def side_of(line, corners, start, count, plane):
     """On which side of a line a polygon is: 1 or -1; 0 if the line crosses it, 2 if that is in doubt.
 
@@ -146,7 +146,7 @@ def side_of(line, corners, start, count, plane):
     return 1 if above else -1
 
 
-@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+@njit(**STEP)
 def put_crossing(corners, first, second, height, height_after, line, plane, made):
     """Writes s, t and their radii where a line crosses the edge from one corner to the next."""
     numbers = corners.numbers
@@ -177,7 +177,7 @@ def put_crossing(corners, first, second, height, height_after, line, plane, made
     numbers[made, 2], numbers[made, 3] = radius_s, radius_t
 
 
-@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+@njit(**STEP)
 def add_halves(corners, start, count, heights, line, plane, above, below):
     """Cuts a polygon by a line that crosses it, and counts the corners of the part above it and of that below.
 
@@ -211,7 +211,7 @@ def add_halves(corners, start, count, heights, line, plane, above, below):
     return up - above, down - below
 
 
-@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+@njit(**STEP)
 def put_part(face, corners, start, count, made):
     """Writes a part but for its pieces, if there is room; whether there is."""
     parts, number = made.parts, made.counts[PARTS]
@@ -224,7 +224,7 @@ def put_part(face, corners, start, count, made):
     return True
 
 
-@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+@njit(**STEP)
 def take_back(face, made):
     """Leaves a face without parts, because of a doubt."""
     made.doubt[face] = True
