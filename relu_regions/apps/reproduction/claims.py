@@ -279,24 +279,24 @@ def _random_less(results: Results, training: str) -> tuple[list[float], float]:
     return [a - b for a, b in zip(real, random)], math.nan
 
 
-EXCESS = "distance of real from random labels, beyond that of two seeds"
-FARTHER = "distance of real from random labels, beyond that of two seeds, {} less {}"
-SHORTER = "mean length, real less random labels, as a share of the range of t, midlines less pairs"
-CONTROL = "(a control, not a claim)"
-RATHER = "r with training less r with validation accuracy"
-EPOCH = "r with validation accuracy, of mean interval less of number of the epoch"
-TIME = "r of mean interval, with training accuracy less with number of the epoch"
-PEARSON = "Pearson's r of mean interval and {} accuracy over training"
+EXCESS = "distance of real from random labels"
+FARTHER = "that distance, {} less {}"
+SHORTER = "shortening by random labels, midlines less pairs"
+CONTROL = "(a control)"
+RATHER = "r with training less with validation accuracy"
+EPOCH = "r with validation accuracy, mean interval less epoch"
+TIME = "r with training accuracy less with epoch"
+PEARSON = "r with {} accuracy over training"
 WELL = 0.7
 
 CLAIMS = (
     Claim(
-        "(a) MNIST", "pairwise intervals are “almost similar … for both real and random labels”", EXCESS, "4", True,
+        "(a) MNIST", "“almost similar … for both real and random labels”", EXCESS, "4", True,
         _excess("figure4", "784, {training}"),
     ),
     Claim(
         "(a) MNIST, between the samples", "the same",
-        "share of the way from 0 to 1 on which the class holds: the same distance, beyond that of two seeds", "4", True,
+        "the same, of the share of the way on which the class holds", "4", True,
         _between_samples,
     ),
     Claim("(a) CIFAR-10", "“similar behavior”", EXCESS, "7", True, _excess("figure7", "{training}")),
@@ -310,12 +310,12 @@ CLAIMS = (
         _farther(("figure4", "49, {training}"), ("figure4", "196, {training}")), first_screen=False,
     ),
     Claim(
-        "(b) real labels stay", "with real labels densities stay as the dimension falls",
-        "distance of the means at 784 and 196 inputs, as a share of the range of t, beyond that of two seeds", "4",
+        "(b) real labels stay", "with real labels densities stay",
+        "distance of means at 784 and 196 inputs", "4",
         True, _real_labels_stay,
     ),
     Claim(
-        "(c) class 5", "with random labels intervals along midlines are “much smaller”", SHORTER, "5", False,
+        "(c) class 5", "midlines “much smaller” with random labels", SHORTER, "5", False,
         _shorter(("figure5", "midlines of class 5, {training}"), ("figure5", "pairs of class 5, {training}")),
     ),
     Claim(
@@ -324,15 +324,15 @@ CLAIMS = (
         first_screen=False,
     ),
     Claim(
-        "(d) real labels", "with the number of layers distributions “remain roughly the same”",
-        "distance of 1×512 from 4×128, beyond that of two seeds", "6", True, _depth("real"),
+        "(d) real labels", "with depth “remain roughly the same”",
+        "distance of 1×512 from 4×128", "6", True, _depth("real"),
     ),
     Claim(
-        "(d) random labels", "the same", "distance of 1×512 from 4×128, beyond that of two seeds", "6", True,
+        "(d) random labels", "the same", "distance of 1×512 from 4×128", "6", True,
         _depth("random"),
     ),
     Claim(
-        "(e) MNIST", "intervals “correlate very well with … performance on the validation set”",
+        "(e) MNIST", "“correlate very well with … performance on the validation set”",
         PEARSON.format("validation"), "9", False, _follows("mnist", "real", "validation_accuracy"), least=WELL,
     ),
     Claim(
@@ -340,7 +340,7 @@ CLAIMS = (
         _follows("cifar10", "real", "validation_accuracy"), first_screen=False, least=WELL,
     ),
     Claim(
-        "(e) MNIST above CIFAR-10", "“the correlation … for the CIFAR-10 dataset is lower”",
+        "(e) MNIST above CIFAR-10", "“for the CIFAR-10 dataset is lower”",
         "r on MNIST less r on CIFAR-10", "9", False, _mnist_above,
     ),
     Claim(
@@ -364,16 +364,16 @@ CLAIMS = (
         for data, title in (("mnist", "MNIST"), ("cifar10", "CIFAR-10"))
     ),
     Claim(
-        "(f) towards another class", "“changes are much smaller along tangent directions than along normal directions”",
-        "log2 of variation, direction to another class over tangent", "2", False, _across("normal"),
+        "(f) towards another class", "changes “much smaller along tangent directions”",
+        "log2 of variation, normal over tangent", "2", False, _across("normal"),
     ),
     Claim(
-        "(f) minor component", "the same", "log2 of variation, component of least variance over tangent", "2", False,
+        "(f) minor component", "the same", "the same, component of least variance", "2", False,
         _across("minor"),
     ),
     Claim(
-        "(f) random labels", "with random labels there is no tangent to approximate",
-        "log2 of variation, direction to another class over tangent, random labels", "3", True, _no_tangent,
+        "(f) random labels", "with random labels no tangent",
+        "the same, normal, random labels", "3", True, _no_tangent,
         times="the tangent",
     ),
     Claim(

@@ -66,7 +66,7 @@ def _of_claims(claims: Sequence[Numbers]) -> dict[str, str]:
     ]
     names = ["claim", "number", "n", "its size", "how many times", "p", "p, corrected", "verdict"]
     return {
-        "claims": table(["claim", "verdict", "the paper", "our number", *TRAININGS, "figure"], short, words=True),
+        "claims": table(["claim", "verdict", "the paper", "our number", *TRAININGS, "fig."], short, words=True),
         "claims.tests": table(names, long),
     }
 
@@ -76,7 +76,8 @@ def _value(row: Numbers, training: str) -> str:
         return "not run"
     found = row[training]
     value = estimated(found["value"], 2 if abs(found["value"][0]) >= 0.3 else 3)
-    return "; ".join(filter(None, [f"{value}, n = {found['n']}", _times(row, training)]))
+    ratio = f"{number(found['ratio'], 1)}\u00a0×" if math.isfinite(found["ratio"]) else ""
+    return "; ".join(filter(None, [f"{value}, n\u00a0=\u00a0{found['n']}", ratio]))
 
 
 def _times(row: Numbers, training: str) -> str:
