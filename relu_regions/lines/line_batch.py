@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Literal, get_args
 
 import numpy as np
 import torch
@@ -19,19 +20,28 @@ from relu_regions.network.steps import AffineStep
 
 __all__ = [
     "Array",
+    "Breakpoints",
     "LineBatch",
     "Model",
     "PointBatch",
     "Range",
     "as_directions",
     "as_points",
+    "check_breakpoints",
     "converted",
     "spread",
 ]
 
 Array = Tensor | np.ndarray
 Model = nn.Module | Network | ExportedProgram
+Breakpoints = Literal["pattern", "function"]
 Range = tuple[float | Sequence[float] | Array, float | Sequence[float] | Array]
+
+
+def check_breakpoints(breakpoints: Breakpoints) -> None:
+    """Raise a ValueError for what is none of its values."""
+    if breakpoints not in get_args(Breakpoints):
+        raise ValueError(f"breakpoints must be one of {get_args(Breakpoints)}, not {breakpoints!r}.")
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from relu_regions.lines.line_batch import Array, Model, as_directions, as_points, converted, spread
 from relu_regions.network.network import Network, read
+from relu_regions.network.plan import fused
 from relu_regions.network.reading.verify import Original
 
 __all__ = ["Number", "PlaneBatch", "PolygonLike", "Position"]
@@ -65,6 +66,10 @@ class PlaneBatch:
         ends = torch.cat([points[:1], points[:1] + first[:1] + second[:1]]) if len(points) else None
         network, original = read(model, points.shape[1:], ends)
         return cls(converted(network, points), points, first, second, polygons, original)
+
+    def fused(self) -> PlaneBatch:
+        """The same planes through the same function, with maxima fused as ``network.plan.fused`` does."""
+        return replace(self, network=fused(self.network))
 
     def only(self, numbers: Sequence[int]) -> PlaneBatch:
         """Some of the planes, by their numbers, without the original."""

@@ -9,7 +9,7 @@ from relu_regions.backends.memory import budget
 from relu_regions.exactness.effort import Effort
 from relu_regions.exactness.resolving import Resolve, may_settle
 from relu_regions.exactness.stages import warn_of_doubt
-from relu_regions.lines.line_batch import Array, Model
+from relu_regions.lines.line_batch import Array, Breakpoints, Model, check_breakpoints
 from relu_regions.lines.plane_batch import PlaneBatch, PolygonLike
 from relu_regions.lines.progress import Progress
 from relu_regions.planes.planes import Planes
@@ -27,6 +27,7 @@ def walk_plane(
     v: Array,
     polygon: PolygonLike = ((0, 0), (1, 0), (0, 1)),
     *,
+    breakpoints: Breakpoints = "pattern",
     dtype: torch.dtype = torch.float64,
     resolve: Resolve = "auto",
     resolve_seconds: float | None = None,
@@ -44,6 +45,10 @@ def walk_plane(
         v: likewise.
         polygon: the corners (s, t) of a convex polygon in order, either way round, ``(K, 2)``, or one for each plane,
             ``(N, K, 2)``; numbers, Fractions too. By default the triangle with the corners x, x + u and x + v.
+        breakpoints: which ones bound faces. "pattern": wherever a unit of the model changes its piece. "function": a
+            maximum and the increasing activation before it or behind it, such as ReLU and max pooling, are one gate,
+            and what one of the two hides of the other is no edge. ``Planes.network`` then has the fused gates, and
+            patterns and flips are theirs, as with ``walk``.
         dtype: of the answer's points and maps, float64 or float32. Faces are those of the planes as they were given,
             cut in float64.
         resolve: what to do about faces for which bounds leave open whether rounding decided something. "auto" cuts
@@ -71,7 +76,9 @@ def walk_plane(
         ([4], [True])
     """
     bounded, effort = may_settle(resolve), Effort(resolve, resolve_seconds, progress)
+    check_breakpoints(breakpoints)
     asked = PlaneBatch.of(model, x, u, v, polygon)
+    asked = asked.fused() if breakpoints == "function" else asked
     given = asked if dtype == torch.float64 else PlaneBatch.of(asked.network, x, u, v, polygon, dtype)
     memory, planes = budget(memory_budget, torch.device("cpu")), asked.to("cpu")
     with torch.no_grad(), Progress(len(planes), "walk_plane", progress, "plane") as bar:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Literal, NamedTuple, get_args
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -15,7 +15,7 @@ from relu_regions.exactness.line_ties import can_tie
 from relu_regions.exactness.meeting_points import meeting_points
 from relu_regions.exactness.resolving import Resolve, may_settle
 from relu_regions.exactness.stages import warn_of_doubt
-from relu_regions.lines.line_batch import Array, LineBatch, Model, Range, spread
+from relu_regions.lines.line_batch import Array, Breakpoints, LineBatch, Model, Range, check_breakpoints, spread
 from relu_regions.lines.progress import Progress
 from relu_regions.paths.paths import Paths
 from relu_regions.walking.collect import Collected
@@ -32,9 +32,7 @@ from relu_regions.walking.single_precision import in_float32, with_lines
 from relu_regions.walking.splicing import Splice, with_rows
 from relu_regions.walking.sweep import Sweep
 
-__all__ = ["Breakpoints", "collected", "walk"]
-
-Breakpoints = Literal["pattern", "function"]
+__all__ = ["collected", "walk"]
 
 
 def walk(
@@ -80,8 +78,7 @@ def walk(
     Raises:
         TypeError, ValueError, UnsupportedOperation: what was given cannot be walked; the text says why.
     """
-    if breakpoints not in get_args(Breakpoints):
-        raise ValueError(f"breakpoints must be one of {get_args(Breakpoints)}, not {breakpoints!r}.")
+    check_breakpoints(breakpoints)
     lines = LineBatch.of(model, x, d, t_range, dtype, proven=may_settle(resolve))
     if breakpoints == "function":
         lines = lines.fused()

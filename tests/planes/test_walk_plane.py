@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 import relu_regions as rr
 from relu_regions import backends, rational
+from relu_regions.network.plan import fused
 from relu_regions.planes import walk
 from tests.models import STEPS_WITH_FACES, Architecture, mlp, of_each
 from tests.networks import network_of
@@ -275,3 +276,33 @@ def test_threads_give_the_same_planes() -> None:
     for number in range(6):
         assert patterns_of(alone, number) == patterns_of(together, number)
     assert torch.equal(alone.areas, together.areas)
+
+
+# ---------------------------------------------------------------- fused maxima
+
+
+def pooled(activation: nn.Module) -> nn.Module:
+    torch.manual_seed(1)
+    layers = [nn.Conv2d(1, 3, 3, padding=1), activation, nn.MaxPool2d(2), nn.Flatten()]
+    return nn.Sequential(*layers, nn.Linear(12, 6), nn.ReLU(), nn.Linear(6, 3)).double().eval()
+
+
+@pytest.mark.parametrize("activation", [nn.ReLU(), nn.LeakyReLU(), nn.ReLU6()])
+def test_faces_of_the_function(activation: nn.Module, backend: str) -> None:
+    model = pooled(activation)
+    x, u, v = torch.randn(3, 2, 1, 4, 4, dtype=torch.float64)
+    asked = x, u, v, [(0, 0), (0.5, 0), (0, 0.5)]
+    planes = rr.walk_plane(model, *asked, breakpoints="function")
+    assert planes.certain.all()
+    network = fused(rr.Network.from_module(model, (1, 4, 4)))
+    for number, exact in enumerate(rational.walk_plane(network, *asked)):
+        assert_same(planes, exact, number)
+    every = rr.walk_plane(model, *asked)
+    assert (planes.face_counts < every.face_counts).all()
+    assert torch.allclose(planes.class_areas(), every.class_areas(), rtol=0, atol=1e-13)
+    assert len(planes.network.gates) <= len(every.network.gates)
+
+
+def test_other_breakpoints_are_refused() -> None:
+    with pytest.raises(ValueError, match="breakpoints must be one of"):
+        rr.walk_plane(mlp(2, 3, 2), row(0, 0), row(1, 0), row(0, 1), breakpoints="all")  # type: ignore[arg-type]
