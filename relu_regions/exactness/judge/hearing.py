@@ -59,6 +59,13 @@ class Marks(NamedTuple):
     number: Tensor
     zero: Tensor
 
+    def at_rows(self, like: Tensor) -> tuple[Tensor, Tensor]:
+        """Which numbers of a value are among them, and which of these are 0: bool, of the value's shape."""
+        found, zero = (torch.zeros_like(like, dtype=torch.bool) for _ in range(2))
+        found[self.row, self.number] = True
+        zero[self.row[self.zero], self.number[self.zero]] = True
+        return found, zero
+
 
 class Hearing:
     """The state of a chunk.
@@ -74,8 +81,12 @@ class Hearing:
     def __init__(self, claims: Claims, chunk: Chunk, equal: EqualNumbers, failed: Tensor) -> None:
         self.claims, self.chunk, self.equal, self.failed = claims, chunk, equal, failed
         self.bend = chunk.bend.view(-1)
-        self._flips = _flips_of(claims, chunk)
-        count, first = len(chunk.claimed), self._flips.first
+        self._flips = flips = _flips_of(claims, chunk)
+        count, first = len(chunk.claimed), flips.first
+        gates = torch.arange(len(claims.first_patterns) + 1, device=failed.device)
+        order = flips.gate.argsort(stable=True)
+        self._by_gate = flips.only(order)
+        self._starts = torch.searchsorted(self._by_gate.gate, gates).tolist()
         self.cause = torch.zeros(count, dtype=torch.int64, device=failed.device)
         self.cause[self._flips.bend[first]] = self._flips.gate[first]
         self.error = torch.zeros(2, count, dtype=torch.float64, device=failed.device)
@@ -108,7 +119,8 @@ class Hearing:
 
     def flips_of(self, gate: int) -> Flips:
         """The claimed flips of a gate."""
-        return self._flips.only(self._flips.gate == gate)
+        own = slice(self._starts[gate], self._starts[gate + 1])
+        return Flips(*(part[own] for part in self._by_gate))
 
     def pieces(self, gate: int, flips: Flips, units: int) -> Tensor:
         """The pieces that are claimed just before the first row of each block, ``(B, units)`` int64.

@@ -78,21 +78,8 @@ class _Sides:
         zeros = equal.zeros.get(step.inputs[0])
         self.zeros = None if zeros is None else zeros.to(device)
         # Numbers that flipping units have made, by row and unit: all of them, and those that are 0 at the breakpoint.
-        self.marked, self.zero = self._marks()
-
-    def _marks(self) -> tuple[Tensor, Tensor]:
-        marks = self.hearing.marks(self.sources)
-        if marks is None:
-            none = self.sources[:0]
-            return none, none
-        keys = marks.row * len(self.sources) + marks.number
-        return keys, keys[marks.zero]
-
-    def _among(self, keys: Tensor, rows: Tensor, unit: Tensor) -> Tensor:
-        """Which units at rows are among some."""
-        if not len(keys):
-            return torch.zeros_like(rows, dtype=torch.bool)
-        return torch.isin(rows * len(self.sources) + unit, keys)
+        marks = hearing.marks(self.sources)
+        self.marked = None if marks is None else marks.at_rows(ball.value)
 
     def look_closely(self, knot: int, block: Tensor, unit: Tensor, above: Tensor, flips: Flips) -> _Free:
         """Compare units with what is claimed, row by row. A line fails where one is not known to be so.
@@ -112,7 +99,8 @@ class _Sides:
         if self.zeros is not None:
             # A ReLU's 0 is 0 whatever the radius of the block, if its sign there is certain; else the line fails.
             exact = self.zeros[unit][:, None] & (value == 0)
-            margin = margin.masked_fill(exact & ~self._among(self.marked, rows, unit[:, None]), 0.0)
+            exact = exact if self.marked is None else exact & ~self.marked[0][rows, unit[:, None]]
+            margin = margin.masked_fill(exact, 0.0)
         keys, wanted = block * units + unit, flips.row // BLOCK * units + flips.unit
         place = torch.searchsorted(keys, wanted).clamp_max(max(0, len(keys) - 1))
         there = keys[place] == wanted if len(keys) else torch.zeros_like(wanted, dtype=torch.bool)
@@ -124,12 +112,16 @@ class _Sides:
         known = torch.where(state, value - margin > level, below) | turns
         at, column = (~known).nonzero(as_tuple=True)
         row, other = rows[at, column], unit[at]
-        still = (level[at, 0] == 0) & (hearing.bend[row] >= 0) & self._among(self.zero, row, other)
+        still = (level[at, 0] == 0) & (hearing.bend[row] >= 0) & self._is_zero(row, other)
         hearing.fail_rows(row[~still])
         row = torch.cat([flips.row[there], row[still]])
         own = torch.cat([flips.unit[there], other[still]])
         hearing.fail_neighbours(row, own, row, own, units)
         return _Free(row, own, torch.full_like(row, knot))
+
+    def _is_zero(self, row: Tensor, unit: Tensor) -> Tensor:
+        """Whether units are 0 at the true breakpoints that rows stand for, as flipping units have made them."""
+        return torch.zeros_like(row, dtype=torch.bool) if self.marked is None else self.marked[1][row, unit]
 
     def _level(self, knot: int | Tensor, unit: Tensor) -> Tensor:
         return self._part(self.gate.knots, knot, unit)
@@ -174,5 +166,5 @@ class _Sides:
         sources[cause.bend], knots[cause.bend] = self.sources[cause.unit], level[first]
         source, theirs, knot = self.sources[unit], sources[flips.bend], knots[flips.bend]
         same = (theirs != 0) & (level == knot) & ((source == theirs) | ((source == -theirs) & (level == 0)))
-        tied = same | ((level == 0) & self._among(self.zero, flips.row, unit))
+        tied = same | ((level == 0) & self._is_zero(flips.row, unit))
         hearing.fail_bends(flips.bend[~(first | tied)])

@@ -76,18 +76,17 @@ class _Leads:
         self.hearing, self.windows, self.ball = hearing, gate.windows, ball
         equal, name = hearing.equal, step.inputs[0]
         numbers = equal.sources(name).to(device)
-        self.inputs, self.sources = len(numbers), numbers[gate.windows]
+        self.sources = numbers[gate.windows]
         self.outputs = equal.sources(step.output).to(device)
         zeros = equal.zeros.get(name)
         self.zeros = None if zeros is None else zeros.to(device)
-        marks = hearing.marks(numbers)
-        none = numbers[:0]
-        row, number, zero = (none, none, none.bool()) if marks is None else marks
-        self.marked = row * self.inputs + number
-        self.zero = self.marked[zero]
-        each, place = matches(gate.windows.flatten(), number)
-        # The windows that have inputs that flipping units have made, by row.
-        self.marked_windows = row[each], place // gate.windows.shape[1]
+        marks, none = hearing.marks(numbers), numbers[:0]
+        self.marked_windows = none, none
+        self.marked = None if marks is None else marks.at_rows(ball.value)
+        if marks is not None:
+            each, place = matches(gate.windows.flatten(), marks.number)
+            # The windows that have inputs that flipping units have made, by row.
+            self.marked_windows = marks.row[each], place // gate.windows.shape[1]
 
     def in_whole_blocks(self, pieces: Tensor) -> Tensor:
         """Whether the input that is said to lead a window before a block leads it throughout, ``(B, units)`` bool."""
@@ -96,16 +95,17 @@ class _Leads:
         error = (radius.gather(-1, chosen) + radius) * (1 + 16 * UNIT)
         sources = self.sources.expand_as(low)
         later = torch.arange(low.shape[-1], device=low.device) >= chosen
-        leads = (low.gather(-1, chosen) - high > error) | ((sources == sources.gather(-1, chosen)) & later)
-        return leads.all(-1)
+        lead = low.gather(-1, chosen) - high
+        # Numbers that are exact in the whole block, as those of inactive ReLUs are, may be equal.
+        tied = (sources == sources.gather(-1, chosen)) | ((error == 0) & (lead >= 0))
+        return ((lead > error) | (tied & later)).all(-1)
 
     def _windows(self, rows: Tensor, unit: Tensor) -> _Window:
         """Windows at rows, ``(S, R)`` and ``(S,)``."""
         inputs = self.windows[unit][:, None].expand(-1, rows.shape[1], -1)
         value, radius = self.ball.value[rows[..., None], inputs], self.ball.radius[rows[..., None] // BLOCK, inputs]
-        keys = rows[..., None] * self.inputs + inputs
         none = torch.zeros_like(value, dtype=torch.bool)
-        marked, zero = (torch.isin(keys, part) if len(part) else none for part in (self.marked, self.zero))
+        marked, zero = (part[rows[..., None], inputs] for part in self.marked) if self.marked else (none, none)
         if self.zeros is not None:
             # A ReLU's 0 is 0 whatever the radius of the block, if its sign there is certain; else the line fails.
             exact = self.zeros[inputs] & (value == 0) & ~marked

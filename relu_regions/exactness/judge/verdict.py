@@ -45,8 +45,9 @@ from relu_regions.network.steps import GateStep, Step
 
 __all__ = ["Verdict", "judge", "leader"]
 
-# Rows of a chunk's widest value.
+# Of a chunk's widest value; so many blocks are worth more, since all else of a chunk costs as much for one.
 _CHUNK_BYTES = 8 << 20
+_WORTH_BLOCKS, _MOST_BYTES = 4, 64 << 20
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,8 @@ def judge(network: Network, claims: Claims, heard: Callable[[int], bool] = lambd
     network = folded(network)
     failed = _malformed(network, claims)
     error = torch.zeros_like(claims.t)
-    if not all(_is_continuous(step.gate) for step in network.gates if isinstance(step.gate, Knots)):
+    gates = [step.gate for step in network.gates if isinstance(step.gate, Knots)]
+    if not network.derived("continuous gates", lambda: all(map(_is_continuous, gates))):
         return Verdict(torch.zeros_like(failed), error)
     claims = _without(claims, failed)
     failed |= unchained(claims)
@@ -82,7 +84,7 @@ def judge(network: Network, claims: Claims, heard: Callable[[int], bool] = lambd
     failed[open_] = True
     bounds = RunningBounds(network, claims.x, claims.d)
     # Up to the first gate only x and d go through the network.
-    blocks = max(1, _CHUNK_BYTES // (8 * BLOCK * _widest(network.steps[max(0, bounds.first_gate - 1) :])))
+    blocks = _blocks(8 * BLOCK * _widest(network.steps[max(0, bounds.first_gate - 1) :]))
     kept = [line for line, bad in zip(rows, failed[[line.line for line in rows]].tolist()) if not bad]
     in_time = True
     for chunk in chunks(kept, blocks, claims.t.device):
@@ -104,6 +106,11 @@ def judge(network: Network, claims: Claims, heard: Callable[[int], bool] = lambd
         error[chunk.claimed] = hearing.error.amax(0)
     counts = claims.offsets.diff()
     return Verdict(~failed, error.masked_fill(failed.repeat_interleave(counts), 0.0))
+
+
+def _blocks(size: int) -> int:
+    """How many blocks of such a size in bytes go through the network together."""
+    return max(1, _CHUNK_BYTES // size, min(_WORTH_BLOCKS, _MOST_BYTES // size))
 
 
 def _widest(steps: Sequence[Step]) -> int:
