@@ -38,6 +38,7 @@ from relu_regions.exactness.judge.maxima import hear_maximum
 from relu_regions.exactness.judge.neighbours import parted, unchained
 from relu_regions.exactness.judge.posts import BLOCK, chunks, rows_of
 from relu_regions.exactness.judge.ranks import hear_order_statistic
+from relu_regions.exactness.judge.ties import LineTies, can_tie, special_points
 from relu_regions.network.gates import Knots, Maximum, OrderStatistic
 from relu_regions.network.network import Network
 from relu_regions.network.plan import folded
@@ -71,7 +72,7 @@ def judge(network: Network, claims: Claims, heard: Callable[[int], bool] = lambd
         network: in float64, on the device of the claims.
         heard: told how many lines are done; False, where time is up, leaves the others unconfirmed.
     """
-    network = folded(network)
+    as_read, network = network, folded(network)
     failed = _malformed(network, claims)
     error = torch.zeros_like(claims.t)
     gates = [step.gate for step in network.gates if isinstance(step.gate, Knots)]
@@ -80,7 +81,13 @@ def judge(network: Network, claims: Claims, heard: Callable[[int], bool] = lambd
     claims = _without(claims, failed)
     failed |= unchained(claims)
     equal = EqualNumbers.of(network)
-    rows, open_ = rows_of(claims, parted(network, equal, claims))
+    posts, special = parted(network, equal, claims), None
+    if can_tie(as_read):
+        special = special_points(as_read, claims)
+        # More may tie there than units that flip.
+        posts |= special[1] > 0
+        posts[1:] |= special[1][:-1] > 0
+    rows, open_ = rows_of(claims, posts)
     failed[open_] = True
     bounds = RunningBounds(network, claims.x, claims.d)
     # Up to the first gate only x and d go through the network.
@@ -92,7 +99,8 @@ def judge(network: Network, claims: Claims, heard: Callable[[int], bool] = lambd
         failed[chunk.line] |= not in_time
         if bool(failed[chunk.line].all()):
             continue
-        hearing = Hearing(claims, chunk, equal, failed)
+        ties = LineTies(as_read, claims, special, chunk) if special else None
+        hearing = Hearing(claims, chunk, equal, failed, ties)
         for number, step, ball in bounds.through(Rows(chunk.line, chunk.position, chunk.weight), hearing.loose):
             if isinstance(step.gate, Knots):
                 hear_knots(hearing, number, step, step.gate, ball)
