@@ -79,13 +79,25 @@ class LineTies:
         network: as it was read.
         claims: of all lines.
         special: as `special_points` has it.
+        known: those of the chunk before, which may be of the same line.
     """
 
-    def __init__(self, network: Network, claims: Claims, special: tuple[Meetings | None, Tensor], chunk: Chunk) -> None:
+    def __init__(
+        self,
+        network: Network,
+        claims: Claims,
+        special: tuple[Meetings | None, Tensor],
+        chunk: Chunk,
+        known: LineTies | None = None,
+    ) -> None:
         meetings, kind = special
         first, stop = int(chunk.line[0]), int(chunk.line[-1]) + 1
-        own = meetings.of(first, stop) if meetings is not None else None
-        self._tables = equal_on_lines(network, claims.x[first:stop], claims.d[first:stop], own)
+        own, self._lines = meetings.of(first, stop) if meetings is not None else None, (first, stop)
+        self._tables: dict[str, Tensor]
+        if known is not None and known._lines == self._lines:
+            self._tables = known._tables
+        else:
+            self._tables = equal_on_lines(network, claims.x[first:stop], claims.d[first:stop], own)
         count, begun = stop - first, meetings.offsets[first] if meetings is not None else 0
         self._line, position = chunk.line - first, chunk.position.view(-1)
         # Ends of the range are posts, and may be at x or at x + d.

@@ -93,13 +93,13 @@ def judge(network: Network, claims: Claims, heard: Callable[[int], bool] = lambd
     # Up to the first gate only x and d go through the network.
     blocks = _blocks(8 * BLOCK * _widest(network.steps[max(0, bounds.first_gate - 1) :]))
     kept = [line for line, bad in zip(rows, failed[[line.line for line in rows]].tolist()) if not bad]
-    in_time = True
+    ties, in_time = None, True
     for chunk in chunks(kept, blocks, claims.t.device):
         in_time = in_time and heard(int(chunk.line[0]))
         failed[chunk.line] |= not in_time
         if bool(failed[chunk.line].all()):
             continue
-        ties = LineTies(as_read, claims, special, chunk) if special else None
+        ties = LineTies(as_read, claims, special, chunk, ties) if special else None
         hearing = Hearing(claims, chunk, equal, failed, ties)
         for number, step, ball in bounds.through(Rows(chunk.line, chunk.position, chunk.weight), hearing.loose):
             if isinstance(step.gate, Knots):
