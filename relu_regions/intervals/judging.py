@@ -9,7 +9,9 @@ import torch
 from torch import Tensor
 
 from relu_regions.exactness.effort import Effort
+from relu_regions.exactness.error_bounds import Certainty
 from relu_regions.exactness.judge import judge, leader
+from relu_regions.exactness.line_ties import can_tie
 from relu_regions.lines.decision import Decision
 from relu_regions.lines.line_batch import LineBatch
 from relu_regions.network.gates import Maximum
@@ -52,7 +54,9 @@ def confirmed(
     network = lines.network.derived(("decision", decision), lambda: _with_decision(lines, decision))
     low, high = _range(lines.low[numbers], lines.high[numbers], lo, hi)
     around = LineBatch(network, lines.x[numbers], lines.d[numbers], low, high)
-    paths = collected(around, None, memory_budget)
+    # Where numbers can be equal by construction, a walk with bounds gives them one value, so that they bend together.
+    certainty = Certainty.of(network, low.dtype) if can_tie(network) else None
+    paths = collected(around, certainty, memory_budget)
     claims = claims_of(around, paths, torch.arange(len(numbers), device=numbers.device))
     with effort.stage("judge", len(numbers)) as stage:
         verdict, (place, sure) = judge(network, claims, stage.reach), leader(network, claims.x)

@@ -12,6 +12,7 @@ from relu_regions.exactness.judge.balls import UNIT, Loose
 from relu_regions.exactness.judge.claims import Claims
 from relu_regions.exactness.judge.neighbours import matches
 from relu_regions.exactness.judge.posts import BLOCK, Chunk
+from relu_regions.exactness.judge.ties import LineTies, TiesOf
 
 __all__ = ["Cells", "Flips", "Hearing", "Marks"]
 
@@ -59,23 +60,38 @@ class Marks(NamedTuple):
     number: Tensor
     zero: Tensor
 
+    def at_rows(self, like: Tensor) -> tuple[Tensor, Tensor]:
+        """Which numbers of a value are among them, and which of these are 0: bool, of the value's shape."""
+        found, zero = (torch.zeros_like(like, dtype=torch.bool) for _ in range(2))
+        found[self.row, self.number] = True
+        zero[self.row[self.zero], self.number[self.zero]] = True
+        return found, zero
+
 
 class Hearing:
     """The state of a chunk.
 
     Attributes:
         failed: of each line of the claims, whether something stayed open, ``(N,)`` bool; changed in place.
+        ties: what is equal on the lines; None if nothing can be.
         loose: what the gate that is heard leaves without a piece at rows.
         error: for each breakpoint of the chunk how far the true one may lie below it and above it, ``(2, K)``; known
             once the gate of its first flip has been heard.
         cause: the gate of each breakpoint's first flip, ``(K,)`` int64.
     """
 
-    def __init__(self, claims: Claims, chunk: Chunk, equal: EqualNumbers, failed: Tensor) -> None:
+    def __init__(
+        self, claims: Claims, chunk: Chunk, equal: EqualNumbers, failed: Tensor, ties: LineTies | None = None
+    ) -> None:
+        self.ties = ties
         self.claims, self.chunk, self.equal, self.failed = claims, chunk, equal, failed
         self.bend = chunk.bend.view(-1)
-        self._flips = _flips_of(claims, chunk)
-        count, first = len(chunk.claimed), self._flips.first
+        self._flips = flips = _flips_of(claims, chunk)
+        count, first = len(chunk.claimed), flips.first
+        gates = torch.arange(len(claims.first_patterns) + 1, device=failed.device)
+        order = flips.gate.argsort(stable=True)
+        self._by_gate = flips.only(order)
+        self._starts = torch.searchsorted(self._by_gate.gate, gates).tolist()
         self.cause = torch.zeros(count, dtype=torch.int64, device=failed.device)
         self.cause[self._flips.bend[first]] = self._flips.gate[first]
         self.error = torch.zeros(2, count, dtype=torch.float64, device=failed.device)
@@ -108,7 +124,8 @@ class Hearing:
 
     def flips_of(self, gate: int) -> Flips:
         """The claimed flips of a gate."""
-        return self._flips.only(self._flips.gate == gate)
+        own = slice(self._starts[gate], self._starts[gate + 1])
+        return Flips(*(part[own] for part in self._by_gate))
 
     def pieces(self, gate: int, flips: Flips, units: int) -> Tensor:
         """The pieces that are claimed just before the first row of each block, ``(B, units)`` int64.
@@ -136,6 +153,20 @@ class Hearing:
             change = (claims.after - claims.before)[lower:upper][own]
             pieces[part].index_put_((claims.unit[lower:upper][own],), change, accumulate=True)
         return pieces
+
+    def ties_of(self, name: str) -> TiesOf | None:
+        """What is equal of a value that a gate reads; None if nothing is."""
+        return self.ties.of(name) if self.ties else None
+
+    def is_there(self, flips: Flips, equal: Tensor) -> None:
+        """Note which first flips are at the single points where, as tables say, what meets there is equal.
+
+        Args:
+            equal: whether it is, ``(F,)`` bool.
+        """
+        if self.ties:
+            there = flips.row[equal & flips.first]
+            self.ties.is_there[there] = self.ties.may_be_there[there]
 
     # ------------------------------------------------------------ where the true breakpoints lie
 
@@ -173,9 +204,12 @@ class Hearing:
     # ------------------------------------------------------------ numbers that flipping units have made
 
     def note(self, bend: Tensor, sources: Tensor, zero: Tensor) -> None:
-        """Note what flipping units make at breakpoints, by its sources, and whether it is 0 at the true one."""
-        if len(bend):
-            self._noted.append((bend, sources.abs(), zero))
+        """Note what flipping units make at breakpoints, by its sources, and whether it is 0 at the true one; posts, -1,
+        are left out.
+        """
+        own = bend >= 0
+        if own.any():
+            self._noted.append((bend[own], sources[own].abs(), zero[own]))
 
     def marks(self, sources: Tensor) -> Marks | None:
         """Those that a value has, from its sources; None if there are none."""
@@ -197,8 +231,12 @@ class Hearing:
         if not len(rows):
             return
         keys = others * count + units
+        position = self.chunk.position.view(-1)
         for step in (-1, 1):
-            self.fail_rows(rows[torch.isin((rows + step) * count + unit, keys)])
+            beside = torch.isin((rows + step) * count + unit, keys)
+            # What fills up a block is the same post again.
+            again = position[rows] == position[(rows + step).clamp(0, len(position) - 1)]
+            self.fail_rows(rows[beside & ~again])
 
 
 def _flips_of(claims: Claims, chunk: Chunk) -> Flips:

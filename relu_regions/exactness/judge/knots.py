@@ -10,6 +10,7 @@ from torch import Tensor
 from relu_regions.exactness.judge.balls import UNIT, Ball, Loose, not_below, widened
 from relu_regions.exactness.judge.hearing import Cells, Flips, Hearing
 from relu_regions.exactness.judge.posts import BLOCK
+from relu_regions.exactness.judge.ties import TiesOf
 from relu_regions.network.gates import Knots
 from relu_regions.network.steps import GateStep
 
@@ -27,18 +28,21 @@ def hear_knots(hearing: Hearing, number: int, step: GateStep, gate: Knots, ball:
     pieces = hearing.pieces(number, flips, ball.radius.shape[1])
     hearing.fail_bends(flips.bend[(flips.after - flips.before).abs() != 1])
     sides, free = _Sides(hearing, step, gate, ball), []
+    sides.find(flips)
     margin, exact = widened(ball.radius, ball.size), ball.radius == 0
     for knot in range(len(gate.knots)):
         level = gate.knots[knot] * hearing.chunk.weight[:, None]
         # A number that is exactly its knot is below it.
         below = (ball.high + margin < level) | (exact & (ball.high <= level))
+        if sides.ties:
+            below |= (sides.ties.tables < 0)[sides.ties.between] & (level == 0)
         above = pieces > knot
         known = torch.where(above, ball.low - margin > level, below)
         own = flips.only(torch.minimum(flips.before, flips.after) == knot)
         known[own.row // BLOCK, own.unit] = False
         block, unit = (~known & ~hearing.settled[:, None]).nonzero(as_tuple=True)
         free.append(sides.look_closely(knot, block, unit, above[block, unit], own))
-    _hear_infinity(hearing, pieces, ball, gate.piece_count - 1)
+    _hear_infinity(hearing, pieces, ball, gate.piece_count - 1, sides.ties)
     sides.let_loose(_Free(*(torch.cat(parts) for parts in zip(*free))))
     sides.place(flips)
 
@@ -51,11 +55,12 @@ class _Free(NamedTuple):
     knot: Tensor
 
 
-def _hear_infinity(hearing: Hearing, pieces: Tensor, ball: Ball, last: int) -> None:
+def _hear_infinity(hearing: Hearing, pieces: Tensor, ball: Ball, last: int, ties: TiesOf | None) -> None:
     """A unit stays on its piece from the outermost post on if it does not grow towards a knot.
 
     Args:
         last: the number of the last piece.
+        ties: of what the gate reads.
     """
     far = hearing.chunk.far_block
     if not len(far):
@@ -64,6 +69,8 @@ def _hear_infinity(hearing: Hearing, pieces: Tensor, ball: Ball, last: int) -> N
     still = margin == 0
     up, down = (low - margin > 0) | (still & (low >= 0)), (high + margin < 0) | (still & (high <= 0))
     stays = (up | (piece == 0)) & (down | (piece == last))
+    if ties:
+        stays |= (ties.tables < 0)[ties.far]
     hearing.fail(hearing.chunk.line[far[~stays.all(1)]])
 
 
@@ -78,21 +85,16 @@ class _Sides:
         zeros = equal.zeros.get(step.inputs[0])
         self.zeros = None if zeros is None else zeros.to(device)
         # Numbers that flipping units have made, by row and unit: all of them, and those that are 0 at the breakpoint.
-        self.marked, self.zero = self._marks()
+        self.ties, marks = hearing.ties_of(step.inputs[0]), hearing.marks(self.sources)
+        self.marked = None if marks is None else marks.at_rows(ball.value)
 
-    def _marks(self) -> tuple[Tensor, Tensor]:
-        marks = self.hearing.marks(self.sources)
-        if marks is None:
-            none = self.sources[:0]
-            return none, none
-        keys = marks.row * len(self.sources) + marks.number
-        return keys, keys[marks.zero]
-
-    def _among(self, keys: Tensor, rows: Tensor, unit: Tensor) -> Tensor:
-        """Which units at rows are among some."""
-        if not len(keys):
-            return torch.zeros_like(rows, dtype=torch.bool)
-        return torch.isin(rows * len(self.sources) + unit, keys)
+    def find(self, flips: Flips) -> None:
+        """Find which breakpoints are at points where their first unit is 0 as a table says."""
+        if self.ties:
+            level = self._level(
+                torch.minimum(flips.before, flips.after).clamp_max(len(self.gate.knots) - 1), flips.unit
+            )
+            self.hearing.is_there(flips, (level == 0) & (self.ties.here(flips.row, flips.unit) < 0))
 
     def look_closely(self, knot: int, block: Tensor, unit: Tensor, above: Tensor, flips: Flips) -> _Free:
         """Compare units with what is claimed, row by row. A line fails where one is not known to be so.
@@ -112,7 +114,8 @@ class _Sides:
         if self.zeros is not None:
             # A ReLU's 0 is 0 whatever the radius of the block, if its sign there is certain; else the line fails.
             exact = self.zeros[unit][:, None] & (value == 0)
-            margin = margin.masked_fill(exact & ~self._among(self.marked, rows, unit[:, None]), 0.0)
+            exact = exact if self.marked is None else exact & ~self.marked[0][rows, unit[:, None]]
+            margin = margin.masked_fill(exact, 0.0)
         keys, wanted = block * units + unit, flips.row // BLOCK * units + flips.unit
         place = torch.searchsorted(keys, wanted).clamp_max(max(0, len(keys) - 1))
         there = keys[place] == wanted if len(keys) else torch.zeros_like(wanted, dtype=torch.bool)
@@ -121,18 +124,30 @@ class _Sides:
         state = above[:, None] ^ (turns.cumsum(1) % 2 > 0)
         level = self._level(knot, unit)[:, None]
         below = (value + margin < level) | ((margin == 0) & (value <= level))
+        if self.ties:
+            below |= ((self.ties.everywhere(block, unit) < 0)[:, None]) & (level == 0)
         known = torch.where(state, value - margin > level, below) | turns
         at, column = (~known).nonzero(as_tuple=True)
         row, other = rows[at, column], unit[at]
-        still = (level[at, 0] == 0) & (hearing.bend[row] >= 0) & self._among(self.zero, row, other)
+        still = (level[at, 0] == 0) & self._is_zero(row, other)
         hearing.fail_rows(row[~still])
         row = torch.cat([flips.row[there], row[still]])
         own = torch.cat([flips.unit[there], other[still]])
         hearing.fail_neighbours(row, own, row, own, units)
         return _Free(row, own, torch.full_like(row, knot))
 
+    def _is_zero(self, row: Tensor, unit: Tensor) -> Tensor:
+        """Whether units are 0 at the true breakpoints that rows stand for, as flipping units have made them."""
+        zero = torch.zeros_like(row, dtype=torch.bool) if self.marked is None else self.marked[1][row, unit]
+        if self.ties:
+            zero |= self.ties.is_there[row] & (self.ties.here(row, unit) < 0)
+        return zero
+
     def _level(self, knot: int | Tensor, unit: Tensor) -> Tensor:
         return self._part(self.gate.knots, knot, unit)
+
+    def _level_of(self, flips: Flips) -> Tensor:
+        return self._level(torch.minimum(flips.before, flips.after).clamp_max(len(self.gate.knots) - 1), flips.unit)
 
     def _part(self, part: Tensor, row: int | Tensor, unit: Tensor) -> Tensor:
         """Numbers of a part of the gate that has a column for each unit, or one for all."""
@@ -165,7 +180,7 @@ class _Sides:
         if not len(flips.bend):
             return
         hearing, unit, first = self.hearing, flips.unit, flips.first
-        level = self._level(torch.minimum(flips.before, flips.after).clamp_max(len(self.gate.knots) - 1), unit)
+        level = self._level_of(flips)
         cause = flips.only(first)
         rows = torch.stack([cause.row - 1, cause.row, cause.row + 1])
         value, radius = self.ball.value[rows, cause.unit], self.ball.radius[rows // BLOCK, cause.unit]
@@ -174,5 +189,10 @@ class _Sides:
         sources[cause.bend], knots[cause.bend] = self.sources[cause.unit], level[first]
         source, theirs, knot = self.sources[unit], sources[flips.bend], knots[flips.bend]
         same = (theirs != 0) & (level == knot) & ((source == theirs) | ((source == -theirs) & (level == 0)))
-        tied = same | ((level == 0) & self._among(self.zero, flips.row, unit))
+        if self.ties:
+            firsts = self.ties.everywhere(flips.row // BLOCK, unit)
+            theirs = torch.full_like(hearing.cause, -2)
+            theirs[cause.bend] = firsts[first]
+            same |= (firsts == theirs[flips.bend]) & (level == knot)
+        tied = same | ((level == 0) & self._is_zero(flips.row, unit))
         hearing.fail_bends(flips.bend[~(first | tied)])

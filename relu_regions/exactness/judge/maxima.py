@@ -25,6 +25,7 @@ def hear_maximum(hearing: Hearing, number: int, step: GateStep, gate: Maximum, b
         ball: what it reads, ``(B * BLOCK, inputs)``.
     """
     flips, leads = hearing.flips_of(number), _Leads(hearing, step, gate, ball)
+    leads.find(flips)
     pieces = hearing.pieces(number, flips, len(gate.windows))
     known = leads.in_whole_blocks(pieces)
     known[flips.row // BLOCK, flips.unit] = False
@@ -37,16 +38,25 @@ def hear_maximum(hearing: Hearing, number: int, step: GateStep, gate: Maximum, b
 
 
 class _Window(NamedTuple):
-    """The inputs of some windows at some rows, ``(S, R, k)`` each."""
+    """The inputs of some windows at some rows, ``(S, R, k)`` each.
+
+    Attributes:
+        value, radius: as those of a ball.
+        source: as `relu_regions.exactness.equal_by_construction.EqualNumbers.sources`.
+        marked, zero: as `relu_regions.exactness.judge.hearing.Marks`.
+        everywhere, here: by number what is equal on the line, and at the breakpoint that a row stands for.
+    """
 
     value: Tensor
     radius: Tensor
     source: Tensor
     marked: Tensor
     zero: Tensor
+    everywhere: Tensor
+    here: Tensor
 
     def leads(self, piece: Tensor, beside: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Whether one input leads each other one, and whether that is so only because both are 0 at the breakpoint;
+        """Whether one input leads each other one, and whether that is so only because two are equal at the breakpoint;
         ``(S, R)`` bool each.
 
         Args:
@@ -60,12 +70,15 @@ class _Window(NamedTuple):
         place = torch.arange(self.value.shape[-1], device=piece.device)
         later = place >= chosen
         sure = lead > (own + self.radius) * (1 + 16 * UNIT)
-        sure |= later & ((self.source == source) | ((own == 0) & (self.radius == 0) & (lead >= 0)))
+        same = (self.source == source) | (self.everywhere == self.everywhere.gather(-1, chosen))
+        sure |= later & (same | ((own == 0) & (self.radius == 0) & (lead >= 0)))
         if beside is not None:
             other = beside[..., None]
-            sure |= (self.source == source) | (self.source == self.source.gather(-1, other))
-        zero = self.zero & self.zero.gather(-1, chosen) & (self.marked | self.marked.gather(-1, chosen))
-        return (sure | zero).all(-1), ~sure.all(-1)
+            sure |= same | (self.source == self.source.gather(-1, other))
+            sure |= self.everywhere == self.everywhere.gather(-1, other)
+        meet = self.zero & self.zero.gather(-1, chosen) & (self.marked | self.marked.gather(-1, chosen))
+        meet |= self.here == self.here.gather(-1, chosen)
+        return (sure | meet).all(-1), ~sure.all(-1)
 
 
 class _Leads:
@@ -76,18 +89,17 @@ class _Leads:
         self.hearing, self.windows, self.ball = hearing, gate.windows, ball
         equal, name = hearing.equal, step.inputs[0]
         numbers = equal.sources(name).to(device)
-        self.inputs, self.sources = len(numbers), numbers[gate.windows]
+        self.sources = numbers[gate.windows]
         self.outputs = equal.sources(step.output).to(device)
         zeros = equal.zeros.get(name)
         self.zeros = None if zeros is None else zeros.to(device)
-        marks = hearing.marks(numbers)
-        none = numbers[:0]
-        row, number, zero = (none, none, none.bool()) if marks is None else marks
-        self.marked = row * self.inputs + number
-        self.zero = self.marked[zero]
-        each, place = matches(gate.windows.flatten(), number)
-        # The windows that have inputs that flipping units have made, by row.
-        self.marked_windows = row[each], place // gate.windows.shape[1]
+        self.ties, marks, none = hearing.ties_of(name), hearing.marks(numbers), numbers[:0]
+        self.marked_windows = none, none
+        self.marked = None if marks is None else marks.at_rows(ball.value)
+        if marks is not None:
+            each, place = matches(gate.windows.flatten(), marks.number)
+            # The windows that have inputs that flipping units have made, by row.
+            self.marked_windows = marks.row[each], place // gate.windows.shape[1]
 
     def in_whole_blocks(self, pieces: Tensor) -> Tensor:
         """Whether the input that is said to lead a window before a block leads it throughout, ``(B, units)`` bool."""
@@ -96,21 +108,38 @@ class _Leads:
         error = (radius.gather(-1, chosen) + radius) * (1 + 16 * UNIT)
         sources = self.sources.expand_as(low)
         later = torch.arange(low.shape[-1], device=low.device) >= chosen
-        leads = (low.gather(-1, chosen) - high > error) | ((sources == sources.gather(-1, chosen)) & later)
-        return leads.all(-1)
+        lead = low.gather(-1, chosen) - high
+        # Numbers that are exact in the whole block, as those of inactive ReLUs are, may be equal.
+        tied = (sources == sources.gather(-1, chosen)) | ((error == 0) & (lead >= 0))
+        if self.ties:
+            firsts = self.ties.tables[:, self.windows][self.ties.between]
+            tied |= firsts == firsts.gather(-1, chosen)
+        return ((lead > error) | (tied & later)).all(-1)
 
     def _windows(self, rows: Tensor, unit: Tensor) -> _Window:
         """Windows at rows, ``(S, R)`` and ``(S,)``."""
         inputs = self.windows[unit][:, None].expand(-1, rows.shape[1], -1)
         value, radius = self.ball.value[rows[..., None], inputs], self.ball.radius[rows[..., None] // BLOCK, inputs]
-        keys = rows[..., None] * self.inputs + inputs
         none = torch.zeros_like(value, dtype=torch.bool)
-        marked, zero = (torch.isin(keys, part) if len(part) else none for part in (self.marked, self.zero))
+        marked, zero = (part[rows[..., None], inputs] for part in self.marked) if self.marked else (none, none)
         if self.zeros is not None:
             # A ReLU's 0 is 0 whatever the radius of the block, if its sign there is certain; else the line fails.
             exact = self.zeros[inputs] & (value == 0) & ~marked
             radius, zero = radius.masked_fill(exact, 0.0), zero | exact
-        return _Window(value, radius, self.sources[unit][:, None].expand_as(inputs), marked, zero)
+        # No two are equal where there is no table.
+        everywhere = here = torch.arange(inputs.shape[-1], device=inputs.device).expand_as(inputs)
+        if self.ties:
+            everywhere = self.ties.everywhere(rows[..., None] // BLOCK, inputs)
+            there, firsts = self.ties.is_there[rows][..., None], self.ties.here(rows[..., None], inputs)
+            here, zero = torch.where(there, firsts, here), zero | (there & (firsts < 0))
+        sources = self.sources[unit][:, None].expand_as(inputs)
+        return _Window(value, radius, sources, marked, zero, everywhere, here)
+
+    def find(self, flips: Flips) -> None:
+        """Find which breakpoints are at points where the first two that meet are equal as a table says."""
+        if self.ties:
+            firsts = [self.ties.here(flips.row, self.windows[flips.unit, p]) for p in (flips.before, flips.after)]
+            self.hearing.is_there(flips, firsts[0] == firsts[1])
 
     def look_closely(self, block: Tensor, unit: Tensor, piece: Tensor, flips: Flips) -> None:
         """Compare windows with what is claimed, row by row. A line fails where one is not known to be so.
@@ -138,12 +167,11 @@ class _Leads:
             both = [here.leads(one, other) for one, other in (pieces, pieces[::-1])]
             sure[at, column], still[at, column] = (both[0][0] & both[1][0])[:, 0], True
         hearing.fail_rows(rows[~sure])
-        bends = sure & (hearing.bend[rows] >= 0)
-        self._let_loose(windows, (bends & still).nonzero(as_tuple=True), rows, unit, (before, after))
+        self._let_loose(windows, (sure & still).nonzero(as_tuple=True), rows, unit, (before, after))
         made = [
             part.gather(2, p[..., None])[..., 0] for part in (windows.marked, windows.zero) for p in (before, after)
         ]
-        at, column = (bends & (still | made[0] | made[1])).nonzero(as_tuple=True)
+        at, column = (sure & (still | made[0] | made[1])).nonzero(as_tuple=True)
         zero = (made[2] & made[3])[at, column]
         hearing.note(hearing.bend[rows[at, column]], self.outputs[unit[at]], zero)
 
@@ -183,16 +211,18 @@ class _Leads:
         pairs = self.sources.new_full((len(hearing.cause), 2), -1)
         pairs[causes.bend] = self._pairs(causes)
         tied = (self._pairs(flips) == pairs[flips.bend]).all(1)
-        tied |= self._is_zero(flips, flips.before) & self._is_zero(flips, flips.after)
+        window = self._windows(flips.row[:, None], flips.unit)
+        ends = [piece[:, None, None] for piece in (flips.before, flips.after)]
+        zero, here = ([part.gather(2, end)[:, 0, 0] for end in ends] for part in (window.zero, window.here))
+        tied |= (zero[0] & zero[1]) | (here[0] == here[1])
+        if self.ties:
+            firsts = torch.stack([window.everywhere.gather(2, end)[:, 0, 0] for end in ends], 1)
+            pairs[causes.bend] = firsts[flips.first]
+            tied |= (hearing.cause[flips.bend] == flips.gate) & (firsts == pairs[flips.bend]).all(1)
         hearing.fail_bends(flips.bend[~(flips.first | tied)])
 
     def _pairs(self, flips: Flips) -> Tensor:
         return torch.stack([self.sources[flips.unit, piece] for piece in (flips.before, flips.after)], 1)
-
-    def _is_zero(self, flips: Flips, piece: Tensor) -> Tensor:
-        """Whether inputs of windows are 0 at the true breakpoints of their flips, ``(F,)`` bool."""
-        window = self._windows(flips.row[:, None], flips.unit)
-        return window.zero.gather(2, piece[:, None, None])[:, 0, 0]
 
     def hear_infinity(self, pieces: Tensor) -> None:
         """What leads in the outermost region goes on to lead if no other input grows faster."""
@@ -205,4 +235,7 @@ class _Leads:
         sources = self.sources.expand_as(value)
         stays = (lead > error * (1 + 16 * UNIT)) | ((error == 0) & (lead >= 0))
         stays |= sources == sources.gather(-1, chosen)
+        if self.ties:
+            firsts = self.ties.tables[:, self.windows][self.ties.far]
+            stays |= firsts == firsts.gather(-1, chosen)
         self.hearing.fail(chunk.line[far[~stays.flatten(1).all(1)]])

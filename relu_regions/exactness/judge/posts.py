@@ -2,8 +2,8 @@
 
 The rows of a line are ``post, breakpoint, …, breakpoint, post``. The first and the last post are the ends of the range,
 or numbers beyond the outermost breakpoints where it has no end. There is a post between two neighbouring breakpoints
-only where one unit flips at both, and where a long line is cut into parts: both parts have that post, so that each can
-be judged by itself.
+only where one unit flips at both, beside points where much may tie, and where a long line is cut into parts: both parts
+have that post, so that each can be judged by itself.
 
 Rows lie in blocks of BLOCK neighbours of one part, for which one row of radii is kept; the last block is filled up with
 the last post. An infinite end of a line is a block of its own.
@@ -106,6 +106,11 @@ def rows_of(claims: Claims, parted: Tensor) -> tuple[list[LineRows], list[int]]:
         bend[1 : 1 + stop - first] = np.arange(first, stop)
         before = 1 + posts[first:stop].nonzero()[0]
         before = before[before > 1]
+        # At x and at x + d much may be equal that is nowhere else: there is a post beside an end that lies there.
+        ends = [
+            place for place, end in ((1, found[0]), (len(found) - 1, found[-1])) if end in (0, 1) and len(found) > 1
+        ]
+        before = np.unique(np.concatenate([before, ends])).astype(np.int64)
         found = np.insert(found, before, found[before - 1] / 2 + found[before] / 2)
         if np.isfinite(found).all() and (np.diff(found) > 0).all():
             rows.append(LineRows(line, found, np.insert(bend, before, -1), infinite))

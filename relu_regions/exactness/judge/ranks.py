@@ -68,10 +68,8 @@ class _Ranks:
         self.outputs, self.sources = equal.sources(step.output).to(device), numbers[gate.windows]
         radius = ball.radius.repeat_interleave(BLOCK, 0)
         marks, zeros = hearing.marks(numbers), equal.zeros.get(name)
-        marked, zero = (torch.zeros_like(ball.value, dtype=torch.bool) for _ in range(2))
-        if marks is not None:
-            marked[marks.row, marks.number] = True
-            zero[marks.row[marks.zero], marks.number[marks.zero]] = True
+        none = torch.zeros_like(ball.value, dtype=torch.bool)
+        marked, zero = (none, none) if marks is None else marks.at_rows(ball.value)
         if zeros is not None:
             # A ReLU's 0 is 0 whatever the radius of the block, if its sign there is certain; else the line fails.
             exact = zeros.to(device) & (ball.value == 0) & ~marked

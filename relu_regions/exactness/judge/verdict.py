@@ -38,6 +38,7 @@ from relu_regions.exactness.judge.maxima import hear_maximum
 from relu_regions.exactness.judge.neighbours import parted, unchained
 from relu_regions.exactness.judge.posts import BLOCK, chunks, rows_of
 from relu_regions.exactness.judge.ranks import hear_order_statistic
+from relu_regions.exactness.judge.ties import LineTies, can_tie, special_points
 from relu_regions.network.gates import Knots, Maximum, OrderStatistic
 from relu_regions.network.network import Network
 from relu_regions.network.plan import folded
@@ -45,8 +46,9 @@ from relu_regions.network.steps import GateStep, Step
 
 __all__ = ["Verdict", "judge", "leader"]
 
-# Rows of a chunk's widest value.
+# Of a chunk's widest value; so many blocks are worth more, since all else of a chunk costs as much for one.
 _CHUNK_BYTES = 8 << 20
+_WORTH_BLOCKS, _MOST_BYTES = 4, 64 << 20
 
 
 @dataclass(frozen=True)
@@ -70,27 +72,35 @@ def judge(network: Network, claims: Claims, heard: Callable[[int], bool] = lambd
         network: in float64, on the device of the claims.
         heard: told how many lines are done; False, where time is up, leaves the others unconfirmed.
     """
-    network = folded(network)
+    as_read, network = network, folded(network)
     failed = _malformed(network, claims)
     error = torch.zeros_like(claims.t)
-    if not all(_is_continuous(step.gate) for step in network.gates if isinstance(step.gate, Knots)):
+    gates = [step.gate for step in network.gates if isinstance(step.gate, Knots)]
+    if not network.derived("continuous gates", lambda: all(map(_is_continuous, gates))):
         return Verdict(torch.zeros_like(failed), error)
     claims = _without(claims, failed)
     failed |= unchained(claims)
     equal = EqualNumbers.of(network)
-    rows, open_ = rows_of(claims, parted(network, equal, claims))
+    posts, special = parted(network, equal, claims), None
+    if can_tie(as_read):
+        special = special_points(as_read, claims)
+        # More may tie there than units that flip.
+        posts |= special[1] > 0
+        posts[1:] |= special[1][:-1] > 0
+    rows, open_ = rows_of(claims, posts)
     failed[open_] = True
     bounds = RunningBounds(network, claims.x, claims.d)
     # Up to the first gate only x and d go through the network.
-    blocks = max(1, _CHUNK_BYTES // (8 * BLOCK * _widest(network.steps[max(0, bounds.first_gate - 1) :])))
+    blocks = _blocks(8 * BLOCK * _widest(network.steps[max(0, bounds.first_gate - 1) :]))
     kept = [line for line, bad in zip(rows, failed[[line.line for line in rows]].tolist()) if not bad]
-    in_time = True
+    ties, in_time = None, True
     for chunk in chunks(kept, blocks, claims.t.device):
         in_time = in_time and heard(int(chunk.line[0]))
         failed[chunk.line] |= not in_time
         if bool(failed[chunk.line].all()):
             continue
-        hearing = Hearing(claims, chunk, equal, failed)
+        ties = LineTies(as_read, claims, special, chunk, ties) if special else None
+        hearing = Hearing(claims, chunk, equal, failed, ties)
         for number, step, ball in bounds.through(Rows(chunk.line, chunk.position, chunk.weight), hearing.loose):
             if isinstance(step.gate, Knots):
                 hear_knots(hearing, number, step, step.gate, ball)
@@ -104,6 +114,11 @@ def judge(network: Network, claims: Claims, heard: Callable[[int], bool] = lambd
         error[chunk.claimed] = hearing.error.amax(0)
     counts = claims.offsets.diff()
     return Verdict(~failed, error.masked_fill(failed.repeat_interleave(counts), 0.0))
+
+
+def _blocks(size: int) -> int:
+    """How many blocks of such a size in bytes go through the network together."""
+    return max(1, _CHUNK_BYTES // size, min(_WORTH_BLOCKS, _MOST_BYTES // size))
 
 
 def _widest(steps: Sequence[Step]) -> int:

@@ -30,7 +30,9 @@ def test_whole_blocks_are_as_certain_as_their_rows(size: float) -> None:
     value[: count * 2] = value[: count * 2].round(decimals=1)  # ties
     radius = size * torch.rand(count, value.shape[1], generator=generator, dtype=torch.float64)
     radius[::5, ::7] = torch.inf
-    hearing: Any = SimpleNamespace(equal=EqualNumbers.of(network), marks=lambda sources: None)
+    hearing: Any = SimpleNamespace(
+        equal=EqualNumbers.of(network), marks=lambda sources: None, ties_of=lambda name: None
+    )
     leads = maxima._Leads(hearing, step, step.gate, Ball.of(value, radius))
     rows, unit = torch.arange(len(value)).view(count, BLOCK), torch.arange(step.units)
     found = []

@@ -216,6 +216,7 @@ def test_deep_networks_are_confirmed_in_chunks_of_any_size(chunk: int | None, mo
     verdict = importlib.import_module("relu_regions.exactness.judge.verdict")
     if chunk is not None:
         monkeypatch.setattr(verdict, "_CHUNK_BYTES", chunk)
+        monkeypatch.setattr(verdict, "_WORTH_BLOCKS", 1)
     torch.manual_seed(3)
     network = rr.Network.from_module(mlp(8, *[12] * 10, 4).double().eval(), (8,))
     x, d = torch.randn(2, 2, 8, dtype=torch.float64)
