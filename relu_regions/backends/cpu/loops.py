@@ -89,7 +89,8 @@ def locate(z, bits, ends, knots, at_zero, weighted, starts_interval, extremes, d
 def insert(values, added, left, right, first_new, result):
     for i in range(len(added)):
         at, g = i + first_new[i], first_new[i]
-        result[at] = values[i]
+        for u in range(values.shape[1]):
+            result[at, u] = values[i, u]
         for _ in range(added[i]):
             at += 1
             for u in range(values.shape[1]):

@@ -39,7 +39,8 @@ def maxima_between(values, places, interval, left, right, rows, result):
         for u in range(values.shape[1]):
             mixed[0, u] = values[i, u] * left[g] + values[i + 1, u] * right[g]
         take(mixed[0], places, candidates)
-        here[:] = candidates[0]
+        for u in range(len(here)):
+            here[u] = candidates[0, u]
         for j in range(1, places.shape[0]):
             for u in range(places.shape[1]):
                 value = candidates[j, u]
@@ -107,7 +108,9 @@ def appended(found, count, row, unit, before, after):
     """A list of columns row, unit, before, after with one more, longer where it was full."""
     if count == found.shape[1]:
         longer = np.empty((4, 2 * count), np.int64)
-        longer[:, :count] = found
+        for part in range(4):
+            for m in range(count):
+                longer[part, m] = found[part, m]
         found = longer
     found[0, count], found[1, count], found[2, count], found[3, count] = row, unit, before, after
     return found
