@@ -1,12 +1,14 @@
 """The judge alone against rational arithmetic: whatever it confirms of a plain float64 walk must be true.
 
-    python benchmarks/judged.py [--quick] [--count 1000] [--start 0] [--unit 1] [--out FILE.json]
+    python benchmarks/judged.py [--quick] [--count 1000] [--start 0] [--unit 1] [--evaluation NAME] [--out FILE.json]
 
 Small random networks: dense ones, deep narrow ones (20 layers of 4), maxout, convolutions with max pooling before and
 after the ReLU, residual ones; ordinary and degenerate, among them units that are multiples of others, so that
 breakpoints lie closer than float64 tells apart. Each is walked without bounds, and the judge is asked about the walk
 and about the generalization interval, whether bounds would have left doubt or not. Prints how many it confirms, and
 what of it is false: a single one is a fault.
+
+With --evaluation as_differences, with_digits or with_two_digits the judge evaluates so alone.
 
 With --unit 0.001 the judge counts a rounding for a thousandth of what it is; then some of what it confirms must be
 false.
@@ -27,7 +29,8 @@ from torch import Tensor, nn
 import relu_regions as rr
 from relu_regions import rational
 from relu_regions.exactness.effort import Effort
-from relu_regions.exactness.judge import balls, judge
+from relu_regions.exactness.judge import balls, carried, digits, evaluations, judge
+from relu_regions.exactness.judge import differences as from_anchors
 from relu_regions.intervals.judging import confirmed
 from relu_regions.lines.decision import Decision
 from relu_regions.lines.line_batch import LineBatch
@@ -77,6 +80,10 @@ def network_of(seed: int, kind: str, manner: str) -> tuple[nn.Module, tuple[int,
     return model, shape
 
 
+# How the judge evaluates.
+EVALUATION = "in_float64"
+
+
 def differences(seed: int) -> tuple[dict[str, str], list[str], bool, bool]:
     """What the network of a seed is, what it confirms that is false, whether it confirms walk and interval."""
     kind, manner = KINDS[seed % 6], MANNERS[seed // 6 % 8]
@@ -86,7 +93,8 @@ def differences(seed: int) -> tuple[dict[str, str], list[str], bool, bool]:
     network = rr.Network.from_module(model, shape)
     lines = LineBatch.of(network, x, d, t_range)
     paths, only = rr.walk(network, x, d, t_range, resolve="never"), torch.tensor([0])
-    verdict, wrong = judge(network, claims_of(lines, paths, only)), []
+    evaluation = getattr(evaluations, EVALUATION)
+    verdict, wrong = judge(network, claims_of(lines, paths, only), evaluation=evaluation), []
     exact = ExactOnce(network, x, d, t_range)
     if verdict.confirmed[0]:
         wrong += exact.differs_from(paths, verdict.t_error)
@@ -137,11 +145,15 @@ class ExactOnce:
 @contextmanager
 def unit_of(share: float) -> Iterator[None]:
     """The judge's balls count a rounding for a share of what it is."""
-    unit, balls.UNIT = balls.UNIT, share * balls.UNIT
+    parts = (balls, carried, digits, from_anchors)
+    units = [part.UNIT for part in parts]
+    for part, unit in zip(parts, units):
+        part.UNIT = share * unit
     try:
         yield
     finally:
-        balls.UNIT = unit
+        for part, unit in zip(parts, units):
+            part.UNIT = unit
 
 
 def main(given: list[str] | None = None) -> int:
@@ -149,8 +161,10 @@ def main(given: list[str] | None = None) -> int:
     options = parser(__doc__, "judged")
     options.add_argument("--count", type=int, default=1000)
     options.add_argument("--start", type=int, default=0)
+    options.add_argument("--evaluation", choices=evaluations.__all__[1:], default=EVALUATION, help="how it evaluates")
     options.add_argument("--unit", type=float, default=1.0, help="count each rounding for such a share of what it is")
     arguments = options.parse_args(given)
+    globals()["EVALUATION"] = arguments.evaluation
     count = 24 if arguments.quick else arguments.count
     groups, columns = {"kind": KINDS, "manner": MANNERS}, ("walks confirmed", "intervals confirmed")
     with unit_of(arguments.unit):

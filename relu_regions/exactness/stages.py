@@ -1,4 +1,4 @@
-"""Which stage has proven each line or plane, bounds, the judge or rational arithmetic; the warning of what none has."""
+"""Which stage has proven each line or plane (bounds, the judge, its digits, rational arithmetic), and what none has."""
 
 from __future__ import annotations
 
@@ -12,20 +12,21 @@ from relu_regions.exactness.effort import Effort
 
 __all__ = ["STAGES", "UnprovenWarning", "counted", "decided_by", "warn_of_doubt"]
 
-STAGES = ("nothing", "bounds", "judge", "rational")
+STAGES = ("nothing", "bounds", "judge", "digits", "rational")
 
 
 class UnprovenWarning(UserWarning):
     """Some lines or planes are not proven: ``certain`` is False there, and the text says how many and why."""
 
 
-def decided_by(certain: Tensor, judged: Tensor, settled: Tensor) -> list[str]:
+def decided_by(certain: Tensor, judged: Tensor, digits: Tensor, settled: Tensor) -> list[str]:
     """A name from STAGES for each line.
 
     Args:
-        certain, judged, settled: ``(N,)`` bool: proven lines, and those that the judge or rational arithmetic proved.
+        certain, judged, digits, settled: ``(N,)`` bool: proven lines, and those that the judge proved, that took it
+            more digits, or that rational arithmetic proved.
     """
-    stage = torch.where(settled, 3, torch.where(judged, 2, 1))
+    stage = torch.where(settled, 4, torch.where(digits, 3, torch.where(judged, 2, 1)))
     return [STAGES[number] for number in torch.where(certain, stage, 0).tolist()]
 
 

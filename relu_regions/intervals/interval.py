@@ -51,6 +51,7 @@ class Interval:
             real-valued network; None for sampled intervals.
         settled: ``(N,)`` bool, the lines that rational arithmetic had to settle; None for sampled intervals.
         judged: ``(N,)`` bool, the lines that bounds left in doubt and the judge confirmed; None for sampled intervals.
+        digits: ``(N,)`` bool, those of them that took more digits than float64 has; None for sampled intervals.
         lo_below, lo_above, hi_below, hi_above: ``(N,)`` float64, proven enclosures of the true ends, a few floats wide;
             None without ``certify``.
         float_signs, rational_signs: ``(N,)`` int64, how many signs of units were decided in floating point, and in
@@ -71,6 +72,7 @@ class Interval:
     certain: Bool[Tensor, " N"] | None = None
     settled: Bool[Tensor, " N"] | None = None
     judged: Bool[Tensor, " N"] | None = None
+    digits: Bool[Tensor, " N"] | None = None
     lo_below: Float64[Tensor, " N"] | None = None
     lo_above: Float64[Tensor, " N"] | None = None
     hi_below: Float64[Tensor, " N"] | None = None
@@ -88,9 +90,11 @@ class Interval:
 
     @property
     def decided_by(self) -> list[str]:
-        """What proved each line: "bounds" of the walk, the "judge", "rational" arithmetic, or "nothing"."""
+        """What proved each line: "bounds" of the walk, the "judge" in float64 or with more "digits", "rational"
+        arithmetic, or "nothing".
+        """
         none = torch.zeros_like(self.tied)
-        parts = (self.certain, self.judged, self.settled)
+        parts = (self.certain, self.judged, self.digits, self.settled)
         return decided_by(*(none if part is None else part for part in parts))
 
     def __len__(self) -> int:
@@ -291,6 +295,7 @@ def _joined(up: HalfLine, down: HalfLine, bounded: bool) -> Interval:
         certain=~doubt if bounded else torch.zeros_like(doubt),
         settled=torch.zeros_like(doubt),
         judged=torch.zeros_like(doubt),
+        digits=torch.zeros_like(doubt),
     )
 
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from relu_regions.exactness.effort import Effort
 from relu_regions.exactness.error_bounds import Certainty
-from relu_regions.exactness.judge import judge, leader
+from relu_regions.exactness.instances import leading, proven
 from relu_regions.exactness.line_ties import can_tie
 from relu_regions.lines.decision import Decision
 from relu_regions.lines.line_batch import LineBatch
@@ -49,7 +49,7 @@ def confirmed(
 
     Returns:
         Which of them are confirmed, ``(K,)`` bool; and for these their numbers among the lines and the attributes
-        ``lo``, ``hi``, ``label``, ``label_lo``, ``label_hi``, ``lo_error``, ``hi_error`` of an Interval.
+        ``lo``, ``hi``, ``label``, ``label_lo``, ``label_hi``, ``lo_error``, ``hi_error``, ``digits`` of an Interval.
     """
     network = lines.network.derived(("decision", decision), lambda: _with_decision(lines, decision))
     low, high = _range(lines.low[numbers], lines.high[numbers], lo, hi)
@@ -58,9 +58,8 @@ def confirmed(
     certainty = Certainty.of(network, low.dtype) if can_tie(network) else None
     paths = collected(around, certainty, memory_budget)
     claims = claims_of(around, paths, torch.arange(len(numbers), device=numbers.device))
-    with effort.stage("judge", len(numbers)) as stage:
-        verdict, (place, sure) = judge(network, claims, stage.reach), leader(network, claims.x)
-    turns, first = _Turns.of(paths, verdict.t_error), paths.first_patterns[-1][:, 0].tolist()
+    proof, (place, sure) = proven(network, claims, effort), leading(network, claims.x)
+    turns, first = _Turns.of(paths, proof.t_error), paths.first_patterns[-1][:, 0].tolist()
     ends = [_ends(turns.on(k), first[k], int(place[k])) for k in range(len(numbers))]
     columns = {name: torch.tensor([end[name] for end in ends], device=low.device) for name in ("label_lo", "label_hi")}
     for name in ("lo", "hi", "lo_error", "hi_error"):
@@ -72,7 +71,8 @@ def confirmed(
         whole &= ~reaches | (end == given)
         columns[f"label_{name}"] = decision.named(columns[f"label_{name}"])
     columns["label"] = decision.named(place)
-    good = verdict.confirmed & sure & whole
+    good = proof.confirmed & sure & whole
+    columns["digits"] = proof.digits
     return good, {name: column[good] for name, column in columns.items()}
 
 

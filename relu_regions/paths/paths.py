@@ -47,6 +47,7 @@ class Paths:
             network.
         settled: ``(N,)`` bool, the segments that rational arithmetic had to settle.
         judged: ``(N,)`` bool, the segments that the bounds of the walk left in doubt and the judge confirmed.
+        digits: ``(N,)`` bool, those of them that took more digits than float64 has.
         flips: the units that change their piece, in order of point, gate and unit; ``flips.row`` is the point.
     """
 
@@ -64,11 +65,14 @@ class Paths:
     certain: Bool[Tensor, " N"]
     settled: Bool[Tensor, " N"]
     judged: Bool[Tensor, " N"]
+    digits: Bool[Tensor, " N"]
 
     @property
     def decided_by(self) -> list[str]:
-        """What proved each segment: "bounds" of the walk, the "judge", "rational" arithmetic, or "nothing"."""
-        return decided_by(self.certain, self.judged, self.settled)
+        """What proved each segment: "bounds" of the walk, the "judge" in float64 or with more "digits", "rational"
+        arithmetic, or "nothing".
+        """
+        return decided_by(self.certain, self.judged, self.digits, self.settled)
 
     @property
     def table(self) -> RegionTable:
@@ -219,7 +223,9 @@ class Path:
 
     @property
     def decided_by(self) -> str:
-        """What proved it: "bounds" of the walk, the "judge", "rational" arithmetic, or "nothing"."""
+        """What proved it: "bounds" of the walk, the "judge" in float64 or with more "digits", "rational" arithmetic, or
+        "nothing".
+        """
         return self.paths.decided_by[self.index]
 
     @property

@@ -321,7 +321,8 @@ class Planes:
     @property
     def decided_by(self) -> list[str]:
         """What proved each plane: "bounds" of the walk, "rational" arithmetic, or "nothing"."""
-        return decided_by(self.certain, torch.zeros_like(self.certain), self.settled)
+        none = torch.zeros_like(self.certain)
+        return decided_by(self.certain, none, none, self.settled)
 
     @cached_property
     def tiles(self) -> Tiles:

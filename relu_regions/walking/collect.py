@@ -125,6 +125,7 @@ class Collected:
             certain=~self.uncertain if bounded else torch.zeros_like(self.uncertain),
             settled=torch.zeros_like(self.uncertain),
             judged=torch.zeros_like(self.uncertain),
+            digits=torch.zeros_like(self.uncertain),
         )
 
     def _arranged(self, segment: Tensor, flips: Flips) -> tuple[Tensor, Flips]:

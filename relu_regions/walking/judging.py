@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from relu_regions.exactness.effort import Effort
-from relu_regions.exactness.judge import Claims, judge
+from relu_regions.exactness.instances import proven
+from relu_regions.exactness.judge import Claims
 from relu_regions.lines.line_batch import LineBatch
 from relu_regions.paths.paths import Paths
 
@@ -45,16 +46,16 @@ def with_confirmed(lines: LineBatch, paths: Paths, effort: Effort) -> Paths:
     if not len(numbers):
         return paths
     claims = claims_of(lines, paths, numbers)
-    with effort.stage("judge", len(numbers)) as stage:
-        verdict = judge(lines.network, claims, stage.reach)
-    judged = torch.zeros_like(paths.certain)
-    judged[numbers] = verdict.confirmed
+    proof = proven(lines.network, claims, effort)
+    judged, digits = torch.zeros_like(paths.certain), torch.zeros_like(paths.certain)
+    judged[numbers], digits[numbers] = proof.confirmed, proof.digits
+    chosen = proof.confirmed.repeat_interleave(claims.offsets.diff())
+    counts = paths.offsets.diff()
+    bends = judged.repeat_interleave(counts)
+    bends[paths.offsets[:-1]], bends[paths.offsets[1:] - 1] = False, False
     t_error = paths.t_error
     if t_error is not None:
-        counts = paths.offsets.diff()
-        bends = judged.repeat_interleave(counts)
-        bends[paths.offsets[:-1]], bends[paths.offsets[1:] - 1] = False, False
-        confirmed = verdict.t_error[verdict.confirmed.repeat_interleave(claims.offsets.diff())]
         t_error = t_error.masked_fill(judged.repeat_interleave(counts), 0.0)
-        t_error[bends] = confirmed
-    return replace(paths, certain=paths.certain | judged, judged=judged, t_error=t_error)
+        t_error[bends] = proof.t_error[chosen]
+    certain = paths.certain | judged
+    return replace(paths, certain=certain, judged=judged, digits=digits, t_error=t_error)

@@ -67,6 +67,7 @@ def with_lines(paths: Paths, numbers: list[int], others: Paths) -> Paths:
         certain=with_rows(paths.certain, numbers, others.certain),
         settled=with_rows(paths.settled, numbers, others.settled),
         judged=with_rows(paths.judged, numbers, others.judged),
+        digits=with_rows(paths.digits, numbers, others.digits),
     )
 
 

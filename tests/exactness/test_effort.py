@@ -104,7 +104,12 @@ def test_bars_move_through_all_stages(bars: list[Any]) -> None:
     x, d = torch.randn(2, 3, 4, dtype=torch.float64)
     x[0] = -d[0]
     rr.walk(model, x, d, progress=True)
-    assert [(bar.desc, bar.n, bar.total) for bar in bars] == [("walk", 3, 3), ("judge", 1, 1), ("rational", 1, 1)]
+    assert [(bar.desc, bar.n, bar.total) for bar in bars] == [
+        ("walk", 3, 3),
+        ("judge", 1, 1),
+        ("digits", 1, 1),
+        ("rational", 1, 1),
+    ]
     bars.clear()
     found = rr.exact_interval(model, x, d, progress=True, certify=True, deployed=torch.float32)
     assert found.certain is not None and found.certain.all()

@@ -40,7 +40,7 @@ from relu_regions.network.steps import AffineStep, GateStep
 
 __all__ = [
     "UNIT", "Ball", "Evaluation", "Loose", "Rows", "RunningBounds", "bent", "least", "looser", "norm_of", "not_below",
-    "widened",
+    "untouched", "widened",
 ]  # fmt: skip
 
 UNIT = 2.0**-53
@@ -75,6 +75,10 @@ class Loose(NamedTuple):
     unit: Tensor
     radius: Tensor
     extra: Tensor
+
+    def wider(self, room: Tensor) -> Loose:
+        """The same with more room for each."""
+        return self._replace(radius=self.radius + room, extra=self.extra + room)
 
 
 class Ball(NamedTuple):
@@ -245,13 +249,19 @@ class Evaluation(ABC, Generic[V]):
 
 
 class RunningBounds(Evaluation[Ball]):
-    """Takes balls of float64 numbers through the steps of a network."""
+    """Takes balls of float64 numbers through the steps of a network.
 
-    def __init__(self, network: Network, x: Tensor, d: Tensor) -> None:
+    Norms are kept with ``alike``, a network whose steps have the same coefficients.
+    """
+
+    def __init__(self, network: Network, x: Tensor, d: Tensor, alike: Network | None = None) -> None:
         super().__init__(network, x, d)
+        self.alike = alike or network
         self.copies = EqualNumbers.of(network).copies
         readers = Counter(name for step in network.steps for name in step.inputs)
-        self.own = {step.output for step in network.steps if _has_memory(step) and readers[step.output] == 1}
+        # What lies in memory of its own, and is no view of what its step reads.
+        made = (step.output for step in network.steps if isinstance(step, AffineStep) and step.form is not None)
+        self.own = {name for name in made if readers[name] == 1}
         self._magnitudes: dict[str, tuple[Tensor, ...]] = {}
 
     def exactly(self, numbers: Tensor) -> Ball:
@@ -296,7 +306,7 @@ class RunningBounds(Evaluation[Ball]):
         return Ball.of(value, torch.fmin(passed, by_norm * room) + made, (carried + norm_of(made)) * room)
 
     def norms(self, step: AffineStep) -> OperatorNorms:
-        return self.network.derived((OperatorNorms, step.output), lambda: OperatorNorms.of(self.network, step))
+        return self.alike.derived((OperatorNorms, step.output), lambda: OperatorNorms.of(self.network, step))
 
     def magnitudes(self, step: AffineStep) -> tuple[Tensor, ...]:
         if step.output not in self._magnitudes:
@@ -320,11 +330,6 @@ def _on_lines(ends: Ball, line: Tensor, rows: Rows) -> Ball:
     slope = ends.radius[count:] + 4 * UNIT * not_below(along.abs())
     base = torch.where(slope > 0, base + _SMALL, ends.radius[:count])
     return Ball.of(value, (weight * base[line] + reach * slope[line]) * (1 + 8 * UNIT))
-
-
-def _has_memory(step: AffineStep | GateStep) -> bool:
-    """Whether what the step makes lies in memory of its own, and is no view of what it reads."""
-    return isinstance(step, AffineStep) and step.form is not None
 
 
 def bent(step: GateStep, inputs: Ball, weight: Tensor, overwrite: bool) -> Ball:
@@ -366,24 +371,31 @@ def _order_statistic(gate: OrderStatistic, inputs: Ball) -> Ball:
     return Ball.of(gate.apply(inputs.value), radius, norm)
 
 
+def untouched(gate: Knots, piece: int, inputs: Ball, weight: Tensor) -> Tensor:
+    """Where no number of a block can lie on a piece, ``(B, units)`` bool."""
+    column, margin = weight[:, None], widened(inputs.radius, inputs.size)
+    outside = torch.zeros_like(margin, dtype=torch.bool)
+    if piece > 0:
+        knot = gate.knots[piece - 1] * column
+        outside |= (inputs.high + margin < knot) | ((margin == 0) & (inputs.high <= knot))
+    if piece + 1 < gate.piece_count:
+        outside |= inputs.low - margin > gate.knots[piece] * column
+    return outside
+
+
 def _knots(gate: Knots, inputs: Ball, weight: Tensor) -> Ball:
     column = weight[:, None]
     per_row = len(inputs.value) // len(weight)
     plain = bool(weight.all())
     value = gate.apply(inputs.value, None if plain else column.repeat_interleave(per_row, 0))
-    margin, size = widened(inputs.radius, inputs.size), inputs.size + inputs.radius
-    steepest, made = torch.zeros_like(margin), torch.zeros_like(margin)
+    size = inputs.size + inputs.radius
+    steepest, made = torch.zeros_like(size), torch.zeros_like(size)
     for piece in range(gate.piece_count):
-        outside = torch.zeros_like(margin, dtype=torch.bool)
-        if piece > 0:
-            knot = gate.knots[piece - 1] * column
-            outside |= (inputs.high + margin < knot) | ((margin == 0) & (inputs.high <= knot))
-        if piece + 1 < gate.piece_count:
-            outside |= inputs.low - margin > gate.knots[piece] * column
+        outside = untouched(gate, piece, inputs, weight)
         slope, offset = not_below(gate.slopes[piece].abs()), gate.offsets[piece].abs() * column
         exact = (slope == 0) | ((slope == 1) & (offset == 0))
         rounding = 8 * UNIT * not_below(slope * not_below(size) + offset)
-        steepest = torch.maximum(steepest, slope.expand_as(margin).masked_fill(outside, 0.0))
+        steepest = torch.maximum(steepest, slope.expand_as(size).masked_fill(outside, 0.0))
         made = torch.maximum(made, rounding.masked_fill(outside | exact, 0.0))
     norm = (inputs.norm * not_below(gate.slopes.abs()).max() + norm_of(made)) * (1 + 16 * UNIT)
     return Ball.of(value, not_below(inputs.radius) * steepest * (1 + 8 * UNIT) + made, norm)

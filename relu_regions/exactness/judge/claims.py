@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 __all__ = ["Claims"]
@@ -37,3 +38,27 @@ class Claims:
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
+
+    def only(self, lines: Tensor) -> Claims:
+        """Those about some lines, ``(K,)`` int64 in increasing order."""
+        counts = self.offsets.diff()
+        chosen = torch.zeros_like(counts, dtype=torch.bool)
+        chosen[lines] = True
+        points = chosen.repeat_interleave(counts)
+        flips = points[self.point]
+        parts = (self.point, self.gate, self.unit, self.before, self.after)
+        point, gate, unit, before, after = (part[flips] for part in parts)
+        return Claims(
+            x=self.x[lines],
+            d=self.d[lines],
+            low=self.low[lines],
+            high=self.high[lines],
+            offsets=torch.nn.functional.pad(counts[lines].cumsum(0), (1, 0)),
+            t=self.t[points],
+            first_patterns=tuple(pieces[lines] for pieces in self.first_patterns),
+            point=(points.cumsum(0) - 1)[point],
+            gate=gate,
+            unit=unit,
+            before=before,
+            after=after,
+        )

@@ -30,8 +30,9 @@ import torch
 from torch import Tensor
 
 from relu_regions.exactness.equal_by_construction import EqualNumbers
-from relu_regions.exactness.judge.balls import Rows, RunningBounds, widened
+from relu_regions.exactness.judge.balls import Rows, widened
 from relu_regions.exactness.judge.claims import Claims
+from relu_regions.exactness.judge.evaluations import Evaluator, in_float64
 from relu_regions.exactness.judge.hearing import Hearing
 from relu_regions.exactness.judge.knots import hear_knots
 from relu_regions.exactness.judge.maxima import hear_maximum
@@ -65,12 +66,18 @@ class Verdict:
     t_error: Tensor
 
 
-def judge(network: Network, claims: Claims, heard: Callable[[int], bool] = lambda done: True) -> Verdict:
+def judge(
+    network: Network,
+    claims: Claims,
+    heard: Callable[[int], bool] = lambda done: True,
+    evaluation: Evaluator = in_float64,
+) -> Verdict:
     """Decide which claims are true of the real-valued network.
 
     Args:
         network: in float64, on the device of the claims.
         heard: told how many lines are done; False, where time is up, leaves the others unconfirmed.
+        evaluation: how it is evaluated; see `relu_regions.exactness.judge.evaluations`.
     """
     as_read, network = network, folded(network)
     failed = _malformed(network, claims)
@@ -89,7 +96,7 @@ def judge(network: Network, claims: Claims, heard: Callable[[int], bool] = lambd
         posts[1:] |= special[1][:-1] > 0
     rows, open_ = rows_of(claims, posts)
     failed[open_] = True
-    bounds = RunningBounds(network, claims.x, claims.d)
+    bounds = evaluation(as_read, claims.x, claims.d)
     # Up to the first gate only x and d go through the network.
     blocks = _blocks(8 * BLOCK * _widest(network.steps[max(0, bounds.first_gate - 1) :]))
     kept = [line for line, bad in zip(rows, failed[[line.line for line in rows]].tolist()) if not bad]
@@ -165,15 +172,16 @@ def _is_continuous(gate: Knots) -> bool:
     return True
 
 
-def leader(network: Network, x: Tensor) -> tuple[Tensor, Tensor]:
+def leader(network: Network, x: Tensor, evaluation: Evaluator = in_float64) -> tuple[Tensor, Tensor]:
     """The input that leads the one unit of the last gate at points, ``(N,)`` int64, and whether it is proven to,
     ahead of all others.
 
     Args:
         network: in float64, its last gate a maximum of one unit.
         x: ``(N, *input_shape)``.
+        evaluation: how it is evaluated.
     """
-    network = folded(network)
+    as_read, network = network, folded(network)
     last = len(network.gates) - 1
     places, sure = [], []
     rows = max(
@@ -182,7 +190,7 @@ def leader(network: Network, x: Tensor) -> tuple[Tensor, Tensor]:
     for part in torch.split(x, rows):
         ones = part.new_ones(len(part))
         at_x = Rows(torch.arange(len(part), device=x.device), torch.zeros_like(ones)[:, None], ones)
-        for number, step, ball in RunningBounds(network, part, part).through(at_x):
+        for number, step, ball in evaluation(as_read, part, part).through(at_x):
             if number == last and isinstance(step.gate, Maximum):
                 logits, radius = (
                     step.gate.candidates(part)[:, 0] for part in (ball.value, widened(ball.radius, ball.size))
