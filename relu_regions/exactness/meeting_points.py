@@ -211,7 +211,8 @@ def _meeting(roots: Tensor, compared: _Compared) -> tuple[Tensor, Tensor]:
     least = -max_pool2d(-above.amin(2), compared.kernel, 1)
     most = max_pool2d(below.amax(2), compared.kernel, 1)
     close = (most - least) <= _CLOSE * most.abs().clamp_min(1)
-    close &= torch.isfinite(least) & (least.abs() > _CLOSE) & (least.abs() < 1 / _CLOSE)
+    # An infinite root is that of pixels that are equal nowhere.
+    close &= torch.isfinite(least) & torch.isfinite(most) & (least.abs() > _CLOSE) & (least.abs() < 1 / _CLOSE)
     close &= (least - 1).abs() > _CLOSE
     return least, close & compared.are_read(*roots.shape[3:])[:, None]
 

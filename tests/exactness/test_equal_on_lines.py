@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from relu_regions import exact_interval, rational, walk
 from relu_regions.exactness import equal_on_lines as tables
+from relu_regions.exactness import meeting_points as meeting
 from relu_regions.exactness.equal_on_lines import KINDS, equal_everywhere, equal_on_lines
 from relu_regions.exactness.meeting_points import meeting_points
 from relu_regions.network.network import Network
@@ -189,3 +190,13 @@ def test_a_walk_that_takes_too_much_for_equal_is_found_out(monkeypatch: pytest.M
         x, other = (torch.stack([blank(start + line, (1, 8, 8)) for line in range(4)]) for start in (10, 900))
         wrong += differing(network, x, other - x, (-1.0, 2.0))[0]
     assert wrong
+
+
+def test_patches_without_equal_pixels_are_not_looked_at_closely(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A pair of pixels that never meets keeps its patches apart; so does one that floats don't tell."""
+    monkeypatch.setattr(meeting, "_of_line", lambda x, d, compared: pytest.fail("a search"))
+    network = read(convolutional(0, 0))
+    x, d = torch.randn(2, 3, 1, 8, 8, dtype=torch.float64)
+    d[1, 0, 4] = 1.0  # a row of pixels whose differences stay
+    found = meeting_points(network, x, d)
+    assert found is not None and not len(found.t)
