@@ -29,6 +29,7 @@ EXPECTED = {
     "onnx_node_tests": "counts",
     "peers": "networks",
     "planes": "networks",
+    "proofs": "networks",
     "tied_planes": "cases",
     "same_results": "networks",
     "scaling": "tables",

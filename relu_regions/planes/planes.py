@@ -162,8 +162,7 @@ class Planes:
 
         Args:
             faces: numbers of faces, ``(R,)``; all by default.
-            memory_budget: bytes that the work may take besides its result.
-            progress: whether to show a progress bar; by default where a person is looking and it takes long.
+            memory_budget, progress: as ``Paths.affine_maps``.
 
         Returns:
             ``(R, *output_shape, *input_shape)`` and ``(R, *output_shape)``.

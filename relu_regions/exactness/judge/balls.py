@@ -9,9 +9,8 @@ own float t, is within e of it. Rows lie in blocks, and a block has one row of r
 - All errors of a value together have a 2-norm, N at most. So a step's |W| e is no more than ‖row‖₂ N, number by number,
   and N becomes σ N + ‖what the step itself rounds‖₂ with a bound σ of the step's 2-norm, or ‖e‖₂ where that is less.
   e grows by |W|, as if errors had the worst signs for every number at once; N grows by much less.
-- A ball at a breakpoint holds more than the true value: also what the two affine pieces that are claimed to meet there
-  have at the row's t, each extended to it. They differ behind the gate whose unit flips, and by little, as the unit is
-  near its knot (`Loose`).
+- A ball at a breakpoint holds more: what the two affine pieces that are claimed to meet there have at the row's t, each
+  extended to it. They differ behind the gate whose unit flips, by little, as it is near its knot (`Loose`).
 - A gate with knots passes a radius on by its steepest slope among the pieces that the ball touches: 0 where a ReLU is
   certainly inactive. A maximum passes on the largest radius of the inputs that may attain it. N grows by the
   steepest slope, and by √(how many windows share an input).
