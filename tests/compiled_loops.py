@@ -28,8 +28,8 @@ def share_out() -> None:
 
 def _line(model: nn.Module, shape: tuple[int, ...], dtype: torch.dtype) -> None:
     x, d = torch.rand(2, 2, *shape, dtype=dtype)
-    rr.exact_interval(model.to(dtype).eval(), x, d)
-    rr.walk(model, x, d, t_range=(-1, 2))
+    rr.exact_interval(model.to(dtype).eval(), x, d, dtype=dtype)
+    rr.walk(model, x, d, t_range=(-1, 2), dtype=dtype)
 
 
 def _dense() -> None:

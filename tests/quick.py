@@ -7,8 +7,9 @@ from itertools import product
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
 
-__all__ = ["some_quick"]
+__all__ = ["examples", "some_quick"]
 
 
 def some_quick(
@@ -28,3 +29,19 @@ def some_quick(
         for number, case in enumerate(several)
     ]
     return pytest.mark.parametrize(names, params, ids=ids)
+
+
+def examples(count: int, *strategies: Any) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """A law for drawn examples: a third of so many in the quick run, all of them in the long run."""
+
+    def as_test(law: Callable[..., None]) -> Callable[..., None]:
+        runs = [pytest.param(count // 3, id="some"), pytest.param(count, id="all", marks=pytest.mark.long)]
+
+        @pytest.mark.parametrize("drawn", runs)
+        def test(drawn: int) -> None:
+            settings(max_examples=drawn, deadline=None)(given(*strategies)(law))()
+
+        test.__name__, test.__doc__ = law.__name__, law.__doc__
+        return test
+
+    return as_test

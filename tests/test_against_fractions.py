@@ -6,13 +6,12 @@ import math
 from fractions import Fraction
 
 import torch
-from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import relu_regions as rr
 from tests.networks import network_of
 from tests.oracles import fractions_walk as truth
-from tests.quick import some_quick
+from tests.quick import examples, some_quick
 from tests.strategies import FLAVOURS, GATES, LINES, Case, cases, make_case
 
 # The truth's hardsigmoid has slope 1/6, which no float is.
@@ -58,8 +57,7 @@ def right(paths: rr.Paths, t: float, exact: Fraction | float, allowed: float) ->
     return close(t, exact, min(bound, scaled(10 * allowed, t)))
 
 
-@settings(max_examples=150, deadline=None)
-@given(cases(**GENERIC, skips=st.booleans()))
+@examples(150, cases(**GENERIC, skips=st.booleans()))
 def test_generic_networks_agree_in_everything(case: Case) -> None:
     exact = truth.walk(case.layers, case.x, case.d, case.lo, case.hi)
     paths, interval = run(case)
@@ -119,8 +117,7 @@ def wide(low: float, high: float, allowed: float) -> bool:
     return math.isinf(low) or math.isinf(high) or high - low > 4 * scaled(allowed, max(abs(low), abs(high)))
 
 
-@settings(max_examples=150, deadline=None)
-@given(cases(**DEGENERATE, skips=st.booleans()))
+@examples(150, cases(**DEGENERATE, skips=st.booleans()))
 def test_degenerate_networks_agree_but_for_slivers(case: Case) -> None:
     paths, _ = run(case)
     # Two true breakpoints of a settled line may round to one float.

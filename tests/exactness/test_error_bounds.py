@@ -7,7 +7,6 @@ from fractions import Fraction
 
 import pytest
 import torch
-from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
@@ -21,7 +20,7 @@ from relu_regions.walking.sweep import Sweep
 from tests.models import Wrapped, mlp
 from tests.networks import network_of
 from tests.oracles import fractions_walk as truth
-from tests.quick import some_quick
+from tests.quick import examples, some_quick
 from tests.strategies import FLAVOURS, GATES, LINES, Case, cases, make_case
 from tests.true_walks import assert_true, nothing_settled, walked
 
@@ -31,8 +30,7 @@ ANY = {"gates": st.lists(st.sampled_from(EXACT), min_size=1, max_size=2), "skips
 MAXIMA = {**ANY, "gates": st.sampled_from([["maxout"], ["relu", "maxout"], ["maxout", "hardtanh"]])}
 
 
-@settings(max_examples=120, deadline=None)
-@given(cases(**ANY), st.sampled_from([None, 1]))
+@examples(120, cases(**ANY), st.sampled_from([None, 1]))
 def test_bounds_that_leave_no_doubt_are_right(case: Case, memory_budget: int | None) -> None:
     """Also with a budget of a byte, which cuts wherever a cut can be made."""
     with nothing_settled():
@@ -42,8 +40,7 @@ def test_bounds_that_leave_no_doubt_are_right(case: Case, memory_budget: int | N
         assert_true(paths, case)
 
 
-@settings(max_examples=120, deadline=None)
-@given(cases(**ANY))
+@examples(120, cases(**ANY))
 def test_every_case_is_settled_by_default(case: Case) -> None:
     paths = walked(case)
     assert paths.certain.all()
@@ -59,8 +56,7 @@ def test_each_flavour_on_each_line(flavour: str, line: str) -> None:
         assert_true(paths, case)
 
 
-@settings(max_examples=80, deadline=None)
-@given(cases(**MAXIMA))
+@examples(80, cases(**MAXIMA))
 def test_bounds_of_maxima_that_leave_no_doubt_are_right(case: Case) -> None:
     with nothing_settled():
         paths, interval = walked(case), interval_of(case)
@@ -298,16 +294,14 @@ def assert_true_interval(interval: rr.Interval, case: Case) -> None:
         assert end == exact or math.isinf(error) or abs(Fraction(end) - exact) <= Fraction(error), name
 
 
-@settings(max_examples=120, deadline=None)
-@given(cases(**ANY))
+@examples(120, cases(**ANY))
 def test_every_interval_is_settled_by_default(case: Case) -> None:
     interval = interval_of(case)
     assert interval.certain is not None and interval.certain.all()
     assert_true_interval(interval, case)
 
 
-@settings(max_examples=120, deadline=None)
-@given(cases(**ANY))
+@examples(120, cases(**ANY))
 def test_intervals_without_doubt_are_right(case: Case) -> None:
     with nothing_settled():
         interval = interval_of(case)

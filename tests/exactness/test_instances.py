@@ -92,6 +92,7 @@ def a_deep_residual_network() -> tuple[rr.Network, torch.Tensor, torch.Tensor]:
     return rr.Network.from_module(model.eval(), (1, 4, 4)), *torch.randn(2, 1, 1, 4, 4, dtype=torch.float64)
 
 
+@pytest.mark.long
 def test_deep_residual_networks_are_decided_by_digits() -> None:
     network, x, d = a_deep_residual_network()
     paths = rr.walk(network, x, d, (-1, 1))

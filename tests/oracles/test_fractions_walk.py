@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from tests.equal_modules import to_torch
 from tests.oracles.fractions_walk import Flip, Interval, Walk, evaluate, exact_interval, walk
+from tests.quick import examples
 from tests.strategies import FLAVOURS, GATES, LINES, RANGES, Case, cases, make_case, random_case
 
 F = Fraction
@@ -261,8 +262,7 @@ def assert_is_the_interval(case: Case, found: Walk, rng: Random) -> None:
         assert label == max(leaders, key=lambda k: there[k])
 
 
-@given(cases(max_width=8), st.randoms(use_true_random=False))
-@settings(max_examples=150, deadline=None)
+@examples(150, cases(max_width=8), st.randoms(use_true_random=False))
 def test_law(case, rng):
     assert_is_the_interval(case, assert_is_the_network(case, rng), rng)
 

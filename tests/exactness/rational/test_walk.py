@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
@@ -25,7 +24,7 @@ from relu_regions.network.steps import GateStep, Origin
 from tests.models import ARCHITECTURES, Architecture, mlp, of_each
 from tests.networks import network_of
 from tests.oracles import fractions_walk as truth
-from tests.quick import some_quick
+from tests.quick import examples, some_quick
 from tests.strategies import FLAVOURS, GATES, LINES, Case, cases, make_case
 
 # The oracle's hardsigmoid has slope 1/6, which no float is.
@@ -170,8 +169,7 @@ def assert_true(case: Case) -> None:
         assert getattr(interval, name) == getattr(expected, name), name
 
 
-@settings(max_examples=200, deadline=None)
-@given(cases(gates=st.lists(st.sampled_from(EXACT_GATES), min_size=1, max_size=2), skips=st.booleans()))
+@examples(200, cases(gates=st.lists(st.sampled_from(EXACT_GATES), min_size=1, max_size=2), skips=st.booleans()))
 def test_random_networks_are_walked_exactly(case: Case) -> None:
     assert_true(case)
 

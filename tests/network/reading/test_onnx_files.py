@@ -297,7 +297,9 @@ def test_constants_of_chance_are_refused(operator: str, tmp_path: Path) -> None:
         rr.Network.from_onnx(saved(tmp_path / "network.onnx", change))
 
 
-@pytest.mark.parametrize("content", [b"\x0a\x00" * 5_000_000, b"\x18\x00" * 20_000_000])
+@pytest.mark.parametrize(
+    "content", [pytest.param(b"\x0a\x00" * 5_000_000, marks=pytest.mark.long), b"\x18\x00" * 20_000_000]
+)
 def test_messages_and_fields_are_counted_before_they_are_parsed(content: bytes, tmp_path: Path) -> None:
     """Two bytes make a node of 160 in memory."""
     length = len(content)
