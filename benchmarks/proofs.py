@@ -1,11 +1,12 @@
 """Which stage proves the lines of networks of many kinds, and what that costs: default against no bounds.
 
-    python benchmarks/proofs.py [--quick] [--only NAME] [--onnx FOLDER] [--rounds 3] [--out FILE.json]
+    python benchmarks/proofs.py [--quick] [--wide] [--only NAME] [--onnx FOLDER] [--rounds 3] [--out FILE.json]
 
 - Dense networks, deep ones too, trained to zero training error on scikit-learn's digits (enlarged to 28 × 28 for 784
   inputs), on lines through two samples of a class, and with He's weights on random lines; t in [−1, 2].
 - Convolution, batch norm, ReLU and max pooling, trained on digits, on lines between two samples of a class.
-- The VGG-like network and the ResNet-18-like one of architectures.py, on a segment of some hundred breakpoints.
+- The VGG-like network and the ResNet-18-like one of architectures.py, on a segment of some hundred breakpoints;
+  with `--wide` those of 64 channels too.
 - With `--onnx`, every NAME.onnx of a folder that has NAME_inputs.npz with `x` beside it, on lines from each input to
   the next.
 
@@ -48,6 +49,7 @@ class Lines(NamedTuple):
 def main(given: list[str] | None = None) -> int:
     """Run the benchmark."""
     options = parser(__doc__, "proofs")
+    options.add_argument("--wide", action="store_true", help="networks of 64 channels too: minutes each")
     options.add_argument("--only", help="networks with this in their name")
     options.add_argument("--onnx", type=Path, help="a folder of ONNX files, each with its inputs")
     options.add_argument("--rounds", type=int, default=3)
@@ -56,7 +58,7 @@ def main(given: list[str] | None = None) -> int:
     torch.set_num_threads(1)
     rounds = 1 if arguments.quick else arguments.rounds
     results = []
-    for name, made in cases(arguments.quick, arguments.onnx):
+    for name, made in cases(arguments.quick, arguments.wide, arguments.onnx):
         if arguments.only is None or arguments.only.lower() in name.lower():
             results.append(measured(made(), rounds))
             print(line_of(results[-1]), flush=True)
@@ -68,7 +70,7 @@ def main(given: list[str] | None = None) -> int:
 # ---------------------------------------------------------------- networks
 
 
-def cases(quick: bool, folder: Path | None) -> Iterator[tuple[str, Callable[[], Lines]]]:
+def cases(quick: bool, wide: bool, folder: Path | None) -> Iterator[tuple[str, Callable[[], Lines]]]:
     """Names of networks, and what makes each."""
     count = 2 if quick else 20
     trained = [(64, 64, 3)] if quick else [(64, 128, 8), (64, 128, 10), (784, 256, 4), (784, 256, 6)]
@@ -81,7 +83,8 @@ def cases(quick: bool, folder: Path | None) -> Iterator[tuple[str, Callable[[], 
         yield f"CNN, {side} × {side} digits", lambda side=side: pooling(side, count)
     reach = {"vgg": 0.001, "resnet18": 0.001} if quick else {"vgg": 0.04, "resnet18": 0.02}
     for kind, title in (("vgg", "VGG-like"), ("resnet18", "ResNet-18-like")):
-        for width in (2,) if quick else (16, 64) if kind == "vgg" else (8, 64):
+        narrow = 16 if kind == "vgg" else 8
+        for width in (2,) if quick else (narrow, 64) if wide else (narrow,):
             far = reach[kind] * (1 if width < 64 else 0.025)
             case = Case(f"{title}, width {width}", kind, width, far, far, 1 << 28)
             yield case.name, lambda case=case: of_case(case)

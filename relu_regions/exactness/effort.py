@@ -15,8 +15,9 @@ __all__ = ["Effort", "Heard", "Stage", "without_limit"]
 # Told how many are done; says whether there is time for more.
 Heard = Callable[[int], bool]
 
-# All lines or planes of a call together may take so many seconds of rational arithmetic by default.
+# All lines or planes of a call together may take so many seconds by default, in each of the stages that can take long.
 _AUTO_SECONDS = 60.0
+_LONG = {"digits": "more digits", "rational": "rational arithmetic"}
 
 
 def without_limit(done: int) -> bool:
@@ -29,14 +30,13 @@ class Effort:
 
     Args:
         resolve: as given by the caller.
-        seconds: that all stages may take together, from the beginning of the first; None for what is usual: 60 for
-            rational arithmetic with "auto", and no other limit.
+        seconds: that all stages may take together, from the beginning of the first; None for what is usual: with
+            "auto" 60 for more digits and 60 for rational arithmetic, and no other limit.
         progress: whether to show bars; None where a person is looking and it takes long.
 
     Attributes:
         seconds: the limit, for the person who is told that it was met.
         left: how many of these there are when the first stage under the limit begins.
-        of_what: the stage that the limit is of, as words; empty where it is of all.
         short_of: the first stage that was not done when time was up; None if all were.
 
     Raises:
@@ -52,16 +52,21 @@ class Effort:
         self.seconds = self.left = usual if seconds is None else float(seconds)
         self.progress = progress
         self.short_of: str | None = None
-        self._limited_stage = "rational" if seconds is None else None
-        self.of_what = " of rational arithmetic" if seconds is None else ""
-        self._until: float | None = None
+        self._for_all = seconds is not None
+        self._until: dict[str, float] = {}
+
+    @property
+    def of_what(self) -> str:
+        """What the limit that was met is of, in words; empty where it is of all stages."""
+        return "" if self._for_all else f" of {_LONG.get(self.short_of or 'rational', 'work')}"
 
     def stage(self, name: str, total: int, unit: str = "line") -> Stage:
         """A part of the work: so many lines or planes."""
-        limited = self._limited_stage in (None, name)
-        if limited and self._until is None:
-            self._until = time.monotonic() + self.left
-        until = self._until if limited and self._until is not None else math.inf
+        until = math.inf
+        if self._for_all or name in _LONG:
+            # Stages of one name share a limit, or all do.
+            key = "" if self._for_all else name
+            until = self._until.setdefault(key, time.monotonic() + self.left)
         return Stage(self, name, total, until, Progress(total, name, self.progress, unit))
 
 

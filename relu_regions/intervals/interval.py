@@ -168,9 +168,9 @@ def exact_interval(
         dtype: of the walk, float64 or float32. What is proven is about the model, x and d as given: lines that float32
             leaves in doubt, or whose numbers it does not hold, are walked in float64.
         resolve: what to do about lines on which rounding may have decided something; see ``relu_regions.walk``.
-        resolve_seconds: how long all of that may take after the walk itself; by default only rational arithmetic is
-            limited, to 60 seconds with "auto". What was begun in time is finished. `UnprovenWarning` says how many
-            lines are left.
+        resolve_seconds: how long all of that may take after the walk itself; by default more digits and rational
+            arithmetic may take 60 seconds each with "auto". What was begun in time is finished. `UnprovenWarning` says
+            how many lines are left.
         certify: prove every answer and enclose every end by a few neighbouring floats: lines in doubt are settled
             however long it takes, and ends are evaluated once more in twice the working precision.
         deployed: torch.float32, torch.float16 or torch.bfloat16: give an inner interval, too, on which every evaluation

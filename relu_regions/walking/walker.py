@@ -66,9 +66,9 @@ def walk(
             "auto" evaluates the network anew at their breakpoints, with a bound for each unit, which proves most of
             them, and walks the others again in rational arithmetic where that takes seconds. "always" does so however
             long it takes, "never" computes no bounds. ``Paths.certain`` says what is proven, ``decided_by`` by what.
-        resolve_seconds: how long all of that may take after the walk itself; by default only rational arithmetic is
-            limited, to 60 seconds with "auto". What was begun in time is finished. `UnprovenWarning` says how many
-            lines are left.
+        resolve_seconds: how long all of that may take after the walk itself; by default more digits and rational
+            arithmetic may take 60 seconds each with "auto". What was begun in time is finished. `UnprovenWarning` says
+            how many lines are left.
         memory_budget: bytes that the walk may take besides its result; a quarter of the free memory by default.
         progress: whether to show a progress bar for each stage; by default where a person is looking and it takes long.
 

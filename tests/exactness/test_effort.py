@@ -39,19 +39,18 @@ def bars(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 
 
 @pytest.mark.parametrize(("resolve", "limit"), [("auto", 60), ("always", None)])
-def test_by_default_rational_arithmetic_alone_is_limited(
-    clock: list[float], resolve: Resolve, limit: float | None
-) -> None:
+def test_by_default_what_takes_long_is_limited(clock: list[float], resolve: Resolve, limit: float | None) -> None:
     asked = Effort(resolve)
     with asked.stage("judge", 3) as stage:
         clock[0] += 1000
         assert stage.reach(1)
-    with asked.stage("rational", 3) as stage:
-        clock[0] += 59
-        assert stage.reach(1)
-        clock[0] += 2
-        assert stage.reach(2) == (limit is None)
-    assert asked.short_of == (None if limit is None else "rational")
+    for name in ("rational", "digits"):
+        with asked.stage(name, 3) as stage:
+            clock[0] += 59
+            assert stage.reach(1)
+            clock[0] += 2
+            assert stage.reach(2) == (limit is None)
+        assert asked.short_of == (None if limit is None else "rational")
 
 
 def test_what_is_given_is_for_all_stages_together(clock: list[float]) -> None:
