@@ -123,6 +123,9 @@ def _wider(sweep: Sequence[Record]) -> list[Record]:
                 if len(record["hidden"]) == 3:
                     for summary in record["ratios"]:
                         columns.setdefault(record["hidden"][0], []).append(measure(summary))
+            if len(columns) < 2:
+                parts.append(f"{state}: fewer than two widths that learned their labels")
+                continue
             widths = sorted(columns)
             values = [float(np.mean(columns[width])) for width in widths]
             correlation = float(stats.spearmanr(widths, values).statistic) if len(widths) > 2 else float("nan")
@@ -134,10 +137,11 @@ def _wider(sweep: Sequence[Record]) -> list[Record]:
                 f"(rank correlation {correlation:.2f})"
             )
         good = [state for state, falls in verdicts if falls]
-        verdict = (
-            "holds" if len(good) == len(STATES) else f"holds for {', '.join(good)} only" if good else "does not hold"
-        )
-        verdict += f": {name} at {widths[0]} and {widths[-1]} units, {'; '.join(short)}"
+        verdict = "no verdict"
+        if verdicts:
+            verdict = f"holds for {', '.join(good)} only" if good else "does not hold"
+            verdict = "holds" if len(good) == len(STATES) else verdict
+            verdict += f": {name} at {widths[0]} and {widths[-1]} units, {'; '.join(short)}"
         claims.append(_claim(text, f"{name}, {'; '.join(parts)}", verdict))
     return claims
 

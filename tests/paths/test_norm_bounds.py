@@ -36,8 +36,9 @@ def test_a_quick_run_judges_every_claim(tmp_path: Path, capsys: pytest.CaptureFi
     for training in report["trainings"]:
         judged_as_proven(training, said)
     assert all(table for table in norm_tables(report).values())
-    pictures = {f"{name}_{way}" for name in ("norm_ratios", "norms_along") for way in ("plain", "momentum")}
-    files = {f"{name}.{kind}" for name in pictures | {"widths_and_depths"} for kind in ("png", "svg")}
+    names = ("norm_ratios", "norms_along", "widths_and_depths")
+    pictures = {f"{name}_{way}" for name in names for way in ("plain", "momentum")}
+    files = {f"{name}.{kind}" for name in pictures for kind in ("png", "svg")}
     assert {path.name for path in tmp_path.iterdir()} == files | {"norm_bounds.json", "cache"}
 
 
@@ -45,10 +46,10 @@ def judged_as_proven(training: dict[str, Any], said: str) -> None:
     """What is a theorem holds, the radii agree with the MILP, and the appendix's radius is that of its formula."""
     assert all(claim["claim"] in said and claim["verdict"] for claim in training["claims"])
     verdicts = {claim["claim"]: claim["verdict"] for claim in training["claims"]}
-    assert verdicts["‖W_x‖ ≤ Π ‖W_l‖ on every region"] == "holds"
-    assert verdicts["f(x) − f(x_i) = Σ λ_k W_k (x − x_i)"] == "holds"
-    assert verdicts["‖f(x) − f(x_i)‖ ≤ (Σ λ_k ‖W_k‖) ‖x − x_i‖ ≤ Π ‖W_l‖ ‖x − x_i‖"] == "holds"
-    assert verdicts["a radius of half the margin by the bound keeps the label"] == "holds"
+    assert verdicts["‖W_x‖ ≤ Π ‖W_l‖ on every region"].startswith("holds")
+    assert verdicts["f(x) − f(x_i) = Σ λ_k W_k (x − x_i)"].startswith("holds")
+    assert verdicts["‖f(x) − f(x_i)‖ ≤ (Σ λ_k ‖W_k‖) ‖x − x_i‖ ≤ Π ‖W_l‖ ‖x − x_i‖"].startswith("holds")
+    assert verdicts["a radius of half the margin by the bound keeps the label"].startswith("holds")
     for record in training["networks"]:
         own = record["segment_changes"]
         radius = own["training_range"] / (2 * record["K"] * record["linear"])
