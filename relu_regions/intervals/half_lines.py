@@ -89,9 +89,21 @@ def half_lines(
             error = points.errors.get(lines.network.output_name, torch.zeros_like(points.position))
             sweep.drop(_record_exits(points, outputs, decision, 2 * beside(error), found))
         done(len(lines))
-    one_sided = end == 0
-    found.end[one_sided], found.beyond[one_sided], found.error[one_sided] = 0.0, -1, 0.0
+    _end_at_x(found, end == 0)
     return found[0::2], found[1::2]
+
+
+def _end_at_x(found: HalfLine, at_x: Tensor) -> None:
+    """Where the range ends at x there is nothing to find: what is true of x itself, the other half knows too.
+
+    Args:
+        at_x: which halves end there, ``(M,)`` bool; two in a row are of one line.
+    """
+    found.end[at_x], found.beyond[at_x], found.error[at_x] = 0.0, -1, 0.0
+    other = torch.arange(len(at_x), device=at_x.device) ^ 1
+    here = (at_x & ~at_x[other]).nonzero()[:, 0]
+    for part in (found.label, found.tied, found.doubt):
+        part[here] = part[other[here]]
 
 
 def _record_exits(points: Points, outputs: Tensor, decision: Decision, error: Tensor, found: HalfLine) -> Tensor:
