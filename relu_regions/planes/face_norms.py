@@ -23,7 +23,6 @@ def norms_of_faces(
     patterns: Callable[[Tensor], tuple[Tensor, ...]],
     faces: Tensor,
     p: Norm,
-    *,
     memory_budget: int | None,
     progress: bool | None,
 ) -> Tensor:

@@ -74,8 +74,6 @@ class Planes:
         polygons = tuple(tuple(corners) for corners in batch.polygons)
         return cls(batch.network, batch.x, batch.u, batch.v, polygons, tuple(answers))
 
-    # ------------------------------------------------------------ faces
-
     @property
     def face_counts(self) -> Int64[Tensor, " N"]:
         """``(N,)`` int64: how many faces each plane has."""
@@ -162,7 +160,8 @@ class Planes:
 
         Args:
             faces: numbers of faces, ``(R,)``; all by default.
-            memory_budget, progress: as ``Paths.affine_maps``.
+            memory_budget: bytes that the work may take besides its result.
+            progress: whether to show a progress bar; by default where a person is looking and it takes long.
 
         Returns:
             ``(R, *output_shape, *input_shape)`` and ``(R, *output_shape)``.
@@ -183,13 +182,14 @@ class Planes:
         Args:
             p: 1, 2, math.inf (the largest absolute row sum, paper, appendix A) or "fro".
             faces: numbers of faces, ``(R,)``; all by default.
-            memory_budget, progress: as ``affine_maps``.
+            memory_budget: bytes that the work may take.
+            progress: as ``affine_maps``.
 
         Raises:
             ValueError: p is none of these.
         """
         numbers = torch.arange(len(self.tiles)) if faces is None else faces
-        return norms_of_faces(self.network, self.patterns, numbers, p, memory_budget=memory_budget, progress=progress)
+        return norms_of_faces(self.network, self.patterns, numbers, p, memory_budget, progress)
 
     # ------------------------------------------------------------ classes
 

@@ -43,7 +43,10 @@ def plane_html(
         plane: one plane of ``relu_regions.walk_plane``, or one of ``relu_regions.rational.walk_plane``, which keeps no
             network and so shows no norms.
         path: of the file to write; missing folders are made. What was there stays unless all of it could be written.
-        colour, samples, class_names, p: as ``relu_regions.plot.plane``.
+        colour: as ``relu_regions.plot.plane``.
+        samples: likewise.
+        class_names: likewise.
+        p: likewise.
         title: of the page; by default how many regions there are, and "not proven" where they are not.
 
     Returns:
