@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import torch
@@ -15,6 +16,7 @@ from tests.type_checks import CHECKED, CHECKER
 install_import_hook(CHECKED, CHECKER)
 
 from relu_regions import backends  # noqa: E402
+from relu_regions.lines import progress  # noqa: E402
 from tests import compiled_loops  # noqa: E402
 
 # The tensors here are small: on several threads, which then wait for each other, the tests take several times as long.
@@ -56,3 +58,17 @@ def two_threads() -> Iterator[None]:
     torch.set_num_threads(2)
     yield
     torch.set_num_threads(1)
+
+
+@pytest.fixture
+def bars(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """Every progress bar that is made."""
+    made: list[Any] = []
+    tqdm = progress.tqdm
+
+    def noted(**told: Any) -> Any:
+        made.append(tqdm(**told))
+        return made[-1]
+
+    monkeypatch.setattr(progress, "tqdm", noted)
+    return made

@@ -4,25 +4,16 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
 from types import TracebackType
 
 from relu_regions.exactness.resolving import Resolve
 from relu_regions.lines.progress import Progress
 
-__all__ = ["Effort", "Heard", "Stage", "without_limit"]
-
-# Told how many are done; says whether there is time for more.
-Heard = Callable[[int], bool]
+__all__ = ["Effort", "Stage"]
 
 # All lines or planes of a call together may take so many seconds by default, in each of the stages that can take long.
 _AUTO_SECONDS = 60.0
 _LONG = {"digits": "more digits", "rational": "rational arithmetic"}
-
-
-def without_limit(done: int) -> bool:
-    """There is time for more, however many are done."""
-    return True
 
 
 class Effort:

@@ -24,7 +24,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from relu_regions.exactness.meeting_points import Meetings, two_sum
+from relu_regions.exactness.error_free import two_sum
+from relu_regions.exactness.meeting_points import Meetings
 from relu_regions.network.gates import Knots, Maximum
 from relu_regions.network.network import Network
 from relu_regions.network.steps import AffineStep, Convolution, GateStep, Matrix

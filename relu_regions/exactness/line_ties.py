@@ -8,22 +8,12 @@ from torch import Tensor
 from relu_regions.backends.points import Points
 from relu_regions.backends.ties import Ties, TieTables
 from relu_regions.exactness.equal_by_construction import EqualNumbers
-from relu_regions.exactness.equal_on_lines import AT_INFINITY, AT_ONE, AT_X, KINDS, equal_everywhere, equal_on_lines
+from relu_regions.exactness.equal_on_lines import AT_INFINITY, AT_ONE, AT_X, KINDS, equal_on_lines
 from relu_regions.exactness.starts import Starts
 from relu_regions.network.gates import OrderStatistic
 from relu_regions.network.network import Network
-from relu_regions.network.steps import AffineStep, Convolution
 
-__all__ = ["LineTies", "can_tie", "still_open"]
-
-
-def can_tie(network: Network) -> bool:
-    """Whether numbers of the network can be equal by construction that are no copies.
-
-    Only equal patches under one kernel make such, and equal rows of coefficients.
-    """
-    forms = (step.form for step in network.steps if isinstance(step, AffineStep))
-    return any(isinstance(form, Convolution) for form in forms) or bool(equal_everywhere(network))
+__all__ = ["LineTies", "still_open"]
 
 
 class LineTies:

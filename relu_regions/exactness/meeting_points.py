@@ -18,11 +18,12 @@ import torch
 from torch import Tensor
 from torch.nn.functional import max_pool2d, pad
 
+from relu_regions.exactness.error_free import two_product, two_sum
 from relu_regions.network.gates import Maximum
 from relu_regions.network.network import Network
 from relu_regions.network.steps import AffineStep, Convolution, GateStep
 
-__all__ = ["Meetings", "meeting_points", "two_sum"]
+__all__ = ["Meetings", "meeting_points"]
 
 # Floats this close, relative to the larger one or 1, may be one number; the least distance that is kept between two t.
 _CLOSE = 2.0**-30
@@ -231,26 +232,6 @@ def _shifted(image: Tensor, compared: _Compared) -> Tensor:
     return torch.stack([image.roll((-down, -right), (-2, -1)) for down, right in compared.shifts])
 
 
-def two_sum(one: Tensor, other: Tensor) -> tuple[Tensor, Tensor]:
-    """Sums and what rounding lost of them, exactly (Knuth, The Art of Computer Programming 2, section 4.2.2)."""
-    total = one + other
-    part = total - one
-    return total, (one - (total - part)) + (other - part)
-
-
-def _two_product(one: Tensor, other: Tensor) -> tuple[Tensor, Tensor]:
-    """Products and what rounding lost of them, exactly unless it underflows (Dekker)."""
-    product = one * other
-    (a, b), (c, e) = _halves(one), _halves(other)
-    return product, b * e - (((product - a * c) - b * c) - a * e)
-
-
-def _halves(number: Tensor) -> tuple[Tensor, Tensor]:
-    scaled = number * (2.0**27 + 1)
-    high = scaled - (scaled - number)
-    return high, number - high
-
-
 def _difference(one: Tensor, other: Tensor) -> Tensor:
     """Differences, NaN where they are rounded."""
     difference, lost = two_sum(one, -other)
@@ -284,7 +265,7 @@ def _of_line(x: Tensor, d: Tensor, compared: _Compared) -> _Found:
     ours, theirs = apart[reference], slope[reference]
     same = _same_roots(ours, theirs, apart, slope) & _near(roots, wanted)
     # A root is the nearest float of a quotient. It is the root itself if its product with the slope says so.
-    product, lost = _two_product(wanted, theirs)
+    product, lost = two_product(wanted, theirs)
     exact = (product == -ours) & (lost == 0) & (product.abs() > _LEAST)
     between = _same_roots(ours, theirs, ours, theirs)
     kept: list[int] = []
@@ -303,6 +284,6 @@ def _of_line(x: Tensor, d: Tensor, compared: _Compared) -> _Found:
 
 def _same_roots(apart: Tensor, slope: Tensor, others: Tensor, slopes: Tensor) -> Tensor:
     """Whether roots are equal exactly, those of ``(m,)`` numbers in rows and of ``(n,)`` others, ``(m, n)`` bool."""
-    one, other = _two_product(others, slope[:, None]), _two_product(apart[:, None], slopes)
+    one, other = two_product(others, slope[:, None]), two_product(apart[:, None], slopes)
     # What underflows in a product is not known.
     return (one[0] == other[0]) & (one[1] == other[1]) & (one[0].abs() > _LEAST)

@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Literal, get_args
 
 from relu_regions.network.step_graph import StepGraph
 from relu_regions.network.steps import AffineStep
 
-__all__ = ["POINTS_TO_BEGIN", "Resolve", "may_settle", "products"]
+__all__ = ["POINTS_TO_BEGIN", "Heard", "Resolve", "may_settle", "products", "without_limit"]
 
 Resolve = Literal["auto", "always", "never"]
+# Told how many lines or planes are done; says whether there is time for more.
+Heard = Callable[[int], bool]
 
 # Making the exact network costs as much as some tens of points, and 140 bytes for each product. It counts as so many
 # points, so that "auto" never makes one of more than 10^7 products, which would take gigabytes.
 POINTS_TO_BEGIN = 100
+
+
+def without_limit(done: int) -> bool:
+    """There is time for more, however many are done."""
+    return True
 
 
 def may_settle(resolve: Resolve) -> bool:

@@ -29,10 +29,10 @@ from importlib.util import find_spec
 import torch
 from torch import Tensor
 
-from relu_regions.exactness.effort import Heard, without_limit
 from relu_regions.exactness.rational.arithmetic import Point
 from relu_regions.exactness.rational.coefficients import ExactNetwork
 from relu_regions.exactness.rational.interval import end_between
+from relu_regions.exactness.resolving import Heard, without_limit
 from relu_regions.lines.decision import Decision
 from relu_regions.network.gates import Knots
 from relu_regions.network.network import Network

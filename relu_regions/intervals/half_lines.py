@@ -10,8 +10,8 @@ from torch import Tensor
 
 from relu_regions.backends import kernel_for
 from relu_regions.backends.points import Points
+from relu_regions.exactness.can_tie import can_tie
 from relu_regions.exactness.error_bounds import Certainty
-from relu_regions.exactness.line_ties import can_tie
 from relu_regions.exactness.meeting_points import meeting_points
 from relu_regions.exactness.shifts import beside
 from relu_regions.lines.decision import Decision

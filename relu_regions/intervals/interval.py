@@ -12,9 +12,9 @@ import torch
 from jaxtyping import Bool, Float, Float64, Int64
 from torch import Tensor
 
-from relu_regions.exactness.effort import Effort, Heard, without_limit
+from relu_regions.exactness.effort import Effort
 from relu_regions.exactness.error_bounds import Certainty
-from relu_regions.exactness.resolving import Resolve, may_settle
+from relu_regions.exactness.resolving import Heard, Resolve, may_settle, without_limit
 from relu_regions.exactness.stages import counted, decided_by, warn_of_doubt
 from relu_regions.intervals.deployed import as_deployed, refuse
 from relu_regions.intervals.enclosures import Ends, enclose

@@ -8,10 +8,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from relu_regions.exactness.can_tie import can_tie
+from relu_regions.exactness.cascade import leading, proven
 from relu_regions.exactness.effort import Effort
 from relu_regions.exactness.error_bounds import Certainty
-from relu_regions.exactness.instances import leading, proven
-from relu_regions.exactness.line_ties import can_tie
 from relu_regions.lines.decision import Decision
 from relu_regions.lines.line_batch import LineBatch
 from relu_regions.network.gates import Maximum

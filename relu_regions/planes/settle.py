@@ -5,10 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 
-from relu_regions.exactness.effort import Heard, without_limit
 from relu_regions.exactness.rational.coefficients import ExactNetwork
 from relu_regions.exactness.rational.planes.walk_plane import walk_plane
-from relu_regions.exactness.resolving import POINTS_TO_BEGIN, Resolve, may_settle, products
+from relu_regions.exactness.resolving import POINTS_TO_BEGIN, Heard, Resolve, may_settle, products, without_limit
 from relu_regions.lines.plane_batch import PlaneBatch
 from relu_regions.network.network import Network
 from relu_regions.planes.doubts import FACE_PRODUCTS, Budget

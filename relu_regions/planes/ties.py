@@ -9,8 +9,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from relu_regions.exactness.can_tie import can_tie
 from relu_regions.exactness.equal_on_planes import equal_on_planes
-from relu_regions.exactness.line_ties import can_tie
 from relu_regions.lines.plane_batch import PlaneBatch
 from relu_regions.network.arrays import Floats, Integers, Numbers
 from relu_regions.network.gates import Knots

@@ -7,8 +7,8 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from relu_regions.exactness.cascade import proven
 from relu_regions.exactness.effort import Effort
-from relu_regions.exactness.instances import proven
 from relu_regions.exactness.judge import Claims
 from relu_regions.lines.line_batch import LineBatch
 from relu_regions.paths.paths import Paths

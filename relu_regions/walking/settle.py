@@ -11,12 +11,11 @@ import torch
 from torch import Tensor
 
 from relu_regions.backends.points import Flips
-from relu_regions.exactness.effort import Heard, without_limit
 from relu_regions.exactness.rational.coefficients import ExactNetwork
 from relu_regions.exactness.rational.interval import exact_interval
 from relu_regions.exactness.rational.paths import RationalPath
 from relu_regions.exactness.rational.walk import walk
-from relu_regions.exactness.resolving import POINTS_TO_BEGIN, Resolve, products
+from relu_regions.exactness.resolving import POINTS_TO_BEGIN, Heard, Resolve, products, without_limit
 from relu_regions.lines.decision import Decision
 from relu_regions.lines.line_batch import LineBatch
 from relu_regions.network.network import Network

@@ -14,8 +14,9 @@ from relu_regions.backends import Placement, kernel_for
 from relu_regions.backends.memory import budget, stack_bytes
 from relu_regions.backends.points import Flips, Points
 from relu_regions.backends.threads import each_on_one_thread, one_thread
+from relu_regions.exactness.can_tie import can_tie
 from relu_regions.exactness.error_bounds import Certainty
-from relu_regions.exactness.line_ties import LineTies, can_tie
+from relu_regions.exactness.line_ties import LineTies
 from relu_regions.exactness.shifts import Shifts
 from relu_regions.network.chains import Chain
 from relu_regions.network.gates import flattened

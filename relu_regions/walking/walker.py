@@ -9,9 +9,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from relu_regions.exactness.can_tie import can_tie
 from relu_regions.exactness.effort import Effort
 from relu_regions.exactness.error_bounds import Certainty
-from relu_regions.exactness.line_ties import can_tie
 from relu_regions.exactness.meeting_points import meeting_points
 from relu_regions.exactness.resolving import Resolve, may_settle
 from relu_regions.exactness.stages import warn_of_doubt

@@ -13,7 +13,6 @@ from relu_regions.exactness import effort
 from relu_regions.exactness.effort import Effort
 from relu_regions.exactness.judge import verdict
 from relu_regions.exactness.resolving import Resolve
-from relu_regions.lines import progress
 
 
 @pytest.fixture
@@ -22,20 +21,6 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     now = [100.0]
     monkeypatch.setattr(effort.time, "monotonic", lambda: now[0])
     return now
-
-
-@pytest.fixture
-def bars(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    """Every bar that is made."""
-    made: list[Any] = []
-    tqdm = progress.tqdm
-
-    def noted(**told: Any) -> Any:
-        made.append(tqdm(**told))
-        return made[-1]
-
-    monkeypatch.setattr(progress, "tqdm", noted)
-    return made
 
 
 @pytest.mark.parametrize(("resolve", "limit"), [("auto", 60), ("always", None)])

@@ -8,23 +8,8 @@ import pytest
 import torch
 
 import relu_regions as rr
-from relu_regions.lines import progress
 from relu_regions.lines.progress import Progress
 from tests.models import mlp
-
-
-@pytest.fixture
-def bars(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    """Every bar that is made."""
-    made: list[Any] = []
-    tqdm = progress.tqdm
-
-    def noted(**told: Any) -> Any:
-        made.append(tqdm(**told))
-        return made[-1]
-
-    monkeypatch.setattr(progress, "tqdm", noted)
-    return made
 
 
 @pytest.mark.parametrize(("shown", "count"), [(True, 1), (None, 1), (False, 0)])

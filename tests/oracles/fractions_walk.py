@@ -28,7 +28,7 @@ from itertools import combinations, pairwise
 from operator import mul
 from typing import Any, NamedTuple
 
-__all__ = ["Breakpoint", "Flip", "Interval", "Layers", "Region", "Walk", "evaluate", "exact_interval", "walk"]
+__all__ = ["Breakpoint", "Flip", "Interval", "Layers", "Region", "Walk", "affine", "evaluate", "exact_interval", "walk"]
 
 Number = int | float | Fraction
 Layers = Sequence[tuple[Any, ...]]
@@ -143,15 +143,21 @@ def exact_interval(
     return Interval(-end_lo, end_hi, label, label_lo, label_hi, tied)
 
 
+def affine(
+    weight: Sequence[Sequence[Number]], bias: Sequence[Number] | None, below: Sequence[Fraction]
+) -> list[Fraction]:
+    """``weight @ below + bias``."""
+    products = [sum((Fraction(w) * z for w, z in zip(row, below)), Fraction(0)) for row in weight]
+    return [p + Fraction(b) for p, b in zip(products, bias or [0] * len(weight))]
+
+
 def evaluate(layers: Layers, point: Sequence[Number]) -> tuple[tuple[Fraction, ...], Pattern]:
     """The logits and the pattern at one point, straight from the description."""
     values, pattern = [[Fraction(number) for number in point]], []
     for kind, *numbers in layers:
         below = values[-1]
         if kind == "affine":
-            weight, bias = numbers
-            products = [sum((Fraction(w) * z for w, z in zip(row, below)), Fraction(0)) for row in weight]
-            values.append([p + Fraction(b) for p, b in zip(products, bias or [0] * len(weight))])
+            values.append(affine(*numbers, below))
         elif kind == "knots":
             knots, slopes, offsets = (_per_unit(given, len(below)) for given in numbers)
             pieces = [sum(knot < z for knot in of_unit) for of_unit, z in zip(knots, below)]

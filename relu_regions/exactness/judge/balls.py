@@ -15,7 +15,7 @@ own float t, is within e of it. Rows lie in blocks, and a block has one row of r
   certainly inactive. A maximum passes on the largest radius of the inputs that may attain it. N grows by the
   steepest slope, and by √(how many windows share an input).
 
-Underflow: radii count |a| and |v| that are not 0 as _SMALL at least. A product of two such is a normal number, and γ
+Underflow: radii count |a| and |v| that are not 0 as SMALL at least. A product of two such is a normal number, and γ
 of it is more than all that underflow, gradual or to 0, can lose. So a radius is 0 only where every product is 0
 whatever the rounding. Overflow: where a number is not finite its radius is infinite.
 """
@@ -43,7 +43,7 @@ __all__ = [
 ]  # fmt: skip
 
 UNIT = 2.0**-53
-_SMALL = 2.0**-400
+SMALL = 2.0**-400
 
 V = TypeVar("V")
 
@@ -134,7 +134,7 @@ def norm_of(radius: Tensor) -> Tensor:
 
 def not_below(numbers: Tensor) -> Tensor:
     """Numbers that are not negative, those that are not 0 made so large that their products don't underflow."""
-    return torch.where(numbers > 0, numbers.clamp_min(_SMALL), numbers)
+    return torch.where(numbers > 0, numbers.clamp_min(SMALL), numbers)
 
 
 def widened(radius: Tensor, size: Tensor) -> Tensor:
@@ -327,7 +327,7 @@ def _on_lines(ends: Ball, line: Tensor, rows: Rows) -> Ball:
     reach, weight = rows.position.abs().amax(1).view(column), rows.weight.view(column)
     base = ends.radius[:count] + 4 * UNIT * here.abs()
     slope = ends.radius[count:] + 4 * UNIT * not_below(along.abs())
-    base = torch.where(slope > 0, base + _SMALL, ends.radius[:count])
+    base = torch.where(slope > 0, base + SMALL, ends.radius[:count])
     return Ball.of(value, (weight * base[line] + reach * slope[line]) * (1 + 8 * UNIT))
 
 

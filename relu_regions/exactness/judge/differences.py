@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 
 from relu_regions.exactness.judge.balls import (
+    SMALL,
     UNIT,
     Ball,
     Evaluation,
@@ -43,8 +44,6 @@ from relu_regions.network.network import Network
 from relu_regions.network.steps import AffineStep, GateStep
 
 __all__ = ["Anchored", "DifferenceBounds"]
-
-_SMALL = 2.0**-400
 
 
 @dataclass(frozen=True)
@@ -163,7 +162,7 @@ def _along(ends: Carried, line: Tensor, position: Tensor, anchor: Tensor) -> Bal
     reach = distance.abs().amax(1).view(column) * (1 + 4 * UNIT)
     slope = radius + 8 * UNIT * not_below(along.abs())
     moves = (slope[line] > 0) & (reach > 0)
-    made = (reach * slope[line] + moves * reach.new_tensor(_SMALL)) * (1 + 8 * UNIT)
+    made = (reach * slope[line] + moves * reach.new_tensor(SMALL)) * (1 + 8 * UNIT)
     return Ball.of(value, made)
 
 

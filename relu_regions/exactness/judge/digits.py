@@ -29,7 +29,9 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from relu_regions.exactness.error_free import halves
 from relu_regions.exactness.judge.balls import (
+    SMALL,
     UNIT,
     Ball,
     Evaluation,
@@ -48,7 +50,6 @@ from relu_regions.exactness.judge.carried import Carried
 from relu_regions.exactness.judge.grids import (
     Coefficients,
     Pair,
-    halves,
     in_range,
     pair_of,
 )
@@ -59,8 +60,6 @@ from relu_regions.network.steps import AffineStep, GateStep
 from relu_regions.network.taking import places_read
 
 __all__ = ["DigitBounds"]
-
-_SMALL = 2.0**-400
 
 
 class DigitBounds(Evaluation[Carried]):
@@ -86,7 +85,7 @@ class DigitBounds(Evaluation[Carried]):
 
     def _of(self, ball: Ball) -> Carried:
         """What a float64 number and its radius are."""
-        most = ((ball.size > 0) | (ball.radius > 0)) * ball.radius.new_tensor(_SMALL)
+        most = ((ball.size > 0) | (ball.radius > 0)) * ball.radius.new_tensor(SMALL)
         return Carried(self.count, [ball.value.clone()], torch.zeros_like(ball.value), most, ball.radius, ball.norm)
 
     def on_lines(self, ends: Carried, line: Tensor, rows: Rows) -> Carried:
@@ -100,7 +99,7 @@ class DigitBounds(Evaluation[Carried]):
         parts += [digit[count:][each] * part for digit in ends.parts for part in halves(position)]
         rest = ends.rest[:count][each] * weight + position * ends.rest[count:][each]
         reach, own = rows.position.abs().amax(1).view(column), rows.weight.view(column)
-        tiny = (ends.most > 0) * ends.most.new_tensor(_SMALL)
+        tiny = (ends.most > 0) * ends.most.new_tensor(SMALL)
         most = own * ends.most[:count][line] + reach * ends.most[count:][line] + tiny[count:][line]
         most = most * (1 + 8 * UNIT)
         radius = (own * ends.radius[:count][line] + reach * ends.radius[count:][line] + 8 * UNIT * most) * (
@@ -137,7 +136,8 @@ class DigitBounds(Evaluation[Carried]):
     ) -> Carried:
         product, m = product_of(step), self.count
         assert product is not None
-        together = not isinstance(step.form, type(None)) and getattr(step.form, "groups", 1) == 1
+        # Of one group, all constants make their outputs in one product.
+        together = step.form is not None and getattr(step.form, "groups", 1) == 1
         parts: list[Tensor] = []
         rest = product(value.rest, coefficients.rests[0])
         for j, digit in enumerate(value.parts):

@@ -14,6 +14,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from relu_regions.exactness.error_free import two_product
 from relu_regions.network.network import Network
 from relu_regions.network.steps import AffineStep, GateStep
 
@@ -23,7 +24,6 @@ __all__ = [
     "bits_of",
     "blockwise_largest",
     "grid_above",
-    "halves",
     "in_range",
     "on_grid",
     "pair_of",
@@ -54,13 +54,6 @@ def on_grid(numbers: Tensor, grid: Tensor | float) -> Tensor:
     """The nearest numbers on a grid, exact for numbers of less than 2^51 times it."""
     far = grid * 6755399441055744.0  # 1.5 * 2^52
     return (numbers + far).sub_(far)
-
-
-def halves(numbers: Tensor) -> tuple[Tensor, Tensor]:
-    """Two floats of at most 26 bits each whose sum is the number (Veltkamp's splitting)."""
-    scaled = numbers * 134217729.0  # 2^27 + 1
-    high = scaled - (scaled - numbers)
-    return high, numbers - high
 
 
 def blockwise_largest(numbers: Tensor) -> Tensor:
@@ -104,11 +97,9 @@ def pair_of(network: Network, step: AffineStep) -> Pair | None:
         return None
     kernel = first.constants[0]
     scale = second.constants[0].reshape(-1, *[1] * (kernel.ndim - 1))
-    product = kernel * scale
+    product, rest = two_product(kernel, scale)
     if not in_range(kernel) or not in_range(scale) or product.shape != step.constants[0].shape:
         return None
-    (k1, k2), (s1, s2) = halves(kernel), halves(scale)
-    rest = k2 * s2 - (((product - k1 * s1) - k2 * s1) - k1 * s2)
     return Pair(product, rest, *_bias(step, scale.reshape(-1), first.bias, second.bias))
 
 

@@ -8,11 +8,11 @@ import torch
 from torch import Tensor
 
 from relu_regions.exactness.equal_by_construction import EqualNumbers
-from relu_regions.exactness.judge.balls import UNIT, Loose
+from relu_regions.exactness.judge.balls import UNIT, Ball, Loose
 from relu_regions.exactness.judge.claims import Claims
 from relu_regions.exactness.judge.neighbours import matches
 from relu_regions.exactness.judge.posts import BLOCK, Chunk
-from relu_regions.exactness.judge.ties import LineTies, TiesOf
+from relu_regions.exactness.judge.ties import ChunkTies, TiesOf
 
 __all__ = ["Cells", "Flips", "Hearing", "Marks"]
 
@@ -81,7 +81,7 @@ class Hearing:
     """
 
     def __init__(
-        self, claims: Claims, chunk: Chunk, equal: EqualNumbers, failed: Tensor, ties: LineTies | None = None
+        self, claims: Claims, chunk: Chunk, equal: EqualNumbers, failed: Tensor, ties: ChunkTies | None = None
     ) -> None:
         self.ties = ties
         self.claims, self.chunk, self.equal, self.failed = claims, chunk, equal, failed
@@ -190,6 +190,21 @@ class Hearing:
         good = ((far > 0) & torch.isfinite(near + far) & torch.isfinite(error)).all(0)
         self.fail_bends(flips.bend[~good])
         self.error[:, flips.bend] = torch.where(good, error, 0.0)
+
+    def place_meetings(self, flips: Flips, windows: Tensor, ball: Ball, always_rising: bool) -> None:
+        """Where two inputs of a window change places: the zero of their difference.
+
+        Args:
+            windows: ``(units, k)``, numbers of the inputs.
+            always_rising: whether the later leader must come from below; else it may come from either side.
+        """
+        rows = torch.stack([flips.row - 1, flips.row, flips.row + 1])
+        before, after = (windows[flips.unit, piece] for piece in (flips.before, flips.after))
+        value, radius = ball.value, ball.radius
+        difference = value[rows, after] - value[rows, before]
+        cells = Cells(difference, radius[rows // BLOCK, after] + radius[rows // BLOCK, before])
+        rising = torch.ones_like(flips.first) if always_rising else difference[2] > difference[0]
+        self.place(flips, cells, rising)
 
     def hear_order(self) -> None:
         """The true breakpoints are in the claimed order, as no two of their enclosures meet, nor those and a post."""

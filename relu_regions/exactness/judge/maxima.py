@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from relu_regions.exactness.judge.balls import UNIT, Ball, Loose
-from relu_regions.exactness.judge.hearing import Cells, Flips, Hearing
+from relu_regions.exactness.judge.hearing import Flips, Hearing
 from relu_regions.exactness.judge.neighbours import matches
 from relu_regions.exactness.judge.posts import BLOCK
 from relu_regions.network.gates import Maximum
@@ -201,13 +201,7 @@ class _Leads:
         if not len(flips.bend):
             return
         hearing, causes = self.hearing, flips.only(flips.first)
-        rows = torch.stack([causes.row - 1, causes.row, causes.row + 1])
-        before, after = (self.windows[causes.unit, piece] for piece in (causes.before, causes.after))
-        value, radius = self.ball.value, self.ball.radius
-        difference = Cells(
-            value[rows, after] - value[rows, before], radius[rows // BLOCK, after] + radius[rows // BLOCK, before]
-        )
-        hearing.place(causes, difference, torch.ones_like(causes.first))
+        hearing.place_meetings(causes, self.windows, self.ball, always_rising=True)
         pairs = self.sources.new_full((len(hearing.cause), 2), -1)
         pairs[causes.bend] = self._pairs(causes)
         tied = (self._pairs(flips) == pairs[flips.bend]).all(1)

@@ -12,20 +12,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from relu_regions.exactness.equal_on_lines import AT_INFINITY, AT_ONE, AT_X, KINDS, equal_everywhere, equal_on_lines
+from relu_regions.exactness.equal_on_lines import AT_INFINITY, AT_ONE, AT_X, KINDS, equal_on_lines
 from relu_regions.exactness.judge.claims import Claims
 from relu_regions.exactness.judge.posts import BLOCK, Chunk
 from relu_regions.exactness.meeting_points import Meetings, meeting_points
 from relu_regions.network.network import Network
-from relu_regions.network.steps import AffineStep, Convolution
 
-__all__ = ["LineTies", "TiesOf", "can_tie", "special_points"]
-
-
-def can_tie(network: Network) -> bool:
-    """Whether numbers of the network can be equal by construction that are no copies."""
-    forms = (step.form for step in network.steps if isinstance(step, AffineStep))
-    return any(isinstance(form, Convolution) for form in forms) or bool(equal_everywhere(network))
+__all__ = ["ChunkTies", "TiesOf", "special_points"]
 
 
 def special_points(network: Network, claims: Claims) -> tuple[Meetings | None, Tensor]:
@@ -72,7 +65,7 @@ class TiesOf:
         return self.tables[self.at[row], number]
 
 
-class LineTies:
+class ChunkTies:
     """The tables of the lines of a chunk.
 
     Args:
@@ -88,7 +81,7 @@ class LineTies:
         claims: Claims,
         special: tuple[Meetings | None, Tensor],
         chunk: Chunk,
-        known: LineTies | None = None,
+        known: ChunkTies | None = None,
     ) -> None:
         meetings, kind = special
         first, stop = int(chunk.line[0]), int(chunk.line[-1]) + 1

@@ -22,13 +22,14 @@ its radius (`relu_regions.exactness.judge.balls`). docs/exactness.md has the pro
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
 import torch
 from torch import Tensor
 
+from relu_regions.exactness.can_tie import can_tie
 from relu_regions.exactness.equal_by_construction import EqualNumbers
 from relu_regions.exactness.judge.balls import Rows, widened
 from relu_regions.exactness.judge.claims import Claims
@@ -39,7 +40,8 @@ from relu_regions.exactness.judge.maxima import hear_maximum
 from relu_regions.exactness.judge.neighbours import parted, unchained
 from relu_regions.exactness.judge.posts import BLOCK, chunks, rows_of
 from relu_regions.exactness.judge.ranks import hear_order_statistic
-from relu_regions.exactness.judge.ties import LineTies, can_tie, special_points
+from relu_regions.exactness.judge.ties import ChunkTies, special_points
+from relu_regions.exactness.resolving import Heard, without_limit
 from relu_regions.network.gates import Knots, Maximum, OrderStatistic
 from relu_regions.network.network import Network
 from relu_regions.network.plan import folded
@@ -69,7 +71,7 @@ class Verdict:
 def judge(
     network: Network,
     claims: Claims,
-    heard: Callable[[int], bool] = lambda done: True,
+    heard: Heard = without_limit,
     evaluation: Evaluator = in_float64,
 ) -> Verdict:
     """Decide which claims are true of the real-valued network.
@@ -106,7 +108,7 @@ def judge(
         failed[chunk.line] |= not in_time
         if bool(failed[chunk.line].all()):
             continue
-        ties = LineTies(as_read, claims, special, chunk, ties) if special else None
+        ties = ChunkTies(as_read, claims, special, chunk, ties) if special else None
         hearing = Hearing(claims, chunk, equal, failed, ties)
         for number, step, ball in bounds.through(Rows(chunk.line, chunk.position, chunk.weight), hearing.loose):
             if isinstance(step.gate, Knots):

@@ -13,11 +13,12 @@ import torch
 from torch import Tensor, nn
 
 import relu_regions as rr
+from relu_regions.exactness.error_free import halves
 from relu_regions.exactness.judge import balls, carried, differences, digits
 from relu_regions.exactness.judge.balls import Ball, Evaluation, Rows
 from relu_regions.exactness.judge.differences import DifferenceBounds
 from relu_regions.exactness.judge.digits import DigitBounds
-from relu_regions.exactness.judge.grids import bits_of, grid_above, halves, on_grid
+from relu_regions.exactness.judge.grids import bits_of, grid_above, on_grid
 from relu_regions.network.gates import Knots, Maximum
 from relu_regions.network.plan import folded
 from relu_regions.network.steps import AffineStep

@@ -19,7 +19,7 @@ from relu_regions.exactness.judge.posts import BLOCK
 from tests.exactness.judge.test_verdict import heard
 from tests.models import mlp
 from tests.networks import network_of
-from tests.oracles.fractions_walk import Layers
+from tests.oracles.fractions_walk import Layers, affine
 from tests.strategies import Case, make_case
 
 HEARERS = ("hear_knots", "hear_maximum", "hear_order_statistic")
@@ -31,9 +31,7 @@ def with_pieces(layers: Layers, point: list[Fraction], pieces: list[list[int]]) 
     for kind, *numbers in layers:
         below = values[-1]
         if kind == "affine":
-            weight, bias = numbers
-            products = [sum((Fraction(w) * z for w, z in zip(row, below)), Fraction(0)) for row in weight]
-            values.append([p + Fraction(b) for p, b in zip(products, bias or [0] * len(weight))])
+            values.append(affine(*numbers, below))
             continue
         yield below
         own = next(given)

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor, nn
 
 import relu_regions as rr
+from relu_regions.exactness.can_tie import can_tie
 from relu_regions.exactness.error_bounds import Certainty
-from relu_regions.exactness.judge import Claims, Verdict, judge, ties
+from relu_regions.exactness.judge import Claims, Verdict, judge
 from relu_regions.lines.line_batch import LineBatch
 from relu_regions.walking.judging import claims_of
 from relu_regions.walking.walker import collected
@@ -91,4 +92,4 @@ def test_no_flip_of_a_tie_can_be_left_out() -> None:
 
 
 def test_networks_of_matrices_alone_have_no_tables() -> None:
-    assert not ties.can_tie(rr.Network.from_module(nn.Linear(3, 2).double().eval(), (3,)))
+    assert not can_tie(rr.Network.from_module(nn.Linear(3, 2).double().eval(), (3,)))

@@ -9,8 +9,8 @@ import torch
 from torch import nn
 
 import relu_regions as rr
+from relu_regions.exactness.cascade import proven
 from relu_regions.exactness.effort import Effort
-from relu_regions.exactness.instances import proven
 from relu_regions.exactness.judge import judge
 from relu_regions.exactness.judge.evaluations import Evaluator, as_differences, with_digits, with_two_digits
 from relu_regions.lines.line_batch import LineBatch
