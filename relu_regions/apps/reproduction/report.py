@@ -30,8 +30,8 @@ __all__ = ["compact", "pages", "publish", "reduced", "with_tables"]
 # What is drawn, point by point: too much for a page.
 _BULKY = ("curves", "histogram", "edges")
 _MARKED = re.compile(r"(<!-- table: (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
-# Written by benchmarks/verify_norm_bounds.py.
-_OTHERS = ("norm_bounds",)
+# Written by benchmarks/verify_norm_bounds.py, and by hand after a run from nothing.
+_OTHERS = ("norm_bounds", "reproduction_times")
 _PICTURES = ("norm_ratios", "norms_along", "widths_and_depths")
 
 
