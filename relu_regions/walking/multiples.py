@@ -39,7 +39,7 @@ class Multiples:
             live = _live(network)
             return cls(network, live) if live else None
 
-        return network.derived(cls, made)
+        return network.derived("multiples", made)
 
     def put_on_zero(self, step: GateStep, points: Points, placed: Placement) -> None:
         """Put the multiples of what crosses 0 on 0, at the rows where it does so.
