@@ -99,7 +99,7 @@ def spectral_norms(matrices: Tensor) -> Tensor:
     if matrices.shape[-2] > matrices.shape[-1]:
         matrices = matrices.mH
     # Any scale is right; this one keeps products away from the ends of the floats.
-    scale = torch.linalg.matrix_norm(matrices) + 2.0**-400
+    scale: Tensor = torch.linalg.matrix_norm(matrices) + 2.0**-400
     scaled = matrices / scale[..., None, None]
     # No setting of torch's lets a processor multiply complex float32 numbers in less precision.
     if scaled.is_complex() and scaled.device.type == "cpu":
@@ -149,13 +149,15 @@ def _guessed(gram: Tensor) -> Tensor:
     for _ in range(_POWERS):
         size = torch.linalg.vector_norm(vector, dim=-2, keepdim=True)
         vector = gram @ (vector / (size + 2.0**-100))
-    return 1.1 * torch.linalg.vector_norm(vector, dim=(-2, -1)) + 2.0**-60
+    found: Tensor = torch.linalg.vector_norm(vector, dim=(-2, -1))
+    return 1.1 * found + 2.0**-60
 
 
 def _of_convolution(form: Convolution, kernel: Tensor) -> float:
     """The norm of a convolution, that of its symbol on a torus that holds it, the largest of all its groups."""
     taps = _phases(form, kernel)
-    sizes, lowered = zip(*(_frequencies(*numbers) for numbers in zip(form.outputs[1:], taps.shape[3:])))
+    looked_at = [_frequencies(*numbers) for numbers in zip(form.outputs[1:], taps.shape[3:])]
+    sizes, least = [size for size, _ in looked_at], math.prod(share for _, share in looked_at)
     groups, outputs, inputs = taps.shape[:3]
     flat = taps.flatten(3).permute(3, 0, 1, 2).flatten(1)  # a row for each place of the kernel
     places = torch.cartesian_prod(*(torch.arange(size) for size in taps.shape[3:])).view(flat.shape[0], -1)
@@ -171,7 +173,7 @@ def _of_convolution(form: Convolution, kernel: Tensor) -> float:
     for part in torch.split(waves, max(1, _BLOCK_NUMBERS // max(1, flat.shape[1]))):
         symbols = (part @ flat.to(part.dtype)).view(-1, groups, outputs, inputs)
         largest = torch.maximum(largest, spectral_norms(symbols).max().cpu())
-    return (float(largest) + lost) / math.prod(lowered) * (1 + 16 * _UNIT)
+    return (float(largest) + lost) / least * (1 + 16 * _UNIT)
 
 
 def _frequencies(outputs: int, places: int) -> tuple[int, float]:

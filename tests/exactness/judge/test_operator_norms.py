@@ -68,8 +68,9 @@ def test_neither_factors_nor_guesses_are_trusted(
 def is_above(bound: float, matrix: list[list[int]]) -> bool:
     """Whether a bound is above the 2-norm of a matrix of integers: bound² - A Aᵀ has positive pivots, in fractions."""
     square = Fraction(bound) ** 2
-    rows = [[(square if i == j else 0) - sum(map(int.__mul__, a, b)) for j, b in enumerate(matrix)]
-            for i, a in enumerate(matrix)]  # fmt: skip
+    rows = [[Fraction(-sum(map(int.__mul__, one, other))) for other in matrix] for one in matrix]
+    for place, row in enumerate(rows):
+        row[place] += square
     for place, pivot in enumerate(rows):
         if pivot[place] <= 0:
             return False
