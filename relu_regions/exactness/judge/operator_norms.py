@@ -104,7 +104,7 @@ def spectral_norms(matrices: Tensor) -> Tensor:
     # No setting of torch's lets a processor multiply complex float32 numbers in less precision.
     if scaled.is_complex() and scaled.device.type == "cpu":
         scaled = scaled.to(torch.complex64)
-    squares = torch.stack([_squared_norms(rows) for rows in scaled.split(_ROWS, -2)]).sum(0)
+    squares = torch.stack([_squared_norms(rows) for rows in torch.split(scaled, _ROWS, -2)]).sum(0)
     room = 1 + _gamma(matrices.shape[-2] + 8)
     # The scaled numbers, whose 2-norm is about 1, are rounded.
     return scale * (torch.sqrt(squares * room) * room + 16 * _unit(scaled))
