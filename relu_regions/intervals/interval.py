@@ -171,7 +171,12 @@ def exact_interval(
         resolve_seconds: how long all of that may take after the walk itself; by default, with "auto", more digits may
             take 60 seconds, or 12 times as long as the walk, and rational arithmetic 60 seconds. What was begun in time
             is finished. `UnprovenWarning` says how many lines are left.
-        memory_budget: bytes that the walk may take; a quarter of the free memory by default.
+        certify: prove every answer and enclose every end by a few neighbouring floats: lines in doubt are settled
+            however long it takes, and ends are evaluated once more in twice the working precision.
+        deployed: torch.float32, torch.float16 or torch.bfloat16: give an inner interval, too, on which every evaluation
+            of the model in this type gives the class of x, whatever the order of summation, at x + t d rounded to it.
+            Sums are in float32. See docs/exactness.md for what is excluded.
+        memory_budget: bytes that the walk, and each chunk that the judge looks at, may take; a quarter of the free memory by default.
         progress: whether to show a progress bar for each stage; by default where a person is looking and it takes long.
 
     Returns:
