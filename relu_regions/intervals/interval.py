@@ -176,7 +176,8 @@ def exact_interval(
         deployed: torch.float32, torch.float16 or torch.bfloat16: give an inner interval, too, on which every evaluation
             of the model in this type gives the class of x, whatever the order of summation, at x + t d rounded to it.
             Sums are in float32. See docs/exactness.md for what is excluded.
-        memory_budget: bytes that the walk, and each chunk that the judge looks at, may take; a quarter of the free memory by default.
+        memory_budget: bytes that the walk, and each chunk that the judge looks at, may take; a quarter of the free
+            memory by default.
         progress: whether to show a progress bar for each stage; by default where a person is looking and it takes long.
 
     Returns:
