@@ -18,6 +18,7 @@ from relu_regions.exactness.can_tie import can_tie
 from relu_regions.exactness.error_bounds import Certainty
 from relu_regions.exactness.line_ties import LineTies
 from relu_regions.exactness.shifts import Shifts
+from relu_regions.exactness.whole_forms import CAUSE, AnyTies, FormTies, WholeForms, ties_of_forms
 from relu_regions.network.chains import Chain
 from relu_regions.network.gates import flattened
 from relu_regions.network.network import Network
@@ -88,7 +89,10 @@ class Sweep:
         self._ties: LineTies | None = None
         self._first_gate = min(network.gate_numbers, default=len(network.steps))
         self._chains = chains(network) if certainty is None else certainty.chains
-        if self._kernel.through is None:
+        self._forms = None
+        if certainty is not None and segments.x.device.type == "cpu" and segments.x.dtype == torch.float64:
+            self._forms = WholeForms.of(network)
+        if self._kernel.through is None or self._forms is not None:
             self._chains = ()
 
     def drop(self, segments: Tensor) -> None:
@@ -147,6 +151,8 @@ class Sweep:
         else:
             shapes = [step.shape for step in self.network.steps]
             numbers = points * max(math.prod(shape) for shape in [self.network.input_shape, *shapes])
+            if self._forms is not None:
+                numbers *= 2 + self._forms.inputs
             most = _BLOCK_BYTES
         return max(1, int(stack_bytes(self.budget // 8, most, device) / (item * numbers)))
 
@@ -169,10 +175,10 @@ class Sweep:
         at_x, along = each_on_one_thread(lambda part: self._to_first_gate(*part), parts, self._threads if shared else 1)
         errors: Values = {}
         if self.certainty is not None:
-            if can_tie(self._as_read):
+            if can_tie(self._as_read) and self._forms is None:
                 self._ties = LineTies(self._as_read, starts, first, self._ties)
             errors = self.certainty.start(*at_x, *along, starts)
-        return Points(
+        points = Points(
             segments=torch.arange(first, stop, device=device),
             offsets=starts.offsets,
             position=starts.position,
@@ -184,6 +190,9 @@ class Sweep:
             uncertain=torch.zeros(stop - first, dtype=torch.bool, device=device),
             errors=errors,
         )
+        if self._forms is not None:
+            points.forms = self._forms.start(points, self.network, self._first_gate)
+        return points
 
     def _to_first_gate(self, inputs: Tensor, weight: Tensor | None) -> tuple[Values, Values]:
         """The values that are needed from the first gate on, and bounds of their errors, for a stack of inputs."""
@@ -207,6 +216,8 @@ class Sweep:
                 points = self._chain_or_gate(step, points)
             else:
                 self._affine(points.step, points.values, points.errors, points.weight)
+                if self._forms is not None:
+                    self._form(step, points)
                 points.step += 1
         return points
 
@@ -263,17 +274,30 @@ class Sweep:
         for name in released:
             errors.pop(name, None)
 
+    def _form(self, step: AffineStep, points: Points) -> None:
+        """Take forms through an affine step, as far as a gate comes after it."""
+        assert self._forms is not None
+        if step.output in self._forms.matrices:
+            points.forms[step.output] = self._forms.affine(step, points.forms)
+        points.forms = {name: form for name, form in points.forms.items() if name in points.values or name == CAUSE}
+
     def _gate(self, step: GateStep, points: Points) -> Points:
         """Insert the gate's bends, then apply it."""
         number, gate = self.network.gate_numbers[points.step], step.gate
         name = step.inputs[0]
-        inputs, ties = flattened(points.values[name]).contiguous(), None
-        if self._ties is not None and (ties := self._ties.at(points, name)) is not None:
+        inputs = flattened(points.values[name]).contiguous()
+        ties: AnyTies | None = None
+        if self._forms is not None:
+            ties = ties_of_forms(self._forms, points, name, inputs)
+            points.values[name] = inputs.view(points.values[name].shape)
+        elif self._ties is not None and (ties := self._ties.at(points, name)) is not None:
             self._kernel.equalise(inputs, ties)
             points.values[name] = inputs.view(points.values[name].shape)
         starts = points.starts_interval
         bounded = self.certainty is not None
         placed = self._kernel.place(gate, inputs, points.position, points.weight, starts, self.record, bounded)
+        if isinstance(ties, FormTies):
+            placed, ties = ties.gathered(placed, points)
         if self._needs(step, points, len(placed)) > self._allowance:
             if len(points) > 2:
                 return self._windows.halved(points)
@@ -291,6 +315,8 @@ class Sweep:
         if released:
             del points.values[name]
         points = replace(self._inserted(points, placed), errors=errors)
+        if isinstance(ties, FormTies):
+            points.forms[CAUSE][placed.new_rows] = ties.causes(placed)
         self._apply(step, points, inputs, placed, shifts)
         if released:
             errors.pop(name, None)
@@ -301,9 +327,13 @@ class Sweep:
     def _apply(self, step: GateStep, points: Points, inputs: Tensor, placed: Placement, shifts: Shifts | None) -> None:
         """Apply the gate, together with a matrix or convolution that is the only reader of its output."""
         gate, name, following = step.gate, step.inputs[0], products(self.network).get(points.step)
-        if following is None:
+        if following is None or self._forms is not None:
             outputs = self._kernel.bend(gate, inputs, points.weight, placed)
             points.values[step.output] = outputs.view(len(points), *step.shape)
+            if self._forms is not None:
+                # A unit that is 0 at both ends of an interval is inactive on it.
+                active = outputs + outputs.roll(-1, 0) > 0
+                points.forms[step.output] = points.forms[name] * active[:, None]
             if self.certainty is not None and shifts is not None:
                 error = self.certainty.applied(gate, points.errors[name], outputs, placed, shifts)
                 points.errors[step.output] = error
@@ -319,12 +349,19 @@ class Sweep:
     def _inserted(self, points: Points, placed: Placement) -> Points:
         """The points with the new ones among them, every value interpolated."""
         added = torch.cat([placed.added.new_zeros(1), placed.added.cumsum(0)])
+        forms: dict[str, Tensor] = {}
+        if points.forms:
+            # The intervals that start at new points are parts of those that these lie in, and nothing bends there yet.
+            parent = torch.arange(len(points)).repeat_interleave(1 + placed.added)
+            forms = {name: form[parent] for name, form in points.forms.items()}
+            forms[CAUSE][placed.new_rows] = 0
         return replace(
             points,
             offsets=points.offsets + added[points.offsets],
             position=self._kernel.insert(points.position, placed),
             weight=None if points.weight is None else self._kernel.insert(points.weight, placed),
             values={name: self._kernel.insert(value, placed) for name, value in points.values.items()},
+            forms=forms,
         )
 
     # ------------------------------------------------------------ memory
