@@ -151,8 +151,6 @@ class Sweep:
         else:
             shapes = [step.shape for step in self.network.steps]
             numbers = points * max(math.prod(shape) for shape in [self.network.input_shape, *shapes])
-            if self._forms is not None:
-                numbers *= 2 + self._forms.inputs
             most = _BLOCK_BYTES
         return max(1, int(stack_bytes(self.budget // 8, most, device) / (item * numbers)))
 
