@@ -29,7 +29,7 @@ from relu_regions.network.network import Network
 from relu_regions.network.plan import folded
 from relu_regions.network.steps import AffineStep, Convolution
 
-__all__ = ["CAUSE", "AnyTies", "FormTies", "WholeForms", "ties_of_forms"]
+__all__ = ["CAUSE", "AnyTies", "FormTies", "WholeForms", "inserted", "ties_of_forms"]
 
 # Whole numbers up to this are kept: twice as many as a sum of two of them needs.
 _MOST = 2.0**51
@@ -139,6 +139,23 @@ class WholeForms:
             made[:, -1] += self.biases[step.output]
         return made
 
+    def through(self, step: AffineStep, points: Points) -> None:
+        """Take the forms of a stack through an affine step, as far as a gate comes after it."""
+        if step.output in self.matrices:
+            points.forms[step.output] = self.affine(step, points.forms)
+        points.forms = {name: form for name, form in points.forms.items() if name in points.values or name == CAUSE}
+
+
+def inserted(points: Points, placed: Placement) -> dict[str, Tensor]:
+    """The forms of a stack once new points are there; no cause is known of these."""
+    if not points.forms:
+        return {}
+    # The intervals that start at new points are parts of those that these lie in, and nothing bends there yet.
+    parent = torch.arange(len(points)).repeat_interleave(1 + placed.added)
+    forms = {name: form[parent] for name, form in points.forms.items()}
+    forms[CAUSE][placed.new_rows] = 0
+    return forms
+
 
 def _grid(numbers: Tensor) -> int:
     """The largest g of which 2 ** g divides all of some numbers."""
@@ -160,6 +177,7 @@ class FormTies:
         zero: the numbers that are 0 at the true point of each row, ``(P, numbers)`` bool.
         crossing_forms: those of the units that bend, once crossings are gathered, as `primitive` has them.
         crossing_ids: equal for crossings of one interval whose forms are multiples of one another, ``(K,)`` int64.
+        crossing_moves: how far from 0 the unit's curve is where its crossing has moved to, ``(K,)``; empty if none has.
     """
 
     forms: Tensor
@@ -167,6 +185,7 @@ class FormTies:
     zero: Tensor
     crossing_forms: Tensor
     crossing_ids: Tensor
+    crossing_moves: Tensor
 
     def has_zeros(self, rows: Tensor) -> Tensor:
         """Which rows have numbers that are 0, ``(R,)`` bool."""
@@ -188,13 +207,20 @@ class FormTies:
         lead = whole.gather(1, (whole != 0).to(torch.uint8).argmax(1, keepdim=True))
         return whole // (factor.abs().clamp_min(1)[:, None] * torch.where(lead < 0, -1, 1))
 
-    def gathered(self, found: Placement, points: Points) -> tuple[Placement, FormTies]:
-        """Crossings of one interval whose forms are multiples of one another lie at one place."""
+    def gathered(self, found: Placement, points: Points, inputs: Tensor) -> tuple[Placement, FormTies]:
+        """Crossings of one interval whose forms are multiples of one another lie at one place.
+
+        Args:
+            inputs: of the gate, ``(P, numbers)``.
+        """
         crossings, units = found.crossings, self.zero.shape[1]
         forms = self.primitive(crossings.row, crossings.unit)
         leader = self._leaders(crossings, forms)
         if bool((crossings.left == crossings.left[leader]).all() & (crossings.right == crossings.right[leader]).all()):
             return found, replace(self, crossing_forms=forms, crossing_ids=leader)
+        row, unit = crossings.row, crossings.unit
+        off = crossings.left[leader] * inputs[row, unit] + crossings.right[leader] * inputs[row + 1, unit]
+        off = off.abs() * (1 + 2.0**-50) + 2.0**-50 * (inputs[row, unit].abs() + inputs[row + 1, unit].abs())
         moved = replace(crossings, left=crossings.left[leader], right=crossings.right[leader])
         # Those of one place one after another: sorting by place keeps that.
         moved = moved[torch.argsort(leader, stable=True)]
@@ -203,7 +229,8 @@ class FormTies:
         keys, wanted = (part.row * units + part.unit for part in (crossings, made.crossings))
         keys, order = keys.sort()
         place = order[torch.searchsorted(keys, wanted)]
-        ties = replace(self, crossing_forms=forms[place], crossing_ids=leader[place])
+        off = torch.where(leader == torch.arange(len(leader)), 0.0, off)[place]
+        ties = replace(self, crossing_forms=forms[place], crossing_ids=leader[place], crossing_moves=off)
         return replace(made, extremes=found.extremes), ties
 
     def _leaders(self, crossings: Crossings, forms: Tensor) -> Tensor:
@@ -221,12 +248,19 @@ class FormTies:
         # Sums of products that are equal by chance are told apart.
         return torch.where((key == key[leader]).all(1), leader, own)
 
-    def causes(self, found: Placement) -> Tensor:
-        """The forms of the units that bend at the new points, ``(G, inputs + 1)`` int64."""
+    def note_bends(self, points: Points, name: str, found: Placement) -> None:
+        """Keep with the new points, once they are there, the forms of the units that bend at them.
+
+        A unit whose crossing has moved is put on 0 at another place than where its curve is 0: by what the curve is
+        there the bound of the error grows.
+        """
         inside = found.inside.nonzero()[:, 0]
         chosen = torch.zeros(len(found.row), dtype=torch.int64)
         chosen[found.crossing_row[inside] - found.crossings.row[inside] - 1] = inside
-        return self.crossing_forms[chosen]
+        points.forms[CAUSE][found.new_rows] = self.crossing_forms[chosen]
+        if len(self.crossing_moves):
+            error, row = points.errors[name], found.crossing_row
+            points.errors[name] = error.scatter_reduce(0, row, error[row] + self.crossing_moves, "amax")
 
 
 AnyTies = Ties | FormTies
@@ -241,7 +275,7 @@ def ties_of_forms(whole: WholeForms, points: Points, name: str, inputs: Tensor) 
     """
     starts, error, none = points.starts_interval, points.errors[name], torch.zeros(0, dtype=torch.int64)
     close = inputs.abs() <= 2.0**-26 * inputs.abs().amax(1, keepdim=True) + error[:, None]
-    ties = FormTies(points.forms[name], whole.grids[name], torch.zeros_like(close), none, none)
+    ties = FormTies(points.forms[name], whole.grids[name], torch.zeros_like(close), none, none, error[:0])
     row, number = close.nonzero(as_tuple=True)
     if not len(row):
         return ties

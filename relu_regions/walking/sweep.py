@@ -18,12 +18,13 @@ from relu_regions.exactness.can_tie import can_tie
 from relu_regions.exactness.error_bounds import Certainty
 from relu_regions.exactness.line_ties import LineTies
 from relu_regions.exactness.shifts import Shifts
-from relu_regions.exactness.whole_forms import CAUSE, AnyTies, FormTies, WholeForms, ties_of_forms
+from relu_regions.exactness.whole_forms import AnyTies, FormTies, WholeForms, inserted, ties_of_forms
 from relu_regions.network.chains import Chain
 from relu_regions.network.gates import flattened
 from relu_regions.network.network import Network
 from relu_regions.network.plan import chains, folded, products
 from relu_regions.network.steps import AffineStep, GateStep
+from relu_regions.walking.multiples import Multiples
 from relu_regions.walking.record import record_gate
 from relu_regions.walking.segments import Segments
 from relu_regions.walking.windows import Windows, gap_between_bends
@@ -87,6 +88,7 @@ class Sweep:
         self._windows = Windows(network.gate_numbers, self.budget, self.window)
         self._kernel = kernel_for(segments.x.device)
         self._ties: LineTies | None = None
+        self._multiples = Multiples.of(network)
         self._first_gate = min(network.gate_numbers, default=len(network.steps))
         self._chains = chains(network) if certainty is None else certainty.chains
         self._forms = None
@@ -215,7 +217,7 @@ class Sweep:
             else:
                 self._affine(points.step, points.values, points.errors, points.weight)
                 if self._forms is not None:
-                    self._form(step, points)
+                    self._forms.through(step, points)
                 points.step += 1
         return points
 
@@ -272,13 +274,6 @@ class Sweep:
         for name in released:
             errors.pop(name, None)
 
-    def _form(self, step: AffineStep, points: Points) -> None:
-        """Take forms through an affine step, as far as a gate comes after it."""
-        assert self._forms is not None
-        if step.output in self._forms.matrices:
-            points.forms[step.output] = self._forms.affine(step, points.forms)
-        points.forms = {name: form for name, form in points.forms.items() if name in points.values or name == CAUSE}
-
     def _gate(self, step: GateStep, points: Points) -> Points:
         """Insert the gate's bends, then apply it."""
         number, gate = self.network.gate_numbers[points.step], step.gate
@@ -295,7 +290,7 @@ class Sweep:
         bounded = self.certainty is not None
         placed = self._kernel.place(gate, inputs, points.position, points.weight, starts, self.record, bounded)
         if isinstance(ties, FormTies):
-            placed, ties = ties.gathered(placed, points)
+            placed, ties = ties.gathered(placed, points, inputs)
         if self._needs(step, points, len(placed)) > self._allowance:
             if len(points) > 2:
                 return self._windows.halved(points)
@@ -314,7 +309,9 @@ class Sweep:
             del points.values[name]
         points = replace(self._inserted(points, placed), errors=errors)
         if isinstance(ties, FormTies):
-            points.forms[CAUSE][placed.new_rows] = ties.causes(placed)
+            ties.note_bends(points, name, placed)
+        elif self._multiples is not None:
+            self._multiples.put_on_zero(step, points, placed)
         self._apply(step, points, inputs, placed, shifts)
         if released:
             errors.pop(name, None)
@@ -347,19 +344,13 @@ class Sweep:
     def _inserted(self, points: Points, placed: Placement) -> Points:
         """The points with the new ones among them, every value interpolated."""
         added = torch.cat([placed.added.new_zeros(1), placed.added.cumsum(0)])
-        forms: dict[str, Tensor] = {}
-        if points.forms:
-            # The intervals that start at new points are parts of those that these lie in, and nothing bends there yet.
-            parent = torch.arange(len(points)).repeat_interleave(1 + placed.added)
-            forms = {name: form[parent] for name, form in points.forms.items()}
-            forms[CAUSE][placed.new_rows] = 0
         return replace(
             points,
             offsets=points.offsets + added[points.offsets],
             position=self._kernel.insert(points.position, placed),
             weight=None if points.weight is None else self._kernel.insert(points.weight, placed),
             values={name: self._kernel.insert(value, placed) for name, value in points.values.items()},
-            forms=forms,
+            forms=inserted(points, placed),
         )
 
     # ------------------------------------------------------------ memory
