@@ -81,6 +81,10 @@ class Ties(NamedTuple):
         """The ids of numbers on the intervals that start at some rows, ``(B, k)`` for ``(B,)`` and ``(B, k)``."""
         return self.tables.alike[self.between[row][:, None], numbers]
 
+    def has_zeros(self, rows: Tensor) -> Tensor:
+        """Which rows have numbers that are 0, ``(R,)`` bool."""
+        return self.tables.with_zeros[self.table[rows]]
+
     def zeros(self, rows: Tensor) -> Tensor:
         """The numbers that are 0 at some rows, ``(R, numbers)`` bool."""
         return self.tables.alike[self.table[rows]] == 0

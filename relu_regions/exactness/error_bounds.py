@@ -41,6 +41,7 @@ from relu_regions.exactness.rank_bounds import nearest_rival, passing_in_doubt
 from relu_regions.exactness.shifts import Shifts, beside
 from relu_regions.exactness.starts import Starts
 from relu_regions.exactness.step_norms import StepNorms
+from relu_regions.exactness.whole_forms import AnyTies, FormTies
 from relu_regions.network.chains import Chain
 from relu_regions.network.gates import Gate, Knots, Maximum, OrderStatistic, Selection
 from relu_regions.network.network import Network
@@ -138,7 +139,7 @@ class Certainty:
         self._doubt(points, close.nonzero()[:, 0])
 
     def gate(
-        self, gate: Gate, points: Points, name: str, inputs: Tensor, placed: Placement, ties: Ties | None = None
+        self, gate: Gate, points: Points, name: str, inputs: Tensor, placed: Placement, ties: AnyTies | None = None
     ) -> Shifts:
         """Mark the segments in which the gate's decisions are in doubt, before the new points are inserted.
 
@@ -151,6 +152,7 @@ class Certainty:
         if isinstance(gate, Knots):
             shifts = self._knots(gate, points, name, error, inputs, size, placed, ties)
         else:
+            assert not isinstance(ties, FormTies)  # these go with ReLUs alone
             shifts = self._selection(gate, points, name, error, inputs, size, placed, ties)
         self._doubt(points, placed.crossings.row[~(placed.inside & torch.isfinite(placed.crossings.rise))])
         return shifts
@@ -164,7 +166,7 @@ class Certainty:
         inputs: Tensor,
         size: Tensor,
         placed: Placement,
-        ties: Ties | None,
+        ties: AnyTies | None,
     ) -> Shifts:
         level = torch.zeros_like(error)
         if gate.sizes.knot > 0:
@@ -189,8 +191,10 @@ class Certainty:
         self._doubt(points, shifts.out_of_order(placed, same))
         return shifts
 
-    def _copies_cross(self, gate: Knots, name: str, placed: Placement, ties: Ties | None, bends: Tensor) -> Tensor:
+    def _copies_cross(self, gate: Knots, name: str, placed: Placement, ties: AnyTies | None, bends: Tensor) -> Tensor:
         """Whether some crossings are of the same numbers as those before them, ``(B,)`` bool."""
+        if isinstance(ties, FormTies):
+            return ties.crossing_ids[bends] == ties.crossing_ids[bends - 1]
         copied = ties is not None or name in self.equal.copies
         if not copied or (gate.sizes.knot > 0 and gate.knots.shape[1] > 1):
             return torch.zeros_like(bends, dtype=torch.bool)

@@ -10,6 +10,7 @@ from relu_regions.backends.ties import Ties, TieTables
 from relu_regions.exactness.equal_by_construction import EqualNumbers
 from relu_regions.exactness.equal_on_lines import AT_INFINITY, AT_ONE, AT_X, KINDS, equal_on_lines
 from relu_regions.exactness.starts import Starts
+from relu_regions.exactness.whole_forms import AnyTies
 from relu_regions.network.gates import OrderStatistic
 from relu_regions.network.network import Network
 
@@ -95,14 +96,20 @@ def _tables_at(starts: Starts) -> Tensor:
 
 
 def still_open(
-    ties: Ties, rows: Tensor, distance: Tensor, bound: Tensor, before: Tensor, after: Tensor, zeros: Tensor | None
+    ties: AnyTies,
+    rows: Tensor,
+    distance: Tensor,
+    bound: Tensor,
+    before: Tensor,
+    after: Tensor,
+    zeros: Tensor | None,
 ) -> Tensor:
     """Those of some rows in doubt that are so even if what is 0 by construction counts as known.
 
     Args:
         rows: ``(R,)`` int64; the rest as `relu_regions.backends.reference.rows_in_doubt`.
     """
-    known = ties.tables.with_zeros[ties.table[rows]]
+    known = ties.has_zeros(rows)
     asked, last = rows[known], len(distance) - 1
     open_ = []
     for some in torch.split(asked, max(1, (1 << 22) // max(1, distance.shape[1]))):
