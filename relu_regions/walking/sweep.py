@@ -273,7 +273,7 @@ class Sweep:
             points.values[name] = inputs.view(points.values[name].shape)
         starts = points.starts_interval
         bounded = self.certainty is not None
-        placed = self._kernel.place(gate, inputs, points.position, points.weight, starts, self.record, bounded)
+        placed = self._kernel.place(gate, inputs, points.position, points.weight, starts, self.record, bounded, ties)
         if self._needs(step, points, len(placed)) > self._allowance:
             if len(points) > 2:
                 return self._windows.halved(points)
