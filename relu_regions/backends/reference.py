@@ -290,7 +290,7 @@ class _Leads(NamedTuple):
 def equalise(values: Tensor, ties: Ties) -> None:
     """Make numbers equal that are so by construction, however they were rounded, ``(P, numbers)``; in place."""
     tables, (front, channels, places) = ties.tables, ties.tables.channels
-    values = values[:, front:].unflatten(1, (channels, places))
+    values = values[:, front:].view(len(values), channels, places)
     for table in torch.unique(ties.table[tables.offsets.diff()[ties.table] > 0]).tolist():
         (rows,) = (ties.table == table).nonzero(as_tuple=True)
         own = slice(int(tables.offsets[table]), int(tables.offsets[table + 1]))

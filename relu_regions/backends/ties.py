@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from relu_regions.backends.equal_grids import Grid
+from relu_regions.network.equal_grids import Grid
 from relu_regions.network.gates import Gate, Maximum
 
 __all__ = ["TieTables", "Ties"]
@@ -20,7 +20,7 @@ __all__ = ["TieTables", "Ties"]
 class TieTables:
     """Tables of what is equal among the numbers that a gate reads.
 
-    Where channels are alike (`relu_regions.backends.equal_grids`), the tables are of one channel behind what stands in
+    Where channels are alike (`relu_regions.network.equal_grids`), the tables are of one channel behind what stands in
     front; else of all numbers, as of a single channel.
 
     Attributes:
@@ -87,6 +87,11 @@ class TieTables:
             partly=partly.nonzero()[:, 1],
         )
 
+    @classmethod
+    def everywhere(cls, sources: Tensor, gate: Gate) -> TieTables:
+        """One table, of what is equal by ids ``(numbers,)`` int64 alone."""
+        return cls.of(torch.arange(len(sources), device=sources.device)[None], sources, gate)
+
     @cached_property
     def with_zeros(self) -> Tensor:
         """Which tables say of some number that it is 0, ``(K,)`` bool."""
@@ -109,8 +114,12 @@ class Ties(NamedTuple):
     @classmethod
     def everywhere(cls, sources: Tensor, gate: Gate, rows: int) -> Ties:
         """What is equal at every row alike, by ids ``(numbers,)`` int64."""
-        table = torch.zeros(rows, dtype=torch.int64, device=sources.device)
-        tables = TieTables.of(torch.arange(len(sources), device=sources.device)[None], sources, gate)
+        return cls.all_alike(TieTables.everywhere(sources, gate), rows)
+
+    @classmethod
+    def all_alike(cls, tables: TieTables, rows: int) -> Ties:
+        """The first of some tables at so many rows."""
+        table = torch.zeros(rows, dtype=torch.int64, device=tables.alike.device)
         return cls(tables, table, table)
 
     def ids(self, row: Tensor, numbers: Tensor) -> Tensor:

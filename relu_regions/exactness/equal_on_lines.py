@@ -24,9 +24,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from relu_regions.backends.equal_grids import Grid, full
 from relu_regions.exactness.equal_inputs import AT_INFINITY, KINDS, bits, firsts, of_inputs, of_meetings
 from relu_regions.exactness.meeting_points import Meetings
+from relu_regions.network.equal_grids import Grid, full
 from relu_regions.network.gates import Knots, Maximum
 from relu_regions.network.network import Network
 from relu_regions.network.steps import AffineStep, Convolution, GateStep, Matrix

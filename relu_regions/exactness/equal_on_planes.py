@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from relu_regions.backends.equal_grids import full
 from relu_regions.exactness.equal_inputs import bits, firsts
 from relu_regions.exactness.equal_on_lines import EqualThrough, equal_everywhere, pads_patches
+from relu_regions.network.equal_grids import full
 from relu_regions.network.network import Network
 
 __all__ = ["equal_on_planes"]

@@ -42,7 +42,7 @@ class LineTies:
         self._weight[filled] = torch.ones_like(starts.position) if starts.weight is None else starts.weight
         # Those of all points between the starts, one for each line, and those at the starts.
         lines = torch.arange(len(x), device=x.device)
-        self.asked, number = torch.cat([lines, _tables_at(starts)]).unique(return_inverse=True)
+        self.asked, number = torch.unique(torch.cat([lines, _tables_at(starts)]), return_inverse=True)
         self._table = torch.zeros(filled.shape, dtype=torch.int64, device=x.device)
         self._table[filled] = number[len(x) :]
         self.starts = starts

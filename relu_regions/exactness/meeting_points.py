@@ -89,7 +89,8 @@ def meeting_points(network: Network, x: Tensor, d: Tensor) -> Meetings | None:
         least, close = _meeting(parts[2], compared)
         for line, meet in enumerate(close.flatten(2).any(2).any(0).tolist()):
             wanted = np.unique(least[:, line][close[:, line]].numpy()) if meet else np.zeros(0)
-            found.append(_of_line(wanted, *(part[:, line].flatten() for part in parts), compared.numbers))
+            apart, slope, roots = (part[:, line].flatten() for part in parts)
+            found.append(_of_line(wanted, apart, slope, roots, compared.numbers))
     return Meetings(
         torch.tensor([t for line in found for t in line.t], dtype=torch.float64),
         torch.tensor([told for line in found for told in line.exact], dtype=torch.bool),
@@ -261,7 +262,7 @@ def _of_line(wanted: Numbers, apart: Tensor, slope: Tensor, roots: Tensor, numbe
     exact = ((product == -ours) & (lost == 0) & (product.abs() > _LEAST)).tolist()
     kept, t = _kept(wanted.tolist(), ours, theirs), wanted.tolist()
     order = torch.argsort(place, stable=True)
-    each = numbers[pair[order]].split(torch.bincount(place, minlength=len(t)).tolist())
+    each = torch.split(numbers[pair[order]], torch.bincount(place, minlength=len(t)).tolist())
     chosen = [number for number in kept if len(each[number])][:_MOST]
     return _Found([t[number] for number in chosen], [exact[number] for number in chosen], [each[n] for n in chosen])
 

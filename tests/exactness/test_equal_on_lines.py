@@ -12,13 +12,13 @@ from torch import Tensor, nn
 from relu_regions import exact_interval, rational, walk
 from relu_regions.backends import reference
 from relu_regions.backends.cpu import compiled
-from relu_regions.backends.equal_grids import Grid, full
 from relu_regions.backends.ties import Ties, TieTables
 from relu_regions.exactness import equal_on_lines as tables
 from relu_regions.exactness import meeting_points as meeting
 from relu_regions.exactness.equal_inputs import KINDS
 from relu_regions.exactness.equal_on_lines import equal_everywhere, equal_on_lines
 from relu_regions.exactness.meeting_points import meeting_points
+from relu_regions.network.equal_grids import Grid, full
 from relu_regions.network.network import Network
 from relu_regions.network.plan import fused
 from tests.true_walks import nothing_settled

@@ -133,7 +133,7 @@ def close_to_knots(distance: Numbers, bound: Numbers, before: Numbers, after: Nu
 def leads_that_are_open(
     values: Numbers,
     windows: Windows,
-    known: tuple[Numbers, Numbers, Numbers],
+    known: tuple[Numbers, ...],
     asked: tuple[Numbers, ...],
 ) -> Numbers:
     """The rows in doubt, ``(P,)`` bool; arguments as maximum_loops.leads_in_doubt.

@@ -12,12 +12,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from relu_regions.backends.equal_grids import full
 from relu_regions.exactness.equal_inputs import AT_INFINITY, AT_ONE, AT_X, KINDS
 from relu_regions.exactness.equal_on_lines import equal_on_lines
 from relu_regions.exactness.judge.claims import Claims
 from relu_regions.exactness.judge.posts import BLOCK, Chunk
 from relu_regions.exactness.meeting_points import Meetings, meeting_points
+from relu_regions.network.equal_grids import full
 from relu_regions.network.network import Network
 
 __all__ = ["ChunkTies", "TiesOf", "special_points"]

@@ -67,7 +67,7 @@ class Grid(NamedTuple):
         if not zero.any():
             return self
         each = added.view(self.channels, self.places)[:, 0]
-        if not each.all() or len(each.unique()) < len(each):
+        if not each.all() or len(set(each.tolist())) < len(each):
             return None
         return self._replace(first=torch.where(zero, zero.to(torch.uint8).argmax(1, keepdim=True), self.first))
 
