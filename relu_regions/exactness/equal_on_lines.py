@@ -19,12 +19,12 @@ from collections.abc import Callable
 from itertools import accumulate
 from typing import NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from relu_regions.exactness.equal_inputs import AT_INFINITY, KINDS, bits, firsts, of_inputs, of_meetings
+from relu_regions.exactness.equal_rows import classes
 from relu_regions.exactness.meeting_points import Meetings
 from relu_regions.network.equal_grids import Grid, full
 from relu_regions.network.gates import Knots, Maximum
@@ -85,12 +85,6 @@ def equal_everywhere(network: Network) -> dict[str, Tensor]:
     return network.derived(
         "equal everywhere", lambda: {name: full(first) for name, first in everywhere.through(None).items()}
     )
-
-
-def _classes(rows: Tensor) -> Tensor:
-    """For each row of numbers which of the different rows it is, ``(n,)`` int64."""
-    different = np.unique((rows + 0.0).numpy(), axis=0, return_inverse=True)[1]
-    return torch.from_numpy(different.reshape(-1).astype(np.int64))
 
 
 def _factors(count: int, largest: int) -> Tensor:
@@ -183,7 +177,7 @@ class _Reads(NamedTuple):
             back = torch.full((sum(sizes),), len(place))
             back = back.scatter_reduce(0, place[reading], outputs[reading], "amin")
             back = back.masked_fill(back == len(place), -1)
-        return cls(places, _classes(torch.stack([*columns, *(own < 0 for own in places)], 1).double()), place, back)
+        return cls(places, classes(torch.stack([*columns, *(own < 0 for own in places)], 1).double()), place, back)
 
 
 def _is_plain(first: Tensor | Grid | None) -> bool:
@@ -237,7 +231,7 @@ class EqualThrough:
         if max(part.shape[1] for part in gate.parts) > 1:
             units = step.units
             columns = torch.cat([part.expand(-1, units) for part in gate.parts]).cpu().T
-            kind = self.network.derived(("equal knots", step.output), lambda: _classes(columns))
+            kind = self.network.derived(("equal knots", step.output), lambda: classes(columns))
             if not isinstance(read, Grid) or not read.are_alike(kind):
                 read = self._apart(full(read), kind)
         zero = gate.apply(torch.zeros(1, step.units, dtype=torch.float64, device=gate.knots.device))[0].cpu()
@@ -261,10 +255,10 @@ class EqualThrough:
         return self._shifted(made, step.bias.cpu().double().expand(1, *step.shape).reshape(-1), step.output)
 
     def _matrix(self, step: AffineStep, read: Tensor | Grid | None) -> Tensor:
-        rows = step.constants[0].cpu()
+        rows = [step.constants[0].cpu()]
         if step.bias is not None:
-            rows = torch.cat([rows, step.bias.cpu().expand(1, len(rows)).T], 1)
-        equal = self.network.derived(("equal rows", step.output), lambda: firsts(_classes(rows)[None]))
+            rows.append(step.bias.cpu().expand(1, len(rows[0])).T)
+        equal = self.network.derived(("equal rows", step.output), lambda: firsts(classes(*rows)[None]))
         first = equal.expand(len(self.bare), -1).clone()
         if read is not None:
             places = read.first if isinstance(read, Grid) else read
@@ -278,8 +272,7 @@ class EqualThrough:
         details = [kernel, group[:, None].to(kernel)]
         if step.bias is not None and step.bias.numel() == len(kernel):
             details.append(step.bias.cpu().view(-1, 1))
-        rows = torch.cat(details, 1)
-        channel = self.network.derived(("equal rows", step.output), lambda: firsts(_classes(rows)[None]))[0]
+        channel = self.network.derived(("equal rows", step.output), lambda: firsts(classes(*details)[None]))[0]
         places = math.prod(outputs[1:])
         place = torch.arange(places)[None] if read is None else self._patches(form, read)
         if bool((channel == torch.arange(len(channel))).all()):
@@ -370,7 +363,7 @@ class EqualThrough:
             if grid is not None:
                 return grid
             first = first.full()
-        kind = self.network.derived(("equal terms", name), lambda: _classes(added[:, None]))
+        kind = self.network.derived(("equal terms", name), lambda: classes(added[:, None]))
         bare = self.bare[:, None]
         apart = torch.where(bare, first, self._apart(first, kind))
         # What was 0 is what was added now: the first of those.
