@@ -32,7 +32,7 @@ from torch import Tensor
 
 from relu_regions.backends import Placement, kernel_for
 from relu_regions.backends.points import Points
-from relu_regions.backends.ties import Ties
+from relu_regions.backends.ties import Ties, TieTables
 from relu_regions.exactness.equal_by_construction import EqualNumbers
 from relu_regions.exactness.equal_on_lines import equal_everywhere
 from relu_regions.exactness.line_ties import still_open
@@ -72,6 +72,7 @@ class Certainty:
         network = folded(network)
         self.unit, self.tiny = torch.finfo(dtype).eps / 2, torch.finfo(dtype).tiny
         self.equal = EqualNumbers.of(network)
+        self._tables: dict[tuple[str, torch.device], TieTables] = {}
         gates = (step for step in network.steps if isinstance(step, GateStep))
         self.compares_zeros = any(self.equal.becomes_zero(step.inputs[0]) for step in gates)
         self.norms = {s.output: StepNorms.of(network, s, dtype) for s in network.steps if isinstance(s, AffineStep)}
@@ -222,7 +223,7 @@ class Certainty:
         if points.uncertain.all():
             return shifts
         if ties is None:
-            ties = Ties.everywhere(self.equal.sources(name).to(inputs.device), gate, len(inputs))
+            ties = Ties.all_alike(self._everywhere(name, gate, inputs.device), len(inputs))
         zeros = self._zeros(name, inputs)
         if zeros is None:
             zeros = torch.zeros(inputs.shape[1], dtype=torch.bool, device=inputs.device)
@@ -247,6 +248,12 @@ class Certainty:
         if isinstance(gate, OrderStatistic):
             self._doubt(points, passing_in_doubt(gate, ties, zeros, inputs, placed, starts))
         return shifts
+
+    def _everywhere(self, name: str, gate: Gate, device: torch.device) -> TieTables:
+        """What is equal on all lines of what a gate reads."""
+        if (name, device) not in self._tables:
+            self._tables[name, device] = TieTables.everywhere(self.equal.sources(name).to(device), gate)
+        return self._tables[name, device]
 
     def _zeros(self, name: str, like: Tensor) -> Tensor | None:
         zeros = self.equal.zeros.get(name)

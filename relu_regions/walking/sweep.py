@@ -288,7 +288,8 @@ class Sweep:
             points.values[name] = inputs.view(points.values[name].shape)
         starts = points.starts_interval
         bounded = self.certainty is not None
-        placed = self._kernel.place(gate, inputs, points.position, points.weight, starts, self.record, bounded)
+        equal = None if isinstance(ties, FormTies) else ties
+        placed = self._kernel.place(gate, inputs, points.position, points.weight, starts, self.record, bounded, equal)
         if isinstance(ties, FormTies):
             placed, ties = ties.gathered(placed, points, inputs)
         if self._needs(step, points, len(placed)) > self._allowance:
