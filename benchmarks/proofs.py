@@ -6,7 +6,7 @@
   inputs), on lines through two samples of a class, and with He's weights on random lines; t in [−1, 2].
 - Convolution, batch norm, ReLU and max pooling, trained on digits, on lines between two samples of a class.
 - The VGG-like network and the ResNet-18-like one of architectures.py, on a segment of some hundred breakpoints;
-  with `--wide` those of 64 channels too.
+  with `--wide` those of 16 and 64 channels too.
 - With `--onnx`, every NAME.onnx of a folder that has NAME_inputs.npz with `x` beside it, on lines from each input to
   the next.
 
@@ -49,7 +49,7 @@ class Lines(NamedTuple):
 def main(given: list[str] | None = None) -> int:
     """Run the benchmark."""
     options = parser(__doc__, "proofs")
-    options.add_argument("--wide", action="store_true", help="networks of 64 channels too: minutes each")
+    options.add_argument("--wide", action="store_true", help="networks of 16 and 64 channels too: minutes each")
     options.add_argument("--only", help="networks with this in their name")
     options.add_argument("--onnx", type=Path, help="a folder of ONNX files, each with its inputs")
     options.add_argument("--rounds", type=int, default=3)
@@ -84,7 +84,7 @@ def cases(quick: bool, wide: bool, folder: Path | None) -> Iterator[tuple[str, C
     reach = {"vgg": 0.001, "resnet18": 0.001} if quick else {"vgg": 0.04, "resnet18": 0.02}
     for kind, title in (("vgg", "VGG-like"), ("resnet18", "ResNet-18-like")):
         narrow = 16 if kind == "vgg" else 8
-        for width in (2,) if quick else (narrow, 64) if wide else (narrow,):
+        for width in (2,) if quick else sorted({narrow, 16, 64}) if wide else (narrow,):
             far = reach[kind] * (1 if width < 64 else 0.025)
             case = Case(f"{title}, width {width}", kind, width, far, far, 1 << 28)
             yield case.name, lambda case=case: of_case(case)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import NamedTuple
 
 import torch
@@ -78,6 +79,8 @@ class Hearing:
         error: for each breakpoint of the chunk how far the true one may lie below it and above it, ``(2, K)``; known
             once the gate of its first flip has been heard.
         cause: the gate of each breakpoint's first flip, ``(K,)`` int64.
+        zero: where the zero of each breakpoint's first flip seems to be, ``(K,)``; the claimed place where that is not
+            known better.
     """
 
     def __init__(
@@ -95,6 +98,7 @@ class Hearing:
         self.cause = torch.zeros(count, dtype=torch.int64, device=failed.device)
         self.cause[self._flips.bend[first]] = self._flips.gate[first]
         self.error = torch.zeros(2, count, dtype=torch.float64, device=failed.device)
+        self.zero = chunk.position.view(-1)[chunk.row]
         self.loose: list[Loose] = []
         self._noted: list[tuple[Tensor, Tensor, Tensor]] = []
         bare = torch.ones_like(self.cause, dtype=torch.bool)
@@ -184,12 +188,28 @@ class Hearing:
         near = (value[1].abs() + radius[1]) * (1 + 8 * UNIT)
         position = self.chunk.position.view(-1)
         before, here, after = (position[flips.row + step] for step in (-1, 0, 1))
+        rise, run = value.diff(dim=0), torch.stack([here - before, after - here])
         # What is added is more than the products lose by underflow.
         share = near / (near + far)
-        error = share * torch.stack([here - before, after - here]) * (1 + 32 * UNIT) + 2.0**-1022
+        error = share * run * (1 + 32 * UNIT) + 2.0**-1022
         good = ((far > 0) & torch.isfinite(near + far) & torch.isfinite(error)).all(0)
         self.fail_bends(flips.bend[~good])
         self.error[:, flips.bend] = torch.where(good, error, 0.0)
+        move = -value[1] * torch.where(value[1] < 0, run[1] / rise[1], run[0] / rise[0])
+        # Two neighbours that move by less than a quarter of the way to each other stay in order.
+        moves = move.abs() < run.amin(0) / 4
+        self.zero[flips.bend] = torch.where(moves, here + move, here)
+
+    def nearer(self, special: Tensor | None) -> Chunk:
+        """The chunk with its rows of breakpoints moved to where the zeros of their first flips seem to be.
+
+        Args:
+            special: those of all claims that stay where they are, not 0, ``(K,)``; None for none.
+        """
+        chunk, position = self.chunk, self.chunk.position.clone()
+        own = torch.ones_like(chunk.claimed, dtype=torch.bool) if special is None else special[chunk.claimed] == 0
+        position.view(-1)[chunk.row[own]] = self.zero[own]
+        return replace(chunk, position=position)
 
     def place_meetings(self, flips: Flips, windows: Tensor, ball: Ball, always_rising: bool) -> None:
         """Where two inputs of a window change places: the zero of their difference.

@@ -25,13 +25,14 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from relu_regions.exactness.can_tie import can_tie
 from relu_regions.exactness.equal_by_construction import EqualNumbers
-from relu_regions.exactness.judge.balls import Rows, widened
+from relu_regions.exactness.judge.balls import UNIT, Evaluation, Rows, RunningBounds, widened
 from relu_regions.exactness.judge.claims import Claims
 from relu_regions.exactness.judge.evaluations import Evaluator, in_float64
 from relu_regions.exactness.judge.hearing import Hearing
@@ -112,21 +113,36 @@ def judge(
         failed[chunk.line] |= not in_time
         if bool(failed[chunk.line].all()):
             continue
-        ties = ChunkTies(as_read, claims, special, chunk, ties) if special else None
-        hearing = Hearing(claims, chunk, equal, failed, ties)
-        for number, step, ball in bounds.through(Rows(chunk.line, chunk.position, chunk.weight), hearing.loose):
-            if isinstance(step.gate, Knots):
-                hear_knots(hearing, number, step, step.gate, ball)
-            elif isinstance(step.gate, Maximum):
-                hear_maximum(hearing, number, step, step.gate, ball)
-            else:
-                hear_order_statistic(hearing, number, step, step.gate, ball)
-            if bool(failed[chunk.line].all()):
-                break
-        hearing.hear_order()
-        error[chunk.claimed] = hearing.error.amax(0)
+        before, rows_at, moved = failed.clone(), chunk, True
+        while moved:
+            ties = ChunkTies(as_read, claims, special, rows_at, ties) if special else None
+            # Where a line fails, its rows may be too far from its breakpoints; float64 says that no better than a walk.
+            first = rows_at is chunk and not isinstance(bounds, RunningBounds)
+            hearing = _heard(Hearing(claims, rows_at, equal, failed, ties), bounds, to_the_end=first)
+            moved = first and bool((failed & ~before)[chunk.line].any())
+            if moved:
+                rows_at = hearing.nearer(special[1] if special else None)
+                failed.copy_(before)
+        away = (rows_at.position - chunk.position).view(-1)[chunk.row].abs()
+        error[chunk.claimed] = (hearing.error.amax(0) + away) * (1 + 8 * UNIT)
     counts = claims.offsets.diff()
     return Verdict(~failed, error.masked_fill(failed.repeat_interleave(counts), 0.0))
+
+
+def _heard(hearing: Hearing, bounds: Evaluation[Any], to_the_end: bool) -> Hearing:
+    """A hearing, once it has heard every gate, or, unless it must go on to the end, its lines have all failed."""
+    chunk = hearing.chunk
+    for number, step, ball in bounds.through(Rows(chunk.line, chunk.position, chunk.weight), hearing.loose):
+        if isinstance(step.gate, Knots):
+            hear_knots(hearing, number, step, step.gate, ball)
+        elif isinstance(step.gate, Maximum):
+            hear_maximum(hearing, number, step, step.gate, ball)
+        else:
+            hear_order_statistic(hearing, number, step, step.gate, ball)
+        if not to_the_end and bool(hearing.failed[chunk.line].all()):
+            break
+    hearing.hear_order()
+    return hearing
 
 
 def _blocks(size: int, memory: int | None) -> int:
