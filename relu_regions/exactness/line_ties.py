@@ -75,7 +75,7 @@ def _same_lines(one: Starts, other: Starts) -> bool:
 
 def _tables(network: Network, starts: Starts) -> dict[str, TieTables]:
     """The tables of all gates but order statistics, by the name of what they read; none where nothing ties."""
-    equal = network.derived("copies", lambda: EqualNumbers.of(network))
+    equal = EqualNumbers.of(network)
     gates = {step.inputs[0]: step.gate for step in network.gates if not isinstance(step.gate, OrderStatistic)}
     device = starts.x.device
     return {

@@ -127,19 +127,20 @@ def least(norm: Tensor | None, radius: Tensor) -> Tensor:
 
 def norm_of(radius: Tensor) -> Tensor:
     """A bound of the 2-norm of errors within radii, ``(B,)``."""
-    numbers = flattened(not_below(radius))
+    numbers = flattened(radius)
     norm: Tensor = torch.linalg.vector_norm(numbers, dim=1)
-    return norm * (1 + 2 * (numbers.shape[1] + 8) * UNIT)
+    # What is added is more than all squares lose by underflow.
+    return norm * (1 + 2 * (numbers.shape[1] + 8) * UNIT) + numbers.shape[1] * SMALL
 
 
 def not_below(numbers: Tensor) -> Tensor:
     """Numbers that are not negative, those that are not 0 made so large that their products don't underflow."""
-    return torch.where(numbers > 0, numbers.clamp_min(SMALL), numbers)
+    return torch.maximum(numbers, numbers.sign() * SMALL)
 
 
 def widened(radius: Tensor, size: Tensor) -> Tensor:
     """A radius with room for the rounding of a few sums with numbers of a size; 0 remains 0."""
-    return torch.where(radius > 0, radius * (1 + 16 * UNIT) + 8 * UNIT * size, radius)
+    return torch.addcmul(radius * (1 + 16 * UNIT), size, radius.sign(), value=8 * UNIT)
 
 
 def looser(radius: Tensor, norm: Tensor, loose: Loose, per_row: int) -> tuple[Tensor, Tensor]:
@@ -154,7 +155,7 @@ def looser(radius: Tensor, norm: Tensor, loose: Loose, per_row: int) -> tuple[Te
     wider = radius.reshape(len(radius), -1).clone()
     place = (loose.row // per_row) * wider.shape[1] + loose.unit
     # A radius that is no number bounds nothing.
-    wide, extra = (torch.where(part >= 0, part, torch.inf) for part in (loose.radius, loose.extra))
+    wide, extra = (part.nan_to_num(torch.inf, torch.inf) for part in (loose.radius, loose.extra))
     added = torch.maximum(wide - wider.view(-1)[place], extra)
     wider.view(-1).scatter_reduce_(0, place, wide, "amax")
     rows = norm.new_zeros(len(radius) * per_row).index_add_(0, loose.row, not_below(added))
@@ -289,7 +290,7 @@ class RunningBounds(Evaluation[Ball]):
         per_row = len(inputs[0].value) // len(weight)
         value = step(*(b.value for b in inputs), weight=None if plain else weight.repeat_interleave(per_row))
         constants, norms = self.magnitudes(step), self.norms(step)
-        carried = torch.stack([norm * ball.norm for norm, ball in zip(norms.whole, inputs)]).sum(0)
+        carried = _added([norm * ball.norm for norm, ball in zip(norms.whole, inputs)])
         if step.output in self.copies and step.bias is None:
             return Ball.of(value, step.function(*(ball.radius for ball in inputs), *constants), carried)
         unit = 2 * (step.terms + 2) * UNIT
@@ -299,9 +300,8 @@ class RunningBounds(Evaluation[Ball]):
         column = (-1, *[1] * (made.ndim - 1))
         if step.bias is not None:
             made = made + 2 * gamma * not_below(step.bias.abs()) * weight.view(column)
-        each = [rows * ball.norm.view(column) for rows, ball in zip(norms.rows, inputs)]
-        by_norm = each[0] if len(each) == 1 else torch.stack(each).sum(0)
-        room = 1 + 2 * (len(each) + 8) * UNIT
+        by_norm = _added([rows * ball.norm.view(column) for rows, ball in zip(norms.rows, inputs)])
+        room = 1 + 2 * (len(inputs) + 8) * UNIT
         return Ball.of(value, torch.fmin(passed, by_norm * room) + made, (carried + norm_of(made)) * room)
 
     def norms(self, step: AffineStep) -> OperatorNorms:
@@ -311,6 +311,10 @@ class RunningBounds(Evaluation[Ball]):
         if step.output not in self._magnitudes:
             self._magnitudes[step.output] = tuple(not_below(constant.abs()) for constant in step.constants)
         return self._magnitudes[step.output]
+
+
+def _added(parts: list[Tensor]) -> Tensor:
+    return parts[0] if len(parts) == 1 else torch.stack(parts).sum(0)
 
 
 def _on_lines(ends: Ball, line: Tensor, rows: Rows) -> Ball:
@@ -343,8 +347,8 @@ def bent(step: GateStep, inputs: Ball, weight: Tensor, overwrite: bool) -> Ball:
     elif isinstance(gate, OrderStatistic):
         ball = _order_statistic(gate, inputs)
     elif gate.is_relu:
-        inactive = (inputs.high + inputs.radius < 0) | ((inputs.radius == 0) & (inputs.high <= 0))
-        radius = inputs.radius.masked_fill(inactive, 0.0)
+        # A sum is rounded to no other sign.
+        radius = inputs.radius.masked_fill(inputs.high + inputs.radius <= 0, 0.0)
         value = inputs.value.clamp_min_(0) if overwrite else inputs.value.clamp_min(0)
         low, high = inputs.low.clamp_min(0), inputs.high.clamp_min(0)
         ball = Ball(value, radius, low, high, least(inputs.norm, radius))

@@ -119,7 +119,7 @@ def judge(
                 hear_order_statistic(hearing, number, step, step.gate, ball)
             if bool(failed[chunk.line].all()):
                 break
-        hearing.hear_order()
+        hearing.conclude()
         error[chunk.claimed] = hearing.error.amax(0)
     counts = claims.offsets.diff()
     return Verdict(~failed, error.masked_fill(failed.repeat_interleave(counts), 0.0))
