@@ -43,7 +43,7 @@ class EqualNumbers:
     @classmethod
     def of(cls, network: Network) -> EqualNumbers:
         """Those of a network, found once."""
-        return network.derived(cls, lambda: cls._found(network))
+        return network.derived("copies", lambda: cls._found(network))
 
     @classmethod
     def _found(cls, network: Network) -> EqualNumbers:

@@ -26,6 +26,7 @@ import math
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterator
+from functools import reduce
 from typing import Generic, NamedTuple, TypeVar
 
 import torch
@@ -44,6 +45,7 @@ __all__ = [
 
 UNIT = 2.0**-53
 SMALL = 2.0**-400
+_KEPT_NUMBERS = 1 << 20  # of a step: 8 MiB
 
 V = TypeVar("V")
 
@@ -262,7 +264,6 @@ class RunningBounds(Evaluation[Ball]):
         # What lies in memory of its own, and is no view of what its step reads.
         made = (step.output for step in network.steps if isinstance(step, AffineStep) and step.form is not None)
         self.own = {name for name in made if readers[name] == 1}
-        self._magnitudes: dict[str, tuple[Tensor, ...]] = {}
 
     def exactly(self, numbers: Tensor) -> Ball:
         """The numbers without errors."""
@@ -270,7 +271,7 @@ class RunningBounds(Evaluation[Ball]):
 
     def on_lines(self, ends: Ball, line: Tensor, rows: Rows) -> Ball:
         """v(x) + t v(d)."""
-        return _on_lines(ends, line, rows)
+
 
     def bent(self, step: GateStep, value: Ball, weight: Tensor) -> Ball:
         """Its memory is used again where nothing else needs it."""
@@ -290,7 +291,7 @@ class RunningBounds(Evaluation[Ball]):
         per_row = len(inputs[0].value) // len(weight)
         value = step(*(b.value for b in inputs), weight=None if plain else weight.repeat_interleave(per_row))
         constants, norms = self.magnitudes(step), self.norms(step)
-        carried = _added([norm * ball.norm for norm, ball in zip(norms.whole, inputs)])
+        carried = reduce(torch.add, [norm * ball.norm for norm, ball in zip(norms.whole, inputs)])
         if step.output in self.copies and step.bias is None:
             return Ball.of(value, step.function(*(ball.radius for ball in inputs), *constants), carried)
         unit = 2 * (step.terms + 2) * UNIT
@@ -300,7 +301,7 @@ class RunningBounds(Evaluation[Ball]):
         column = (-1, *[1] * (made.ndim - 1))
         if step.bias is not None:
             made = made + 2 * gamma * not_below(step.bias.abs()) * weight.view(column)
-        by_norm = _added([rows * ball.norm.view(column) for rows, ball in zip(norms.rows, inputs)])
+        by_norm = reduce(torch.add, [rows * ball.norm.view(column) for rows, ball in zip(norms.rows, inputs)])
         room = 1 + 2 * (len(inputs) + 8) * UNIT
         return Ball.of(value, torch.fmin(passed, by_norm * room) + made, (carried + norm_of(made)) * room)
 
@@ -308,13 +309,93 @@ class RunningBounds(Evaluation[Ball]):
         return self.alike.derived((OperatorNorms, step.output), lambda: OperatorNorms.of(self.network, step))
 
     def magnitudes(self, step: AffineStep) -> tuple[Tensor, ...]:
-        if step.output not in self._magnitudes:
-            self._magnitudes[step.output] = tuple(not_below(constant.abs()) for constant in step.constants)
-        return self._magnitudes[step.output]
+        """The sizes of the constants, kept with the network where they are few."""
+
+        def made() -> tuple[Tensor, ...]:
+            return tuple(not_below(constant.abs()) for constant in step.constants)
+
+        few = sum(constant.numel() for constant in step.constants) <= _KEPT_NUMBERS
+        return self.alike.derived(("magnitudes", step.output), made) if few else made()
 
 
-def _added(parts: list[Tensor]) -> Tensor:
-    return parts[0] if len(parts) == 1 else torch.stack(parts).sum(0)
+def bent(self, step: GateStep, value: V, weight: Tensor) -> V:
+        """What a gate makes."""
+
+    @abstractmethod
+    def loosened(self, value: V, loose: Loose, per_row: int) -> V:
+        """What a gate makes, its radii wide enough for units whose piece is not known at some rows; see `looser`."""
+
+    @abstractmethod
+    def read(self, value: V) -> Ball:
+        """The ball that a gate reads, with one dimension of numbers."""
+
+
+class RunningBounds(Evaluation[Ball]):
+    """Takes balls of float64 numbers through the steps of a network.
+
+    Norms are kept with ``alike``, a network whose steps have the same coefficients.
+    """
+
+    def __init__(self, network: Network, x: Tensor, d: Tensor, alike: Network | None = None) -> None:
+        super().__init__(network, x, d)
+        self.alike = alike or network
+        self.copies = EqualNumbers.of(network).copies
+        readers = Counter(name for step in network.steps for name in step.inputs)
+        # What lies in memory of its own, and is no view of what its step reads.
+        made = (step.output for step in network.steps if isinstance(step, AffineStep) and step.form is not None)
+        self.own = {name for name in made if readers[name] == 1}
+
+    def exactly(self, numbers: Tensor) -> Ball:
+        """The numbers without errors."""
+        return Ball.of(numbers, torch.zeros_like(numbers))
+
+    def on_lines(self, ends: Ball, line: Tensor, rows: Rows) -> Ball:
+        """v(x) + t v(d)."""
+
+
+    def bent(self, step: GateStep, value: Ball, weight: Tensor) -> Ball:
+        """Its memory is used again where nothing else needs it."""
+        return bent(step, value.flat(), weight, step.inputs[0] in self.own)
+
+    def loosened(self, value: Ball, loose: Loose, per_row: int) -> Ball:
+        """Its radii and norms are."""
+        radius, norm = looser(value.radius, value.norm, loose, per_row)
+        return value._replace(radius=radius, norm=norm)
+
+    def read(self, value: Ball) -> Ball:
+        """Itself."""
+        return value.flat()
+
+    def affine(self, step: AffineStep, inputs: list[Ball], weight: Tensor) -> Ball:
+        plain = bool(weight.all())
+        per_row = len(inputs[0].value) // len(weight)
+        value = step(*(b.value for b in inputs), weight=None if plain else weight.repeat_interleave(per_row))
+        constants, norms = self.magnitudes(step), self.norms(step)
+        carried = reduce(torch.add, [norm * ball.norm for norm, ball in zip(norms.whole, inputs)])
+        if step.output in self.copies and step.bias is None:
+            return Ball.of(value, step.function(*(ball.radius for ball in inputs), *constants), carried)
+        unit = 2 * (step.terms + 2) * UNIT
+        gamma = unit / (1 - unit)
+        parts = (torch.cat([b.radius, gamma * not_below(b.size + b.radius)]) for b in inputs)
+        passed, made = (step.function(*parts, *constants) * (1 + 2 * gamma)).chunk(2)
+        column = (-1, *[1] * (made.ndim - 1))
+        if step.bias is not None:
+            made = made + 2 * gamma * not_below(step.bias.abs()) * weight.view(column)
+        by_norm = reduce(torch.add, [rows * ball.norm.view(column) for rows, ball in zip(norms.rows, inputs)])
+        room = 1 + 2 * (len(inputs) + 8) * UNIT
+        return Ball.of(value, torch.fmin(passed, by_norm * room) + made, (carried + norm_of(made)) * room)
+
+    def norms(self, step: AffineStep) -> OperatorNorms:
+        return self.alike.derived((OperatorNorms, step.output), lambda: OperatorNorms.of(self.network, step))
+
+    def magnitudes(self, step: AffineStep) -> tuple[Tensor, ...]:
+        """The sizes of the constants, kept with the network where they are few."""
+
+        def made() -> tuple[Tensor, ...]:
+            return tuple(not_below(constant.abs()) for constant in step.constants)
+
+        few = sum(constant.numel() for constant in step.constants) <= _KEPT_NUMBERS
+        return self.alike.derived(("magnitudes", step.output), made) if few else made()
 
 
 def _on_lines(ends: Ball, line: Tensor, rows: Rows) -> Ball:

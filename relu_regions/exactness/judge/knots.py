@@ -10,7 +10,6 @@ from torch import Tensor
 from relu_regions.exactness.judge.balls import UNIT, Ball, Loose, not_below, widened
 from relu_regions.exactness.judge.hearing import Cells, Flips, Hearing
 from relu_regions.exactness.judge.posts import BLOCK
-from relu_regions.exactness.judge.ties import TiesOf
 from relu_regions.network.gates import Knots
 from relu_regions.network.steps import GateStep
 
@@ -74,8 +73,7 @@ class _Sides:
 
     Attributes:
         ball: what the gate reads.
-        margin: of each block, for all of its rows: a number is beyond a level if it is so by more than that, as computed
-            with a rounding or two.
+        margin: of a whole block, its radius with room for the rounding of sums.
         ties: what is equal of what the gate reads; None if nothing is.
     """
 
