@@ -271,87 +271,20 @@ class RunningBounds(Evaluation[Ball]):
 
     def on_lines(self, ends: Ball, line: Tensor, rows: Rows) -> Ball:
         """v(x) + t v(d)."""
-
-
-    def bent(self, step: GateStep, value: Ball, weight: Tensor) -> Ball:
-        """Its memory is used again where nothing else needs it."""
-        return bent(step, value.flat(), weight, step.inputs[0] in self.own)
-
-    def loosened(self, value: Ball, loose: Loose, per_row: int) -> Ball:
-        """Its radii and norms are."""
-        radius, norm = looser(value.radius, value.norm, loose, per_row)
-        return value._replace(radius=radius, norm=norm)
-
-    def read(self, value: Ball) -> Ball:
-        """Itself."""
-        return value.flat()
-
-    def affine(self, step: AffineStep, inputs: list[Ball], weight: Tensor) -> Ball:
-        plain = bool(weight.all())
-        per_row = len(inputs[0].value) // len(weight)
-        value = step(*(b.value for b in inputs), weight=None if plain else weight.repeat_interleave(per_row))
-        constants, norms = self.magnitudes(step), self.norms(step)
-        carried = reduce(torch.add, [norm * ball.norm for norm, ball in zip(norms.whole, inputs)])
-        if step.output in self.copies and step.bias is None:
-            return Ball.of(value, step.function(*(ball.radius for ball in inputs), *constants), carried)
-        unit = 2 * (step.terms + 2) * UNIT
-        gamma = unit / (1 - unit)
-        parts = (torch.cat([b.radius, gamma * not_below(b.size + b.radius)]) for b in inputs)
-        passed, made = (step.function(*parts, *constants) * (1 + 2 * gamma)).chunk(2)
-        column = (-1, *[1] * (made.ndim - 1))
-        if step.bias is not None:
-            made = made + 2 * gamma * not_below(step.bias.abs()) * weight.view(column)
-        by_norm = reduce(torch.add, [rows * ball.norm.view(column) for rows, ball in zip(norms.rows, inputs)])
-        room = 1 + 2 * (len(inputs) + 8) * UNIT
-        return Ball.of(value, torch.fmin(passed, by_norm * room) + made, (carried + norm_of(made)) * room)
-
-    def norms(self, step: AffineStep) -> OperatorNorms:
-        return self.alike.derived((OperatorNorms, step.output), lambda: OperatorNorms.of(self.network, step))
-
-    def magnitudes(self, step: AffineStep) -> tuple[Tensor, ...]:
-        """The sizes of the constants, kept with the network where they are few."""
-
-        def made() -> tuple[Tensor, ...]:
-            return tuple(not_below(constant.abs()) for constant in step.constants)
-
-        few = sum(constant.numel() for constant in step.constants) <= _KEPT_NUMBERS
-        return self.alike.derived(("magnitudes", step.output), made) if few else made()
-
-
-def bent(self, step: GateStep, value: V, weight: Tensor) -> V:
-        """What a gate makes."""
-
-    @abstractmethod
-    def loosened(self, value: V, loose: Loose, per_row: int) -> V:
-        """What a gate makes, its radii wide enough for units whose piece is not known at some rows; see `looser`."""
-
-    @abstractmethod
-    def read(self, value: V) -> Ball:
-        """The ball that a gate reads, with one dimension of numbers."""
-
-
-class RunningBounds(Evaluation[Ball]):
-    """Takes balls of float64 numbers through the steps of a network.
-
-    Norms are kept with ``alike``, a network whose steps have the same coefficients.
-    """
-
-    def __init__(self, network: Network, x: Tensor, d: Tensor, alike: Network | None = None) -> None:
-        super().__init__(network, x, d)
-        self.alike = alike or network
-        self.copies = EqualNumbers.of(network).copies
-        readers = Counter(name for step in network.steps for name in step.inputs)
-        # What lies in memory of its own, and is no view of what its step reads.
-        made = (step.output for step in network.steps if isinstance(step, AffineStep) and step.form is not None)
-        self.own = {name for name in made if readers[name] == 1}
-
-    def exactly(self, numbers: Tensor) -> Ball:
-        """The numbers without errors."""
-        return Ball.of(numbers, torch.zeros_like(numbers))
-
-    def on_lines(self, ends: Ball, line: Tensor, rows: Rows) -> Ball:
-        """v(x) + t v(d)."""
-
+        count, shape = len(ends.value) // 2, ends.value.shape[1:]
+        column = (-1, *[1] * len(shape))
+        here, along = ends.value[:count], ends.value[count:]
+        each = line.repeat_interleave(rows.position.shape[1])
+        weight = rows.weight.repeat_interleave(rows.position.shape[1])
+        value = here[each]
+        if not weight.all():
+            value *= weight.view(column)
+        value.addcmul_(rows.position.reshape(column), along[each])
+        reach, weight = rows.position.abs().amax(1).view(column), rows.weight.view(column)
+        base = ends.radius[:count] + 4 * UNIT * here.abs()
+        slope = ends.radius[count:] + 4 * UNIT * not_below(along.abs())
+        base = torch.where(slope > 0, base + SMALL, ends.radius[:count])
+        return Ball.of(value, (weight * base[line] + reach * slope[line]) * (1 + 8 * UNIT))
 
     def bent(self, step: GateStep, value: Ball, weight: Tensor) -> Ball:
         """Its memory is used again where nothing else needs it."""
@@ -396,24 +329,6 @@ class RunningBounds(Evaluation[Ball]):
 
         few = sum(constant.numel() for constant in step.constants) <= _KEPT_NUMBERS
         return self.alike.derived(("magnitudes", step.output), made) if few else made()
-
-
-def _on_lines(ends: Ball, line: Tensor, rows: Rows) -> Ball:
-    """A ball at rows, from that at x and, for the second half, along d, of all lines."""
-    count, shape = len(ends.value) // 2, ends.value.shape[1:]
-    column = (-1, *[1] * len(shape))
-    here, along = ends.value[:count], ends.value[count:]
-    each = line.repeat_interleave(rows.position.shape[1])
-    weight = rows.weight.repeat_interleave(rows.position.shape[1])
-    value = here[each]
-    if not weight.all():
-        value *= weight.view(column)
-    value.addcmul_(rows.position.reshape(column), along[each])
-    reach, weight = rows.position.abs().amax(1).view(column), rows.weight.view(column)
-    base = ends.radius[:count] + 4 * UNIT * here.abs()
-    slope = ends.radius[count:] + 4 * UNIT * not_below(along.abs())
-    base = torch.where(slope > 0, base + SMALL, ends.radius[:count])
-    return Ball.of(value, (weight * base[line] + reach * slope[line]) * (1 + 8 * UNIT))
 
 
 def bent(step: GateStep, inputs: Ball, weight: Tensor, overwrite: bool) -> Ball:
