@@ -266,7 +266,8 @@ class Hearing:
         return Marks(self.chunk.row[bend[each]], place, zero[each])
 
     def free(self, rows: Tensor, unit: Tensor, count: int) -> None:
-        """Note units that have no known side at rows; lines are left open where one has none at two neighbouring rows.
+        """Note units that have no known side at rows; lines are left open where one has none at two neighbouring rows
+        of a part.
 
         Args:
             rows, unit: ``(S,)`` each.
@@ -279,9 +280,11 @@ class Hearing:
         if not self._free:
             return
         keys = torch.cat(self._free).sort().values
-        rows, position = keys[:-1][keys.diff() == 1] % (len(self.bend) + 1), self.chunk.position.view(-1)
-        # What fills up a block is the same post again, and so is what a part of a line ends and the next begins with.
-        self.fail_rows(rows[position[rows] != position[rows + 1]])
+        rows = keys[:-1][keys.diff() == 1] % (len(self.bend) + 1)
+        position, part = self.chunk.position.view(-1), self.chunk.part
+        # What fills up a block is the same post again.
+        moves = position[rows] != position[rows + 1]
+        self.fail_rows(rows[moves & (part[rows // BLOCK] == part[(rows + 1) // BLOCK])])
 
 
 def _flips_of(claims: Claims, chunk: Chunk) -> Flips:
