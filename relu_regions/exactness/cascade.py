@@ -7,6 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from relu_regions.backends.memory import budget
 from relu_regions.exactness.effort import Effort, Stage
 from relu_regions.exactness.judge import Claims, judge
 from relu_regions.exactness.judge.evaluations import Evaluator, as_differences, with_digits, with_two_digits
@@ -44,16 +45,17 @@ def proven(network: Network, claims: Claims, effort: Effort, at_x: bool = False)
         network: in float64, on the device of the claims.
         at_x: whether to say what leads at t = 0.
     """
+    memory = budget(effort.memory_budget, claims.t.device)
     with effort.stage("judge", len(claims)) as stage:
-        verdict = judge(network, claims, stage.reach, at_x=at_x)
+        verdict = judge(network, claims, stage.reach, memory=memory, at_x=at_x)
     found = Proof(verdict.confirmed, torch.zeros_like(verdict.confirmed), verdict.t_error, verdict.leader)
     if bool(found.confirmed.all()):
         return found
     with effort.stage("digits", int((~found.confirmed).sum())) as stage:
-        found = _heard(network, claims, found, stage, as_differences, at_x)
+        found = _heard(network, claims, found, stage, as_differences, memory, at_x)
         if _is_worth_more(network, claims):
             for evaluation in (with_digits, with_two_digits):
-                found = _heard(network, claims, found, stage, evaluation, at_x)
+                found = _heard(network, claims, found, stage, evaluation, memory, at_x)
     return found
 
 
@@ -66,13 +68,15 @@ def _is_worth_more(network: Network, claims: Claims) -> bool:
     return len(network.gates) >= _DEEP or points * products(network) > _MANY_PRODUCTS
 
 
-def _heard(network: Network, claims: Claims, found: Proof, stage: Stage, how: Evaluator, at_x: bool) -> Proof:
+def _heard(
+    network: Network, claims: Claims, found: Proof, stage: Stage, how: Evaluator, memory: int, at_x: bool
+) -> Proof:
     """The proof, with what is confirmed of lines that it leaves open."""
     open_ = ~found.confirmed
     lines, points = open_.nonzero()[:, 0], open_.repeat_interleave(claims.offsets.diff())
     if not len(lines):
         return found
-    verdict = judge(network, claims.only(lines), stage.reach, how, at_x)
+    verdict = judge(network, claims.only(lines), stage.reach, how, memory, at_x)
     confirmed, t_error, leader = (part.clone() for part in (found.confirmed, found.t_error, found.leader))
     confirmed[lines], t_error[points], leader[lines] = verdict.confirmed, verdict.t_error, verdict.leader
     return Proof(confirmed, found.digits | (open_ & confirmed), t_error, leader)

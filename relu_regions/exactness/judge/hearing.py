@@ -258,9 +258,8 @@ class Hearing:
         """Those that a value that a gate reads has; None if there are none."""
         if not self._noted or name not in self.equal.shared:
             return None
-        sources = self.equal.sources(name).to(self.failed.device)
         bend, source, zero = (torch.cat(parts) for parts in zip(*self._noted))
-        each, place = matches(sources.abs(), source)
+        each, place = matches(self.equal.roots(name).to(self.failed.device), source)
         if not len(each):
             return None
         return Marks(self.chunk.row[bend[each]], place, zero[each])

@@ -82,6 +82,7 @@ class _Sides:
         self.hearing, self.gate, self.ball, equal = hearing, gate, ball, hearing.equal
         self.margin = widened(ball.radius, ball.size)
         self.sources = equal.sources(step.inputs[0]).to(device)
+        self.roots = equal.roots(step.inputs[0]).to(device)
         self.outputs = equal.sources(step.output).to(device)
         zeros = equal.zeros.get(step.inputs[0])
         self.zeros = None if zeros is None else zeros.to(device)
@@ -167,7 +168,7 @@ class _Sides:
             level, offsets = self._level(knot, unit), self._part(self.gate.offsets, knot, unit)
             bend, here = self.hearing.bend[row], level == 0
             self.hearing.note(bend, self.outputs[unit], here & (offsets == 0))
-            self.hearing.note(bend[here], self.sources[unit[here]], here[here])
+            self.hearing.note(bend[here], self.roots[unit[here]], here[here])
 
     def _loose(self, free: _Free, value: Tensor, radius: Tensor) -> Loose:
         row, unit, knot = free
@@ -197,10 +198,12 @@ class _Sides:
         hearing.place(cause, Cells(value - level[first], radius), cause.after > cause.before)
         if not followed:
             return
-        sources, knots = torch.zeros_like(hearing.cause), hearing.error.new_zeros(len(hearing.cause))
-        sources[cause.bend], knots[cause.bend] = self.sources[cause.unit], level[first]
-        source, theirs, knot = self.sources[unit], sources[flips.bend], knots[flips.bend]
-        same = (theirs != 0) & (level == knot) & ((source == theirs) | ((source == -theirs) & (level == 0)))
+        # Multiples of one number are 0 at once.
+        ids = torch.where(level == 0, self.roots[unit], self.sources[unit])
+        causes, knots = torch.zeros_like(hearing.cause), hearing.error.new_zeros(len(hearing.cause))
+        causes[cause.bend], knots[cause.bend] = ids[first], level[first]
+        theirs, knot = causes[flips.bend], knots[flips.bend]
+        same = (theirs != 0) & (level == knot) & (ids == theirs)
         if self.ties:
             firsts = self.ties.everywhere(flips.row // BLOCK, unit)
             theirs = torch.full_like(hearing.cause, -2)

@@ -58,7 +58,7 @@ def unchained(claims: Claims) -> Tensor:
 def parted(network: Network, equal: EqualNumbers, claims: Claims) -> Tensor:
     """The breakpoints that need a post before them, ``(K,)`` bool: those that concern a unit that the one before does.
 
-    A breakpoint concerns the units that flip there, and those that read what these make, or a copy of it.
+    A breakpoint concerns the units that flip there, and those that read what these make, or a multiple of it.
     """
     found = torch.zeros_like(claims.t, dtype=torch.bool)
     counts = [0, *accumulate(step.units for step in network.gates)]
@@ -90,7 +90,7 @@ def _reading(network: Network, equal: EqualNumbers, claims: Claims) -> Iterator[
         points, units = point[:0], unit[:0]
         if made and step.inputs[0] in equal.shared:
             points, sources = (torch.cat(parts) for parts in zip(*made))
-            each, units = matches(equal.sources(step.inputs[0]).to(sources.device).abs(), sources)
+            each, units = matches(equal.roots(step.inputs[0]).to(sources.device), sources)
             points = points[each]
             if not isinstance(step.gate, Knots):
                 windows = step.gate.windows
