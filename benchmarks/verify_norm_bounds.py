@@ -20,13 +20,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from norm_bounds.claims import judged
-from norm_bounds.networks import STATES, State, states
+from norm_bounds.networks import State, states
 from norm_bounds.pictures import draw_along_a_segment, draw_ratios, draw_sweep
 from norm_bounds.radii import along_lines, of_small_networks
 from norm_bounds.ratios import Ratios, ratios
 from norm_bounds.segment_changes import segment_changes
 
+from relu_regions.apps.reproduction.cells import estimated
+from relu_regions.apps.reproduction.claims_norms import STATES, judged_norms
 from relu_regions.apps.reproduction.networks import TITLES, TRAININGS, Setup, main_setup
 from relu_regions.apps.reproduction.results import Run, write_json
 from relu_regions.lines.directions import pairs
@@ -84,19 +85,18 @@ def verified(run: Run, sweep_run: Run, name: str, training: str, swept: Sizes | 
     sweep_records = widths_and_depths(sweep_run, sweep_setup, training, swept) if swept else []
     if sweep_records:
         print_sweep(sweep_records)
-    claims = judged(main_records, sweep_records, small_records)
-    print_claims(claims)
-    return {
+    found = {
         "name": training,
         "sizes": OWN,
         "sweep_sizes": swept,
         "sweep_seeds": sweep_run.seeds,
         "sweep_epochs": sweep_setup.training["max_epochs"],
-        "claims": claims,
         "networks": main_records,
         "small_networks": small_records,
         "sweep": sweep_records,
     }
+    print_claims(judged_norms(found))
+    return found
 
 
 # ---------------------------------------------------------------- measuring
@@ -246,6 +246,8 @@ def print_claims(claims: Sequence[dict[str, Any]]) -> None:
     print("\nclaims of appendix A")
     for claim in claims:
         print(f"\n{claim['claim']}\n    {claim['measured']}\n    -> {claim['verdict']}")
+        carried = [f"{state} {estimated(value)}" for state, value in claim["values"].items()]
+        print(f"    {claim['number']}: {', '.join(carried)}")
 
 
 if __name__ == "__main__":

@@ -9,15 +9,14 @@ from functools import cached_property
 import torch
 from torch import Tensor, nn
 
+from relu_regions.apps.reproduction.claims_norms import STATES
 from relu_regions.apps.reproduction.data import Dataset
 from relu_regions.apps.reproduction.networks import Setup, networks
 from relu_regions.apps.reproduction.results import Run
 from relu_regions.network.network import Network
 from relu_regions.regions.lipschitz_bounds import linear_network_norm, logit_bounds, product_bound
 
-__all__ = ["STATES", "State", "states"]
-
-STATES = ("first weights", "real labels", "random labels")
+__all__ = ["State", "states"]
 
 
 @dataclass(frozen=True)

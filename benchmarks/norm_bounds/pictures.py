@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from norm_bounds.networks import STATES
 from norm_bounds.ratios import SOURCES, Ratios
+from relu_regions.apps.reproduction.claims_norms import STATES
 from relu_regions.apps.reproduction.pictures import new_figure
 from relu_regions.apps.reproduction.results import write_figure
 from relu_regions.plot import norm_ratios, norms_along_path

@@ -1,4 +1,4 @@
-"""Numbers of a network that are equal by construction: copies of one another, and zeros that gates make.
+"""Numbers of a network that are equal by construction: copies, multiples that are 0 at once, and zeros that gates make.
 
 Rounding bounds can't tell a tie that holds by construction from two numbers that are close. A post-ReLU zero that max
 pooling compares with another one, a ReLU of a ReLU, or the two halves of a concatenated ReLU tie on whole stretches
@@ -16,7 +16,7 @@ from torch import Tensor
 from relu_regions.network.gates import Knots
 from relu_regions.network.network import Network
 from relu_regions.network.steps import AffineStep, GateStep
-from relu_regions.network.taking import taken
+from relu_regions.network.taking import places_read, taken
 
 __all__ = ["EqualNumbers"]
 
@@ -29,12 +29,15 @@ class EqualNumbers:
         sizes: how many numbers each value has, in the order of the steps.
         copies: for values that rearrange others, ``(numbers,)`` int64: numbers with one source are equal, numbers with
             opposite sources are opposite. 0 for a number that is always 0.
+        multiples: for values that rearrange or scale others, ``(numbers,)`` int64: numbers with one id are multiples of
+            one another by a factor that is not 0, so that all are 0 where one is. 0 for a number that is always 0.
         zeros: ``(numbers,)`` bool, by value: where a computed 0 is a true 0 if every sign so far is certain. A value
             without such numbers is left out.
     """
 
     sizes: dict[str, int] = field(default_factory=dict)
     copies: dict[str, Tensor] = field(default_factory=dict)
+    multiples: dict[str, Tensor] = field(default_factory=dict)
     zeros: dict[str, Tensor] = field(default_factory=dict)
 
     @classmethod
@@ -47,6 +50,7 @@ class EqualNumbers:
                 found._gate(step)
             elif not step.is_matrix and step.terms == 1:
                 found._rearrangement(step, [shapes[name] for name in step.inputs])
+                found._scaling(step, [shapes[name] for name in step.inputs])
         return found
 
     def sources(self, name: str) -> Tensor:
@@ -56,6 +60,10 @@ class EqualNumbers:
         names = list(self.sizes)
         start = 1 + sum(self.sizes[other] for other in names[: names.index(name)])
         return torch.arange(start, start + self.sizes[name])
+
+    def roots(self, name: str) -> Tensor:
+        """What each number of a value is a multiple of, ``(numbers,)`` int64; see ``multiples``."""
+        return self.multiples[name] if name in self.multiples else self.sources(name).abs()
 
     def becomes_zero(self, name: str) -> bool:
         """Whether a value has numbers whose computed zeros are true ones, and that are not 0 always."""
@@ -83,10 +91,25 @@ class EqualNumbers:
         # At the end, what a number that takes nothing is: 0.
         sources = torch.cat([*(self.sources(name) for name in step.inputs), torch.zeros(1, dtype=torch.int64)])
         zeros = torch.cat([*(self._zeros(name) for name in step.inputs), torch.ones(1, dtype=torch.bool)])
-        biased = torch.zeros(len(place), dtype=torch.bool)
-        if step.bias is not None:
-            biased = step.bias.cpu().expand(1, *step.shape).reshape(-1) != 0
-        empty = place < 0
-        own = self.sources(step.output)
-        self.copies[step.output] = torch.where(biased, own, torch.where(empty, 0, sign * sources[place]))
-        self._note(step.output, (empty | zeros[place]) & ~biased)
+        biased, own = _biased(step), self.sources(step.output)
+        self.copies[step.output] = torch.where(biased, own, sign * sources[place])
+        self._note(step.output, zeros[place] & ~biased)
+
+    def _scaling(self, step: AffineStep, shapes: list[tuple[int, ...]]) -> None:
+        """A step that takes each number once, times one coefficient, as a batch norm does that shifts nothing."""
+        places = places_read(step, shapes, range(len(shapes))) if len(step.constants) <= 1 else None
+        if places is None:
+            return
+        # Nothing is added, so that these products with 1 are exact: a coefficient is 0 only if its constant is.
+        like = step.constants[0] if step.constants else torch.zeros(0, dtype=torch.float64)
+        factor = step.linear(*(like.new_ones(1, *shape) for shape in shapes)).reshape(-1).cpu()
+        own = self.sources(step.output).abs()
+        roots = torch.cat([*(self.roots(name) for name in step.inputs), torch.zeros(1, dtype=torch.int64)])
+        self.multiples[step.output] = torch.where(_biased(step), own, torch.where(factor == 0, 0, roots[places]))
+
+
+def _biased(step: AffineStep) -> Tensor:
+    """The outputs to which a step adds a number, ``(outputs,)`` bool."""
+    if step.bias is None:
+        return torch.zeros(math.prod(step.shape), dtype=torch.bool)
+    return step.bias.cpu().expand(1, *step.shape).reshape(-1) != 0

@@ -19,11 +19,11 @@ from collections.abc import Callable
 from itertools import accumulate, pairwise
 from typing import NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from relu_regions.exactness.equal_rows import classes
 from relu_regions.exactness.error_free import two_sum
 from relu_regions.exactness.meeting_points import Meetings
 from relu_regions.network.gates import Knots, Maximum
@@ -143,12 +143,6 @@ def firsts(keys: Tensor) -> Tensor:
     return torch.empty_like(order).scatter_(1, order, order.gather(1, place))
 
 
-def _classes(rows: Tensor) -> Tensor:
-    """For each row of numbers which of the different rows it is, ``(n,)`` int64."""
-    different = np.unique((rows + 0.0).numpy(), axis=0, return_inverse=True)[1]
-    return torch.from_numpy(different.reshape(-1).astype(np.int64))
-
-
 def _factors(count: int, largest: int) -> Tensor:
     """Random whole numbers; sums of so many products with numbers up to the largest are exact in float64."""
     most = max(2, 2**53 // (max(1, count) * (largest + 2)))
@@ -230,7 +224,7 @@ class _Reads(NamedTuple):
             back = torch.full((sum(sizes),), len(place))
             back = back.scatter_reduce(0, place[reading], outputs[reading], "amin")
             back = back.masked_fill(back == len(place), -1)
-        return cls(places, _classes(torch.stack([*columns, *(own < 0 for own in places)], 1).double()), place, back)
+        return cls(places, classes(torch.stack([*columns, *(own < 0 for own in places)], 1).double()), place, back)
 
 
 class EqualThrough:
@@ -272,7 +266,7 @@ class EqualThrough:
             return None
         if max(part.shape[1] for part in gate.parts) > 1:
             columns = torch.cat([part.expand(-1, read.shape[1]) for part in gate.parts]).cpu().T
-            kind = self.network.derived(("equal knots", step.output), lambda: _classes(columns))
+            kind = self.network.derived(("equal knots", step.output), lambda: classes(columns))
             read = self._apart(read, kind)
         zero = gate.apply(torch.zeros(1, read.shape[1], dtype=torch.float64, device=gate.knots.device))[0].cpu()
         return self._shifted(read, zero, step.output)
@@ -294,10 +288,10 @@ class EqualThrough:
         return self._shifted(made, step.bias.cpu().double().expand(1, *step.shape).reshape(-1), step.output)
 
     def _matrix(self, step: AffineStep, read: Tensor | None) -> Tensor | None:
-        rows = step.constants[0].cpu()
+        rows = [step.constants[0].cpu()]
         if step.bias is not None:
-            rows = torch.cat([rows, step.bias.cpu().expand(1, len(rows)).T], 1)
-        equal = self.network.derived(("equal rows", step.output), lambda: firsts(_classes(rows)[None]))
+            rows.append(step.bias.cpu().expand(1, len(rows[0])).T)
+        equal = self.network.derived(("equal rows", step.output), lambda: firsts(classes(*rows)[None]))
         first = equal.expand(len(self.bare), -1).clone()
         if read is not None:
             first[(read < 0).all(1)] = -1
@@ -310,8 +304,7 @@ class EqualThrough:
         details = [kernel, group[:, None].to(kernel)]
         if step.bias is not None and step.bias.numel() == len(kernel):
             details.append(step.bias.cpu().view(-1, 1))
-        rows = torch.cat(details, 1)
-        channel = self.network.derived(("equal rows", step.output), lambda: firsts(_classes(rows)[None]))[0]
+        channel = self.network.derived(("equal rows", step.output), lambda: firsts(classes(*details)[None]))[0]
         places = math.prod(outputs[1:])
         place = torch.arange(places)[None] if read is None else self._patches(form, read)
         first = channel[:, None] * places + place[:, None, :].clamp_min(0)
@@ -384,7 +377,7 @@ class EqualThrough:
         """The firsts once numbers are added, ``(n,)``, to make a value; at infinity nothing is added."""
         if not added.any():
             return first
-        kind = self.network.derived(("equal terms", name), lambda: _classes(added[:, None]))
+        kind = self.network.derived(("equal terms", name), lambda: classes(added[:, None]))
         bare = self.bare[:, None]
         apart = torch.where(bare, first, self._apart(first, kind))
         # What was 0 is what was added now: the first of those.

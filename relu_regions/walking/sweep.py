@@ -23,6 +23,7 @@ from relu_regions.network.gates import flattened
 from relu_regions.network.network import Network
 from relu_regions.network.plan import chains, folded, products
 from relu_regions.network.steps import AffineStep, GateStep
+from relu_regions.walking.multiples import Multiples
 from relu_regions.walking.record import record_gate
 from relu_regions.walking.segments import Segments
 from relu_regions.walking.windows import Windows, gap_between_bends
@@ -86,6 +87,7 @@ class Sweep:
         self._windows = Windows(network.gate_numbers, self.budget, self.window)
         self._kernel = kernel_for(segments.x.device)
         self._ties: LineTies | None = None
+        self._multiples = Multiples.of(network)
         self._first_gate = min(network.gate_numbers, default=len(network.steps))
         self._chains = chains(network) if certainty is None else certainty.chains
         if self._kernel.through is None:
@@ -291,6 +293,8 @@ class Sweep:
         if released:
             del points.values[name]
         points = replace(self._inserted(points, placed), errors=errors)
+        if self._multiples is not None:
+            self._multiples.put_on_zero(step, points, placed)
         self._apply(step, points, inputs, placed, shifts)
         if released:
             errors.pop(name, None)

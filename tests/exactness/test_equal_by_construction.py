@@ -81,3 +81,21 @@ def test_zeros_come_from_gates_that_do_not_pass_through_them() -> None:
     assert found.zeros[network.gates[1].output].all()
     found, network = equal_numbers(lambda m, x: functional.max_pool1d(m.a(x)[:, None], 2).flatten(1), a=nn.Linear(4, 6))
     assert not found.zeros
+
+
+def test_what_is_scaled_is_a_multiple_and_what_is_shifted_is_not() -> None:
+    factor = torch.tensor([2.0, 0.0, -0.5])
+    for run, expected in (
+        (lambda m, x: torch.relu(m.a(x) * factor), [0, None, 2]),
+        (lambda m, x: torch.relu(-(m.a(x) * factor).flip(1)), [2, None, 0]),
+        (lambda m, x: torch.relu(m.a(x) * factor + factor.flip(0)), [-1, None, -1]),
+        (lambda m, x: torch.relu((h := m.a(x)) - h.flip(1)), [-1, -1, -1]),
+    ):
+        found, network = equal_numbers(run, a=nn.Linear(4, 3))
+        name, first = network.gates[0].inputs[0], found.roots(network.steps[0].output).tolist()
+        roots = found.roots(name).tolist()
+        for root, place in zip(roots, expected):
+            if place is None:
+                assert root in (0, *found.sources(name).abs().tolist()) and root not in first
+            else:
+                assert (root == first[place]) if place >= 0 else root not in first

@@ -114,7 +114,7 @@ def test_tables_that_are_too_coarse_are_found_out(monkeypatch: pytest.MonkeyPatc
         monkeypatch.setattr(tables, "_factors", lambda count, largest: torch.ones(count, dtype=torch.float64))
     elif what == "biases":
         monkeypatch.setattr(tables.EqualThrough, "_apart", lambda self, first, kind: first)
-        monkeypatch.setattr(tables, "_classes", lambda rows: torch.zeros(len(rows), dtype=torch.int64))
+        monkeypatch.setattr(tables, "classes", lambda *parts: torch.zeros(len(parts[0]), dtype=torch.int64))
     else:
         everywhere = tables._of_inputs
         monkeypatch.setattr(tables, "_of_inputs", lambda x, d: everywhere(x, 0 * d))

@@ -13,6 +13,7 @@ import pytest
 import torch
 
 import relu_regions as rr
+from relu_regions.apps.reproduction.claims_norms import judged_norms
 from relu_regions.apps.reproduction.tables_norms import norm_tables
 from relu_regions.regions.lipschitz_bounds import guaranteed_radius, logit_bounds
 from relu_regions.regions.polytope import Polytope
@@ -44,8 +45,9 @@ def test_a_quick_run_judges_every_claim(tmp_path: Path, capsys: pytest.CaptureFi
 
 def judged_as_proven(training: dict[str, Any], said: str) -> None:
     """What is a theorem holds, the radii agree with the MILP, and the appendix's radius is that of its formula."""
-    assert all(claim["claim"] in said and claim["verdict"] for claim in training["claims"])
-    verdicts = {claim["claim"]: claim["verdict"] for claim in training["claims"]}
+    claims = judged_norms(training)
+    assert all(claim["claim"] in said and claim["verdict"] in said and claim["values"] for claim in claims)
+    verdicts = {claim["claim"]: claim["verdict"] for claim in claims}
     assert verdicts["‖W_x‖ ≤ Π ‖W_l‖ on every region"].startswith("holds")
     assert verdicts["f(x) − f(x_i) = Σ λ_k W_k (x − x_i)"].startswith("holds")
     assert verdicts["‖f(x) − f(x_i)‖ ≤ (Σ λ_k ‖W_k‖) ‖x − x_i‖ ≤ Π ‖W_l‖ ‖x − x_i‖"].startswith("holds")

@@ -24,7 +24,7 @@ from relu_regions.apps.reproduction.statistics import (
     holm,
 )
 
-__all__ = ["CLAIMS", "judged"]
+__all__ = ["CLAIMS", "EXCESS", "Claim", "Results", "excess", "judged"]
 
 Results = Mapping[str, Any]
 
@@ -72,14 +72,16 @@ class Claim:
     least: float = 0.0
 
 
-def judged(results: Results) -> list[Numbers]:
+def judged(results: Results, claims: Sequence[Claim] | None = None) -> list[Numbers]:
     """Every claim under every way of training: ``value`` with interval, ``n``, ``effect``, p-values and ``verdict``.
 
     Args:
         results: the JSON of each figure by its name; a claim whose figures are not there has no verdict.
+        claims: those that p-values are corrected for together; by default the paper's.
     """
+    claims = CLAIMS if claims is None else claims
     rows: list[Numbers] = []
-    for claim in CLAIMS:
+    for claim in claims:
         row: Numbers = {"name": claim.name, "paper": claim.paper, "measure": claim.measure, "figure": claim.figure}
         row |= {"first_screen": claim.first_screen, "times": claim.times}
         for training in TRAININGS:
@@ -89,7 +91,7 @@ def judged(results: Results) -> list[Numbers]:
                 continue
             row[training] = {**_measured(values), "ratio": ratio}
         rows.append(row)
-    _judge(rows)
+    _judge(claims, rows)
     return rows
 
 
@@ -100,9 +102,9 @@ def _measured(values: list[float] | Groups) -> Numbers:
     return {"n": str(len(values)), "value": estimate(values), **against_0(values)}
 
 
-def _judge(rows: Sequence[Numbers]) -> None:
+def _judge(claims: Sequence[Claim], rows: Sequence[Numbers]) -> None:
     """Adds corrected p-values and verdicts."""
-    entries = [(claim, row[training]) for claim, row in zip(CLAIMS, rows) for training in TRAININGS if training in row]
+    entries = [(claim, row[training]) for claim, row in zip(claims, rows) for training in TRAININGS if training in row]
     corrected = holm([entry["p"] if math.isfinite(entry["p"]) else 1.0 for _, entry in entries])
     for (claim, entry), p_holm in zip(entries, corrected):
         entry["p_holm"] = p_holm
@@ -144,7 +146,9 @@ def _against(results: Results, figure: str, panel: str) -> Numbers:
     return found
 
 
-def _excess(figure: str, panel: str) -> Callable[[Results, str], tuple[list[float], float]]:
+def excess(figure: str, panel: str) -> Callable[[Results, str], tuple[list[float], float]]:
+    """How much farther apart real and random labels are in a panel than two seeds, by network."""
+
     def values(results: Results, training: str) -> tuple[list[float], float]:
         found = _against(results, figure, panel.format(training=training))
         return found["by_network"]["excess"], found["ratio"]
@@ -292,14 +296,14 @@ WELL = 0.7
 CLAIMS = (
     Claim(
         "(a) MNIST", "“almost similar … for both real and random labels”", EXCESS, "4", True,
-        _excess("figure4", "784, {training}"),
+        excess("figure4", "784, {training}"),
     ),
     Claim(
         "(a) MNIST, between the samples", "the same",
         "the same, of the share of the way on which the class holds", "4", True,
         _between_samples,
     ),
-    Claim("(a) CIFAR-10", "“similar behavior”", EXCESS, "7", True, _excess("figure7", "{training}")),
+    Claim("(a) CIFAR-10", "“similar behavior”", EXCESS, "7", True, excess("figure7", "{training}")),
     Claim(
         "(b) 784 to 196", "“when the dimension … is higher … the differences are smaller”",
         FARTHER.format("196", "784 inputs"), "4", False,
@@ -321,6 +325,11 @@ CLAIMS = (
     Claim(
         "(c) all classes", "the same", SHORTER, "5", False,
         _shorter(("figure5", "midlines of all classes, {training}"), ("figure4", "784, {training}")),
+        first_screen=False,
+    ),
+    Claim(
+        "(c) class 5, by distance", "the same", FARTHER.format("midlines", "pairs"), "5", False,
+        _farther(("figure5", "midlines of class 5, {training}"), ("figure5", "pairs of class 5, {training}")),
         first_screen=False,
     ),
     Claim(

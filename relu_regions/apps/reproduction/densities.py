@@ -36,7 +36,6 @@ class Panel:
         family: the lines of a network.
         number: of lines of each network, drawn at random; None for all.
         repeats: how many times as many networks as the run has seeds.
-        compared: whether there are networks and lines enough to compare real with random labels.
     """
 
     name: str
@@ -45,7 +44,6 @@ class Panel:
     family: Family
     number: int | None = 2000
     repeats: int = 1
-    compared: bool = True
 
 
 @dataclass(frozen=True)
@@ -143,8 +141,7 @@ def summarise(measured: Measured) -> Numbers:
     result["settled_in_rational_arithmetic"] = sum(int(column["settled"].sum()) for column in columns)
     for labels in LABELS:
         result[labels] = _of_labels(measured, labels)
-    if panel.compared:
-        result["real_against_random"] = compare(measured.lengths("real"), measured.lengths("random"), measured.full)
+    result["real_against_random"] = compare(measured.lengths("real"), measured.lengths("random"), measured.full)
     return result
 
 

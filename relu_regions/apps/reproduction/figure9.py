@@ -16,7 +16,6 @@ from relu_regions.apps.reproduction.pictures import new_figure
 from relu_regions.apps.reproduction.results import Run, write_figure, write_json
 from relu_regions.apps.reproduction.statistics import Numbers, correlations, estimate
 from relu_regions.apps.reproduction.training import TrainedNetwork
-from relu_regions.exactness.resolving import Resolve
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
@@ -64,9 +63,7 @@ def _kept(trained: TrainedNetwork | FittedModule) -> list[int]:
     return sorted(trained.checkpoints)
 
 
-def follow(
-    run: Run, member: Member, epochs: Sequence[int], number: int, resolve: Resolve = "auto"
-) -> dict[str, list[float]]:
+def follow(run: Run, member: Member, epochs: Sequence[int], number: int) -> dict[str, list[float]]:
     """Accuracies, and mean intervals of so many pairs, of one network after epochs of its training.
 
     The class of an interval is what the network says at t = 0, right or wrong: an untrained network that says the same
@@ -75,9 +72,7 @@ def follow(
     data = member.data
     lines = subset(pairs_of()(member), number, member.seed)
     models = [member.trained.model(epoch) for epoch in epochs]
-    columns = intervals(
-        run, models, [lines] * len(models), f"{data.name}, {member.labels} labels, in training", resolve=resolve
-    )
+    columns = intervals(run, models, [lines] * len(models), f"{data.name}, {member.labels} labels, in training")
     labelled = data.y_train[lines.index[:, 0]].numpy()
     return {
         "epoch": [float(epoch) for epoch in epochs],

@@ -14,7 +14,6 @@ from tqdm import tqdm
 
 from relu_regions.apps.reproduction.cache import Arrays, read_npz, save_npz
 from relu_regions.apps.reproduction.results import Run
-from relu_regions.exactness.resolving import Resolve
 from relu_regions.intervals.interval import exact_interval
 from relu_regions.intervals.sampling import sampled_interval
 from relu_regions.lines.directions import Lines
@@ -39,12 +38,11 @@ def intervals(
     what: str,
     *,
     num: int | None = None,
-    resolve: Resolve = "auto",
 ) -> list[Columns]:
     """The generalization intervals of each network along its own lines.
 
-    They are exact: by default what rounding leaves in doubt is settled in rational arithmetic, and ``certain`` says
-    which intervals are proven.
+    They are exact: what rounding leaves in doubt is settled in rational arithmetic, and ``certain`` says which are
+    proven.
 
     Args:
         run: where the cache lies, and whether progress is shown.
@@ -52,7 +50,6 @@ def intervals(
         lines: for each network.
         what: named in the progress bar.
         num: samples of each line, for intervals by sampling (the paper's way) instead of exact ones.
-        resolve: as for `exact_interval`.
 
     Returns:
         For each network ``lo``, ``hi``, ``label`` and, where exact, ``certain`` and ``settled``: (N,) arrays.
@@ -60,7 +57,7 @@ def intervals(
     tasks = [
         (
             place,
-            run.cache / "intervals" / _key(model, of_model, num, resolve) / f"{start:08d}.npz",
+            run.cache / "intervals" / _key(model, of_model, num) / f"{start:08d}.npz",
             of_model[start : start + _CHUNK],
         )
         for place, (model, of_model) in enumerate(zip(models, lines))
@@ -72,7 +69,7 @@ def intervals(
     disable = None if run.progress is None else not run.progress
     with tqdm(total=sum(map(len, lines)), desc=what, unit="line", disable=disable) as bar:
         try:
-            found = pool.map(lambda task: _kept(task[1], networks[task[0]], task[2], num, resolve), tasks)
+            found = pool.map(lambda task: _kept(task[1], networks[task[0]], task[2], num), tasks)
             for (place, _, chunk), columns in zip(tasks, found):
                 parts[place].append(columns)
                 bar.update(len(chunk))
@@ -95,14 +92,14 @@ def subset(lines: Lines, number: int | None, seed: int) -> Lines:
     return lines[torch.from_numpy(np.sort(chosen))]
 
 
-def _kept(path: Path, network: Network, lines: Lines, num: int | None, resolve: Resolve) -> Columns:
+def _kept(path: Path, network: Network, lines: Lines, num: int | None) -> Columns:
     """A chunk, read if it is there and computed otherwise."""
     if path.exists():
         with read_npz(path, "compute these intervals") as kept:
             return kept
     x, d, t_range = lines.x, lines.d, lines.t_range
     if num is None:
-        found = exact_interval(network, x, d, t_range, resolve=resolve, memory_budget=_MEMORY)
+        found = exact_interval(network, x, d, t_range, memory_budget=_MEMORY)
     else:
         found = sampled_interval(network, x, d, t_range, num=num, memory_budget=_MEMORY, progress=False)
     columns = {name: column for name, column in found.numpy().items() if name in _KEPT}
@@ -111,11 +108,9 @@ def _kept(path: Path, network: Network, lines: Lines, num: int | None, resolve: 
     return columns
 
 
-def _key(model: nn.Module, lines: Lines, num: int | None, resolve: Resolve) -> str:
+def _key(model: nn.Module, lines: Lines, num: int | None) -> str:
     """A name for the network, the lines and the method."""
     digest = hashlib.sha256(repr((_VERSION, _CHUNK, num, str(model), lines.t_range)).encode())
-    if resolve != "auto":
-        digest.update(resolve.encode())
     digest.update(repr((lines.x_weights, lines.d_weights, tuple(lines.points.shape))).encode())
     for tensor in (*model.state_dict().values(), lines.points, lines.members):
         digest.update(tensor.detach().cpu().numpy().tobytes())

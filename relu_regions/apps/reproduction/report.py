@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from relu_regions.apps.reproduction.claims import judged
+from relu_regions.apps.reproduction.claims_beyond import BEYOND_CLAIMS
 from relu_regions.apps.reproduction.prose import filled
 from relu_regions.apps.reproduction.reproduce import EXPERIMENTS
 from relu_regions.apps.reproduction.results import read_json, write_json
@@ -29,8 +30,8 @@ __all__ = ["compact", "pages", "publish", "reduced", "with_tables"]
 # What is drawn, point by point: too much for a page.
 _BULKY = ("curves", "histogram", "edges")
 _MARKED = re.compile(r"(<!-- table: (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
-# Written by benchmarks/verify_norm_bounds.py.
-_OTHERS = ("norm_bounds",)
+# Written by benchmarks/verify_norm_bounds.py, and by hand after a run from nothing.
+_OTHERS = ("norm_bounds", "reproduction_times")
 _PICTURES = ("norm_ratios", "norms_along", "widths_and_depths")
 
 
@@ -58,8 +59,8 @@ def pages(docs: Path) -> dict[str, str]:
     Raises:
         LookupError: a template asks for a table or a number that there is not.
     """
-    results: dict[str, Any] = {**results_of(docs / "results"), "claims": []}
-    results["claims"] = judged(results)
+    results = results_of(docs / "results")
+    results |= {"claims": judged(results), "claims_beyond": judged(results, BEYOND_CLAIMS)}
     for name in _OTHERS:
         if (docs / "results" / f"{name}.json").exists():
             results[name] = read_json(docs / "results" / f"{name}.json")

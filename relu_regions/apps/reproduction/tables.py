@@ -9,6 +9,7 @@ from typing import Any
 
 from relu_regions.apps.reproduction.cells import estimated, number, p_value, share, span, table
 from relu_regions.apps.reproduction.claims import judged
+from relu_regions.apps.reproduction.claims_beyond import BEYOND_CLAIMS
 from relu_regions.apps.reproduction.networks import TITLES, TRAININGS
 from relu_regions.apps.reproduction.reproduce import EXPERIMENTS
 from relu_regions.apps.reproduction.results import read_json
@@ -28,7 +29,9 @@ def tables(folder: Path) -> dict[str, str]:
             for part, make in _TABLES.items():
                 if part in result:
                     found |= {f"{name}.{key}": table for key, table in make(result[part]).items()}
-    return found | _of_claims(judged(results_of(folder)))
+    results = results_of(folder)
+    found["claims.beyond"] = _of_tests(judged(results, BEYOND_CLAIMS))
+    return found | _of_claims(judged(results))
 
 
 def results_of(folder: Path) -> dict[str, Any]:
@@ -50,7 +53,13 @@ def _of_claims(claims: Sequence[Numbers]) -> dict[str, str]:
         for row in claims
         if row["first_screen"]
     ]
-    long = [
+    header = ["claim", "verdict", "the paper", "our number", *TRAININGS, "fig."]
+    return {"claims": table(header, short, words=True), "claims.tests": _of_tests(claims)}
+
+
+def _of_tests(claims: Sequence[Numbers]) -> str:
+    """A row for each claim and way of training that was judged."""
+    rows = [
         [
             f"{row['name']}, {training}",
             estimated(row[training]["value"]),
@@ -64,11 +73,7 @@ def _of_claims(claims: Sequence[Numbers]) -> dict[str, str]:
         for training in TRAININGS
         if training in row
     ]
-    names = ["claim", "number", "n", "its size", "how many times", "p", "p, corrected", "verdict"]
-    return {
-        "claims": table(["claim", "verdict", "the paper", "our number", *TRAININGS, "fig."], short, words=True),
-        "claims.tests": table(names, long),
-    }
+    return table(["claim", "number", "n", "its size", "how many times", "p", "p, corrected", "verdict"], rows)
 
 
 def _value(row: Numbers, training: str) -> str:

@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import product
 from typing import Any
 
 import numpy as np
 
-from relu_regions.apps.reproduction.cells import estimated, number, percent, span, table
+from relu_regions.apps.reproduction.cells import estimated, number, percent, share, span, table
+from relu_regions.apps.reproduction.claims_norms import STATES, judged_norms
 from relu_regions.apps.reproduction.statistics import Numbers, estimate
 
 __all__ = ["norm_tables"]
-
-STATES = ("first weights", "real labels", "random labels")
 
 
 def norm_tables(result: Numbers) -> dict[str, str]:
     """All of them by name."""
     trainings = result["trainings"]
+    judged = {training["name"]: judged_norms(training) for training in trainings}
     tables = {
-        "claims": _claims(trainings),
-        "measured": _measured(trainings),
+        "claims": _claims(judged),
+        "measured": _measured(judged),
         "ratios": _ratios(trainings),
         "chain": _chain(trainings),
         "radii": _radii(trainings),
@@ -36,35 +36,43 @@ def norm_tables(result: Numbers) -> dict[str, str]:
     return {f"norm_bounds.{name}": found for name, found in tables.items()}
 
 
-def _claims(trainings: Sequence[Numbers]) -> str:
-    """Each claim with its verdict under each training."""
+def _claims(judged: Mapping[str, Sequence[Numbers]]) -> str:
+    """Each claim under each training: its verdict, and the number of each state of the networks that carries it."""
     rows = [
-        [_plain(name), *(_plain(own["verdict"]) if own else "not run" for own in found)]
-        for name, found in _of_claims(trainings)
-    ]
-    names = [f"{training['name']}, n = {len(_of_state(training['networks'], STATES[1]))}" for training in trainings]
-    return table(["claim of the paper", *names], rows, words=True)
-
-
-def _measured(trainings: Sequence[Numbers]) -> str:
-    """What was measured for each claim, in words."""
-    lines = []
-    for name, found in _of_claims(trainings):
-        lines.append(f"- **{name}**")
-        lines += [
-            f"    - {training['name']}: {_plain(own['measured'])}" for training, own in zip(trainings, found) if own
+        [
+            _plain(claim["claim"]),
+            training,
+            _plain(claim["verdict"]),
+            _plain(claim["number"]),
+            *(_carried(claim, state) for state in STATES),
         ]
+        for claim, training in _by_claim(judged)
+    ]
+    return table(["claim of the paper", "training", "verdict", "number", *STATES], rows, words=True)
+
+
+def _carried(claim: Numbers, state: str) -> str:
+    """A mean over networks, its interval and their number, or that there are none such."""
+    if state not in claim["values"]:
+        return "–"
+    value, digits = claim["values"][state], claim["digits"]
+    text = share(value) if digits is None else estimated(value, digits)
+    return f"{text}, n\u00a0=\u00a0{claim['n'][state]}"
+
+
+def _measured(judged: Mapping[str, Sequence[Numbers]]) -> str:
+    """What was measured for each claim, in words."""
+    lines: list[str] = []
+    for claim, training in _by_claim(judged):
+        heading = f"- **{claim['claim']}**"
+        lines += [*([] if heading in lines else [heading]), f"    - {training}: {_plain(claim['measured'])}"]
     return "\n".join(lines)
 
 
-def _of_claims(trainings: Sequence[Numbers]) -> Iterator[tuple[str, list[Numbers | None]]]:
-    """Each claim by its words, under each training."""
-    words = dict.fromkeys(claim["claim"] for training in trainings for claim in training["claims"])
-    for name in words:
-        yield (
-            name,
-            [next((claim for claim in training["claims"] if claim["claim"] == name), None) for training in trainings],
-        )
+def _by_claim(judged: Mapping[str, Sequence[Numbers]]) -> Iterator[tuple[Numbers, str]]:
+    """Each claim under each training where it was judged, and the training."""
+    for words in dict.fromkeys(claim["claim"] for claims in judged.values() for claim in claims):
+        yield from ((claim, name) for name, claims in judged.items() for claim in claims if claim["claim"] == words)
 
 
 def _plain(text: str) -> str:

@@ -61,6 +61,9 @@ from relu_regions.network.taking import places_read
 
 __all__ = ["DigitBounds"]
 
+# Constants of more numbers are not put together: they lie outside of the cache.
+_TOGETHER_NUMBERS = 1 << 22
+
 
 class DigitBounds(Evaluation[Carried]):
     """Takes values with digits through the steps of a network.
@@ -136,8 +139,9 @@ class DigitBounds(Evaluation[Carried]):
     ) -> Carried:
         product, m = product_of(step), self.count
         assert product is not None
-        # Of one group, all constants make their outputs in one product.
-        together = step.form is not None and getattr(step.form, "groups", 1) == 1
+        # Of one group, all constants make their outputs in one product, where putting them together costs less.
+        together = getattr(step.form, "groups", 2) == 1 or step.is_matrix
+        together &= pair.constant.numel() <= _TOGETHER_NUMBERS
         parts: list[Tensor] = []
         rest = product(value.rest, coefficients.rests[0])
         for j, digit in enumerate(value.parts):
@@ -153,8 +157,10 @@ class DigitBounds(Evaluation[Carried]):
                     parts.append(number.contiguous())
             rest += made[-1]
         sizes = [(size, coefficients.rests[m - j]) for j, size in enumerate(value.sizes)]
-        most = sum(product(not_below(size), not_below(rests.abs())) for size, rests in sizes)
-        whole = not_below(pair.constant.abs())
+        # Coefficients in range, and what digits leave of one that has no second float, are 0 or no smaller than SMALL.
+        normal = pair.constant_rest is None
+        most = sum(product(not_below(size), rests.abs() if normal else not_below(rests.abs())) for size, rests in sizes)
+        whole = pair.constant.abs()
         passed, below = product(torch.cat([value.radius, not_below(value.most)]), whole).chunk(2)
         unit = 2 * ((m + 1) * (step.terms + 4) + 8) * UNIT
         gamma = unit / (1 - unit)

@@ -237,7 +237,7 @@ class Hearing:
         return Marks(self.chunk.row[bend[each]], place, zero[each])
 
     def fail_neighbours(self, rows: Tensor, unit: Tensor, others: Tensor, units: Tensor, count: int) -> None:
-        """Leave lines open where some units have no known side at two neighbouring rows.
+        """Leave lines open where some units have no known side at two neighbouring rows of a part.
 
         Args:
             rows, unit: of some that have none, ``(S,)``; others, units: of all that have none, ``(R,)``.
@@ -246,12 +246,12 @@ class Hearing:
         if not len(rows):
             return
         keys = others * count + units
-        position = self.chunk.position.view(-1)
+        position, part = self.chunk.position.view(-1), self.chunk.part
         for step in (-1, 1):
-            beside = torch.isin((rows + step) * count + unit, keys)
+            beside = (rows + step).clamp(0, len(position) - 1)
+            both_free = torch.isin(beside * count + unit, keys) & (part[rows // BLOCK] == part[beside // BLOCK])
             # What fills up a block is the same post again.
-            again = position[rows] == position[(rows + step).clamp(0, len(position) - 1)]
-            self.fail_rows(rows[beside & ~again])
+            self.fail_rows(rows[both_free & (position[rows] != position[beside])])
 
 
 def _flips_of(claims: Claims, chunk: Chunk) -> Flips:

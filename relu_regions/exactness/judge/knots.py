@@ -81,11 +81,12 @@ class _Sides:
         device = ball.value.device
         self.hearing, self.gate, self.ball, equal = hearing, gate, ball, hearing.equal
         self.sources = equal.sources(step.inputs[0]).to(device)
+        self.roots = equal.roots(step.inputs[0]).to(device)
         self.outputs = equal.sources(step.output).to(device)
         zeros = equal.zeros.get(step.inputs[0])
         self.zeros = None if zeros is None else zeros.to(device)
         # Numbers that flipping units have made, by row and unit: all of them, and those that are 0 at the breakpoint.
-        self.ties, marks = hearing.ties_of(step.inputs[0]), hearing.marks(self.sources)
+        self.ties, marks = hearing.ties_of(step.inputs[0]), hearing.marks(self.roots)
         self.marked = None if marks is None else marks.at_rows(ball.value)
 
     def find(self, flips: Flips) -> None:
@@ -173,7 +174,7 @@ class _Sides:
         zero = (level == 0) & (offsets == 0)
         bend, here = self.hearing.bend[row], level == 0
         self.hearing.note(bend, self.outputs[unit], zero)
-        self.hearing.note(bend[here], self.sources[unit[here]], here[here])
+        self.hearing.note(bend[here], self.roots[unit[here]], here[here])
 
     def place(self, flips: Flips) -> None:
         """Hear where the flips are: the first of a breakpoint says that, others must be tied to it."""
@@ -185,10 +186,12 @@ class _Sides:
         rows = torch.stack([cause.row - 1, cause.row, cause.row + 1])
         value, radius = self.ball.value[rows, cause.unit], self.ball.radius[rows // BLOCK, cause.unit]
         hearing.place(cause, Cells(value - level[first], radius), cause.after > cause.before)
-        sources, knots = torch.zeros_like(hearing.cause), hearing.error.new_zeros(len(hearing.cause))
-        sources[cause.bend], knots[cause.bend] = self.sources[cause.unit], level[first]
-        source, theirs, knot = self.sources[unit], sources[flips.bend], knots[flips.bend]
-        same = (theirs != 0) & (level == knot) & ((source == theirs) | ((source == -theirs) & (level == 0)))
+        # Multiples of one number are 0 at once.
+        ids = torch.where(level == 0, self.roots[unit], self.sources[unit])
+        causes, knots = torch.zeros_like(hearing.cause), hearing.error.new_zeros(len(hearing.cause))
+        causes[cause.bend], knots[cause.bend] = ids[first], level[first]
+        theirs, knot = causes[flips.bend], knots[flips.bend]
+        same = (theirs != 0) & (level == knot) & (ids == theirs)
         if self.ties:
             firsts = self.ties.everywhere(flips.row // BLOCK, unit)
             theirs = torch.full_like(hearing.cause, -2)

@@ -93,7 +93,7 @@ class _Leads:
         self.outputs = equal.sources(step.output).to(device)
         zeros = equal.zeros.get(name)
         self.zeros = None if zeros is None else zeros.to(device)
-        self.ties, marks, none = hearing.ties_of(name), hearing.marks(numbers), numbers[:0]
+        self.ties, marks, none = hearing.ties_of(name), hearing.marks(equal.roots(name).to(device)), numbers[:0]
         self.marked_windows = none, none
         self.marked = None if marks is None else marks.at_rows(ball.value)
         if marks is not None:

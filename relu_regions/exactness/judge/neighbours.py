@@ -56,7 +56,7 @@ def unchained(claims: Claims) -> Tensor:
 def parted(network: Network, equal: EqualNumbers, claims: Claims) -> Tensor:
     """The breakpoints that need a post before them, ``(K,)`` bool: those that concern a unit that the one before does.
 
-    A breakpoint concerns the units that flip there, and those that read what these make, or a copy of it.
+    A breakpoint concerns the units that flip there, and those that read what these make, or a multiple of it.
     """
     found = torch.zeros_like(claims.t, dtype=torch.bool)
     made: list[tuple[Tensor, Tensor]] = []
@@ -65,7 +65,7 @@ def parted(network: Network, equal: EqualNumbers, claims: Claims) -> Tensor:
         point, unit = claims.point[own], claims.unit[own]
         if made and _reads_gates(network, equal, step.inputs[0]):
             points, sources = (torch.cat(parts) for parts in zip(*made))
-            each, place = matches(equal.sources(step.inputs[0]).to(sources.device).abs(), sources)
+            each, place = matches(equal.roots(step.inputs[0]).to(sources.device), sources)
             points = points[each]
             if not isinstance(step.gate, Knots):
                 windows = step.gate.windows
@@ -83,5 +83,5 @@ def parted(network: Network, equal: EqualNumbers, claims: Claims) -> Tensor:
 
 
 def _reads_gates(network: Network, equal: EqualNumbers, name: str) -> bool:
-    """Whether a value is that of a gate, or may copy numbers of one."""
-    return name in equal.copies or any(step.output == name for step in network.gates)
+    """Whether a value is that of a gate, or may have multiples of numbers of one."""
+    return name in equal.multiples or any(step.output == name for step in network.gates)

@@ -40,12 +40,14 @@ class LineRows(NamedTuple):
         t: of the rows, ``(R,)``, increasing.
         bend: the number of each row's breakpoint among all claims, -1 for posts, ``(R,)``; the ends are posts.
         infinite: whether there is no lower end, and no upper end.
+        first: the number of the first breakpoint that is not before these rows.
     """
 
     line: int
     t: Floats
     bend: Integers
     infinite: tuple[bool, bool]
+    first: int
 
     @property
     def blocks(self) -> int:
@@ -65,8 +67,8 @@ class Chunk:
         bend: the breakpoint that each row stands for, numbered within the chunk, ``(B, BLOCK)`` int64; -1 for posts.
         claimed: the number of each breakpoint of the chunk among all claims, ``(K,)`` int64, increasing.
         row: its row among all ``B * BLOCK``, ``(K,)`` int64; the rows beside it are its neighbours on the line.
-        part_block, part_line, part_first: each part's first block that is not at infinity, its line, and its first
-            breakpoint among all claims.
+        part_block, part_line, part_first: each part's first block that is not at infinity, its line, and the first
+            breakpoint among all claims that is not before it.
         far_block, far_row: the blocks at infinity, and the row of the post next to each, ``(E,)`` int64.
     """
 
@@ -113,7 +115,7 @@ def rows_of(claims: Claims, parted: Tensor) -> tuple[list[LineRows], list[int]]:
         before = np.unique(np.concatenate([before, ends])).astype(np.int64)
         found = np.insert(found, before, found[before - 1] / 2 + found[before] / 2)
         if np.isfinite(found).all() and (np.diff(found) > 0).all():
-            rows.append(LineRows(line, found, np.insert(bend, before, -1), infinite))
+            rows.append(LineRows(line, found, np.insert(bend, before, -1), infinite, first))
         else:
             left.append(line)
     return rows, left
@@ -145,7 +147,7 @@ def chunks(lines: list[LineRows], blocks: int, device: torch.device) -> Iterator
 
 def _parts(rows: LineRows, most: int) -> Iterator[LineRows]:
     """A line cut at posts, into parts of so many rows at most."""
-    t, bend, starts = rows.t, rows.bend, rows.infinite[0]
+    t, bend, starts, first = rows.t, rows.bend, rows.infinite[0], rows.first
     while len(t) > most:
         cut = most - 1
         if bend[cut] >= 0 and bend[cut - 1] >= 0:
@@ -157,9 +159,10 @@ def _parts(rows: LineRows, most: int) -> Iterator[LineRows]:
             t, bend = np.insert(t, cut, between), np.insert(bend, cut, -1)
         elif bend[cut] >= 0:
             cut -= 1
-        yield LineRows(rows.line, t[: cut + 1], bend[: cut + 1], (starts, False))
+        yield LineRows(rows.line, t[: cut + 1], bend[: cut + 1], (starts, False), first)
+        first += int((bend[:cut] >= 0).sum())
         t, bend, starts = t[cut:], bend[cut:], False
-    yield LineRows(rows.line, t, bend, (starts, rows.infinite[1]))
+    yield LineRows(rows.line, t, bend, (starts, rows.infinite[1]), first)
 
 
 def _chunk(parts: list[LineRows], device: torch.device) -> Chunk:
@@ -169,7 +172,6 @@ def _chunk(parts: list[LineRows], device: torch.device) -> Chunk:
     bend: list[Integers] = []
     weight: list[float] = []
     part_block: list[int] = []
-    part_first: list[int] = []
     far: list[tuple[int, int]] = []
 
     def add(number: int, blocks: int, at: Floats, points: Integers, share: float) -> None:
@@ -186,9 +188,7 @@ def _chunk(parts: list[LineRows], device: torch.device) -> Chunk:
     for number, part in enumerate(parts):
         if part.infinite[0]:
             at_infinity(number, -1.0)
-        own = part.bend[part.bend >= 0]
         part_block.append(len(line))
-        part_first.append(int(own[0]) if len(own) else -1)
         blocks = -(-len(part.t) // BLOCK)
         filling = blocks * BLOCK - len(part.t)
         at, points = np.pad(part.t, (0, filling), mode="edge"), np.pad(part.bend, (0, filling), mode="edge")
@@ -213,7 +213,7 @@ def _chunk(parts: list[LineRows], device: torch.device) -> Chunk:
         row=integers(row),
         part_block=integers(part_block),
         part_line=integers([part.line for part in parts]),
-        part_first=integers(part_first),
+        part_first=integers([part.first for part in parts]),
         far_block=integers([block for block, _ in far]),
         far_row=integers([row for _, row in far]),
     )

@@ -67,7 +67,7 @@ class _Ranks:
         numbers = equal.sources(name).to(device)
         self.outputs, self.sources = equal.sources(step.output).to(device), numbers[gate.windows]
         radius = ball.radius.repeat_interleave(BLOCK, 0)
-        marks, zeros = hearing.marks(numbers), equal.zeros.get(name)
+        marks, zeros = hearing.marks(equal.roots(name).to(device)), equal.zeros.get(name)
         none = torch.zeros_like(ball.value, dtype=torch.bool)
         marked, zero = (none, none) if marks is None else marks.at_rows(ball.value)
         if zeros is not None:

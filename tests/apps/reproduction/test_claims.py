@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from relu_regions.apps.reproduction.claims import CLAIMS, judged
+from relu_regions.apps.reproduction.claims_beyond import BEYOND_CLAIMS
 from relu_regions.apps.reproduction.networks import TRAININGS
 
 
@@ -120,3 +121,23 @@ def test_likeness_of_single_numbers_is_beyond_that_of_two_seeds() -> None:
     # 0.1, 0.09, 0.11 less 0.01, 0.015, 0.015.
     assert found["value"][0] == pytest.approx((0.09 + 0.075 + 0.095) / 3)
     assert found["ratio"] == pytest.approx(0.1 / (0.04 / 3))
+
+
+def test_beyond_the_paper_tests_are_corrected_among_themselves_and_have_momentum_alone() -> None:
+    near, far = [0.001, -0.001, 0.002, -0.001], [0.1, 0.11, 0.1, 0.09]
+    panels = [panel("cnn_mnist", far), panel("maxout_mnist", near)]
+    given = {"beyond_pooling": {"panels": panels}, **results(far)}
+    mnist, cifar, maxout = judged(given, BEYOND_CLAIMS)
+    assert [row["momentum 0.9"]["verdict"] for row in (mnist, maxout)] == ["does not hold", "holds"]
+    assert "momentum 0.9" not in cifar and not any("plain SGD" in row for row in (mnist, cifar, maxout))
+    assert mnist["momentum 0.9"]["p_holm"] == pytest.approx(2 * mnist["momentum 0.9"]["p"])
+    paper = judged(given)
+    assert [row["name"] for row in paper] == [claim.name for claim in CLAIMS]
+
+
+def test_one_yardstick_for_midlines_too() -> None:
+    """By how much the distributions of midlines are farther apart than those of pairs, beyond two seeds."""
+    panels = [panel(f"midlines of class 5, {t}", [0.3, 0.31, 0.29]) for t in TRAININGS]
+    panels += [panel(f"pairs of class 5, {t}", [0.1, 0.1, 0.1]) for t in TRAININGS]
+    (row,) = [row for row in judged({"figure5": {"panels": panels}}) if row["name"] == "(c) class 5, by distance"]
+    assert row["plain SGD"]["value"][0] == pytest.approx(0.2) and row["plain SGD"]["verdict"] == "holds"

@@ -17,7 +17,7 @@ TEMPLATES = sorted((DOCS / "templates").glob("*.md"))
 # Decimals and percentages that say how something is set or defined, not what came out.
 SETTINGS = {
     "0.01", "0.9", "0.1", "0.05", "1.1", "1.6", "1.3", "0.001", "95 %", "99 %", "5 %", "1 %", "0 %", "90 %", "10 %",
-    "25 %", "50 %", "0.2", "0.5", "0.7",
+    "25 %", "50 %", "0.2", "0.5", "0.7", "0.8",
 }  # fmt: skip
 
 

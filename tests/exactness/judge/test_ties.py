@@ -68,6 +68,15 @@ def test_lines_between_images_are_confirmed(seed: int, pool_first: bool) -> None
         assert_true(paths, verdict, t_range)
 
 
+def test_lines_whose_ends_tie_are_confirmed_together() -> None:
+    """The last row of a line and the first of the next are no neighbours, whatever ties at both."""
+    network, pictures = network_of(0, True), images(0, 8)
+    x, d = pictures[:4], pictures[4:] - pictures[:4]
+    paths, _, verdict = heard(network, x, d, (0.0, 1.0))
+    assert verdict.confirmed.all()
+    assert_true(paths, verdict, (0.0, 1.0))
+
+
 def test_without_tables_they_are_open(monkeypatch: pytest.MonkeyPatch) -> None:
     verdict = __import__("relu_regions.exactness.judge.verdict", fromlist=["verdict"])
     monkeypatch.setattr(verdict, "can_tie", lambda network: False)

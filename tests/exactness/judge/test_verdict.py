@@ -226,6 +226,20 @@ def test_deep_networks_are_confirmed_in_chunks_of_any_size(chunk: int | None, mo
         assert_true(paths, found, t_range)
 
 
+@pytest.mark.parametrize("units", range(28, 34))
+def test_a_part_of_a_line_may_have_no_breakpoints(units: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """There is a post beside an end at 1, so that both may be all that is left for the last part."""
+    verdict = importlib.import_module("relu_regions.exactness.judge.verdict")
+    monkeypatch.setattr(verdict, "_CHUNK_BYTES", 1)
+    monkeypatch.setattr(verdict, "_WORTH_BLOCKS", 1)
+    zeros = [-(unit + 1) / (units + 2) for unit in range(units)]
+    network = network_of([("affine", [[1.0]] * units, zeros), ("knots", [0.0], [0.0, 1.0], [0.0, 0.0])], 1)
+    x, d = torch.zeros(1, 1, dtype=torch.float64), torch.ones(1, 1, dtype=torch.float64)
+    paths, _, found = heard(network, x, d, (-1.0, 1.0))
+    assert found.confirmed.all()
+    assert_true(paths, found, (-1.0, 1.0))
+
+
 @pytest.mark.parametrize("pool_first", [False, True])
 @pytest.mark.parametrize("t_range", [(-2.0, 2.0), (-math.inf, math.inf)], ids=["segment", "line"])
 def test_maxima_of_zeros_flip_with_the_unit_that_makes_them(pool_first: bool, t_range: tuple[float, float]) -> None:
