@@ -99,7 +99,7 @@ def differences(seed: int) -> tuple[dict[str, str], list[str], bool, bool]:
     if verdict.confirmed[0]:
         wrong += exact.differs_from(paths, verdict.t_error)
     plain = rr.exact_interval(network, x, d, t_range, resolve="never")
-    good, columns = confirmed(lines, only, plain.lo, plain.hi, Decision.of(network.output_shape), Effort("auto"), None)
+    good, columns = confirmed(lines, only, plain.lo, plain.hi, Decision.of(network.output_shape), Effort("auto"))
     if good[0]:
         wrong += exact.differs_from_ends({name: column[0].item() for name, column in columns.items()})
     about = {"kind": kind, "manner": manner, "line": line}

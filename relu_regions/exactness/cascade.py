@@ -7,6 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from relu_regions.backends.memory import budget
 from relu_regions.exactness.effort import Effort, Stage
 from relu_regions.exactness.judge import Claims, judge, leader
 from relu_regions.exactness.judge.evaluations import Evaluator, as_differences, with_digits, with_two_digits
@@ -40,16 +41,17 @@ def proven(network: Network, claims: Claims, effort: Effort) -> Proof:
     Args:
         network: in float64, on the device of the claims.
     """
+    memory = budget(effort.memory_budget, claims.t.device)
     with effort.stage("judge", len(claims)) as stage:
-        verdict = judge(network, claims, stage.reach)
+        verdict = judge(network, claims, stage.reach, memory=memory)
     found = Proof(verdict.confirmed, torch.zeros_like(verdict.confirmed), verdict.t_error)
     if bool(found.confirmed.all()):
         return found
     with effort.stage("digits", int((~found.confirmed).sum())) as stage:
-        found = _heard(network, claims, found, stage, as_differences)
+        found = _heard(network, claims, found, memory, stage, as_differences)
         if _is_worth_more(network, claims):
             for evaluation in (with_digits, with_two_digits):
-                found = _heard(network, claims, found, stage, evaluation)
+                found = _heard(network, claims, found, memory, stage, evaluation)
     return found
 
 
@@ -62,13 +64,13 @@ def _is_worth_more(network: Network, claims: Claims) -> bool:
     return len(network.gates) >= _DEEP or points * products(network) > _MANY_PRODUCTS
 
 
-def _heard(network: Network, claims: Claims, found: Proof, stage: Stage, how: Evaluator) -> Proof:
+def _heard(network: Network, claims: Claims, found: Proof, memory: int, stage: Stage, how: Evaluator) -> Proof:
     """The proof, with what is confirmed of lines that it leaves open."""
     open_ = ~found.confirmed
     lines, points = open_.nonzero()[:, 0], open_.repeat_interleave(claims.offsets.diff())
     if not len(lines):
         return found
-    verdict = judge(network, claims.only(lines), stage.reach, how)
+    verdict = judge(network, claims.only(lines), stage.reach, how, memory)
     confirmed, t_error = found.confirmed.clone(), found.t_error.clone()
     confirmed[lines], t_error[points] = verdict.confirmed, verdict.t_error
     return Proof(confirmed, found.digits | (open_ & confirmed), t_error)

@@ -1,9 +1,11 @@
-"""What proofs may cost in a call: the time that they have, and bars that show how far they are."""
+"""What proofs may cost in a call: the time and memory that they have, and bars that show how far they are."""
 
 from __future__ import annotations
 
 import math
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import TracebackType
 
 from relu_regions.exactness.resolving import Resolve
@@ -13,6 +15,8 @@ __all__ = ["Effort", "Stage"]
 
 # All lines or planes of a call together may take so many seconds by default, in each of the stages that can take long.
 _AUTO_SECONDS = 60.0
+# More digits may take so many times as long as the walk itself, where that is longer.
+_WALKS = 12.0
 _LONG = {"digits": "more digits", "rational": "rational arithmetic"}
 
 
@@ -22,8 +26,9 @@ class Effort:
     Args:
         resolve: as given by the caller.
         seconds: that all stages may take together, from the beginning of the first; None for what is usual: with
-            "auto" 60 for more digits and 60 for rational arithmetic, and no other limit.
+            "auto" 60 for more digits, or 12 times what the walk has taken, and 60 for rational arithmetic.
         progress: whether to show bars; None where a person is looking and it takes long.
+        memory_budget: bytes that a stage may take; a quarter of the free memory if None.
 
     Attributes:
         seconds: the limit, for the person who is told that it was met.
@@ -34,22 +39,36 @@ class Effort:
         TypeError, ValueError: the seconds are not a number, or negative.
     """
 
-    def __init__(self, resolve: Resolve, seconds: float | None = None, progress: bool | None = False) -> None:
+    def __init__(
+        self,
+        resolve: Resolve,
+        seconds: float | None = None,
+        progress: bool | None = False,
+        memory_budget: int | None = None,
+    ) -> None:
         if isinstance(seconds, bool) or not (seconds is None or isinstance(seconds, (int, float))):
             raise TypeError(f"resolve_seconds must be a number of seconds or None, not {seconds!r}.")
         if seconds is not None and not seconds >= 0:
             raise ValueError(f"resolve_seconds must not be negative, but is {seconds!r}.")
         usual = _AUTO_SECONDS if resolve == "auto" else math.inf
         self.seconds = self.left = usual if seconds is None else float(seconds)
-        self.progress = progress
+        self.progress, self.memory_budget = progress, memory_budget
         self.short_of: str | None = None
         self._for_all = seconds is not None
         self._until: dict[str, float] = {}
+        self._walk = 0.0
 
     @property
     def of_what(self) -> str:
         """What the limit that was met is of, in words; empty where it is of all stages."""
         return "" if self._for_all else f" of {_LONG.get(self.short_of or 'rational', 'work')}"
+
+    @contextmanager
+    def walk(self) -> Iterator[None]:
+        """The walk itself, in whose time more digits are measured."""
+        began = time.monotonic()
+        yield
+        self._walk += time.monotonic() - began
 
     def stage(self, name: str, total: int, unit: str = "line") -> Stage:
         """A part of the work: so many lines or planes."""
@@ -57,7 +76,8 @@ class Effort:
         if self._for_all or name in _LONG:
             # Stages of one name share a limit, or all do.
             key = "" if self._for_all else name
-            until = self._until.setdefault(key, time.monotonic() + self.left)
+            left = max(self.left, _WALKS * self._walk) if key == "digits" else self.left
+            until = self._until.setdefault(key, time.monotonic() + left)
         return Stage(self, name, total, until, Progress(total, name, self.progress, unit))
 
 

@@ -168,15 +168,16 @@ def exact_interval(
         dtype: of the walk, float64 or float32. What is proven is about the model, x and d as given: lines that float32
             leaves in doubt, or whose numbers it does not hold, are walked in float64.
         resolve: what to do about lines on which rounding may have decided something; see ``relu_regions.walk``.
-        resolve_seconds: how long all of that may take after the walk itself; by default more digits and rational
-            arithmetic may take 60 seconds each with "auto". What was begun in time is finished. `UnprovenWarning` says
-            how many lines are left.
+        resolve_seconds: how long all of that may take after the walk itself; by default, with "auto", more digits may
+            take 60 seconds, or 12 times as long as the walk, and rational arithmetic 60 seconds. What was begun in time
+            is finished. `UnprovenWarning` says how many lines are left.
         certify: prove every answer and enclose every end by a few neighbouring floats: lines in doubt are settled
             however long it takes, and ends are evaluated once more in twice the working precision.
         deployed: torch.float32, torch.float16 or torch.bfloat16: give an inner interval, too, on which every evaluation
             of the model in this type gives the class of x, whatever the order of summation, at x + t d rounded to it.
             Sums are in float32. See docs/exactness.md for what is excluded.
-        memory_budget: bytes that the walk may take; a quarter of the free memory by default.
+        memory_budget: bytes that the walk, and each chunk that the judge looks at, may take; a quarter of the free
+            memory by default.
         progress: whether to show a progress bar for each stage; by default where a person is looking and it takes long.
 
     Returns:
@@ -194,8 +195,8 @@ def exact_interval(
         resolve = "always"
     if deployed is not None:
         refuse(lines.network, deployed)
-    effort = Effort(resolve, resolve_seconds, progress)
-    asked = _Asked(Decision.of(lines.network.output_shape, decision), resolve, effort, certify, memory_budget)
+    effort = Effort(resolve, resolve_seconds, progress, memory_budget)
+    asked = _Asked(Decision.of(lines.network.output_shape, decision), resolve, effort, certify)
     with torch.no_grad():
         found, points = _proven(lines, asked) if lines.given is None else _proven_in_float32(lines, lines.given, asked)
     if lines.original is not None:
@@ -213,7 +214,7 @@ def _deployed(found: Interval, lines: LineBatch, asked: _Asked, dtype: torch.dty
     with torch.no_grad():
         progress = asked.effort.progress
         parts = as_deployed(
-            lines, found.lo, found.hi, found.label, asked.decision, dtype, asked.memory_budget, progress
+            lines, found.lo, found.hi, found.label, asked.decision, dtype, asked.effort.memory_budget, progress
         )
     return replace(found, deployed_lo=parts[0], deployed_hi=parts[1], deployed_certain=parts[2])
 
@@ -225,7 +226,6 @@ class _Asked(NamedTuple):
     resolve: Resolve
     effort: Effort
     certify: bool
-    memory_budget: int | None
 
     def in_doubt(self, found: Interval) -> Tensor:
         """Which intervals are not proven, ``(N,)`` bool; to be certified, ends need a bound too."""
@@ -265,8 +265,8 @@ def _proven_in_float32(lines: LineBatch, given: LineBatch, asked: _Asked) -> tup
 def _walked(lines: LineBatch, asked: _Asked, bounded: bool) -> tuple[Interval, Tensor]:
     """The intervals as a sweep finds them, and how many points it looked at on each line."""
     certainty = Certainty.of(lines.network, lines.x.dtype) if bounded else None
-    with Progress(len(lines), "exact_interval", asked.effort.progress) as bar:
-        up, down = half_lines(lines, asked.decision, asked.memory_budget, certainty, bar.reach)
+    with asked.effort.walk(), Progress(len(lines), "exact_interval", asked.effort.progress) as bar:
+        up, down = half_lines(lines, asked.decision, asked.effort.memory_budget, certainty, bar.reach)
     return _joined(up, down, bounded), up.points + down.points
 
 
@@ -305,7 +305,7 @@ def _judged(found: Interval, lines: LineBatch, asked: _Asked) -> Interval:
     if not len(numbers):
         return found
     lo, hi = found.lo[numbers], found.hi[numbers]
-    good, columns = confirmed(lines, numbers, lo, hi, asked.decision, asked.effort, asked.memory_budget)
+    good, columns = confirmed(lines, numbers, lo, hi, asked.decision, asked.effort)
     rows = numbers[good].tolist()
     if not rows:
         return found

@@ -34,7 +34,6 @@ def confirmed(
     hi: Tensor,
     decision: Decision,
     effort: Effort,
-    memory_budget: int | None,
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """Walk some lines from one end of their interval to the other, the decision one more gate, and have that judged.
 
@@ -56,7 +55,7 @@ def confirmed(
     around = LineBatch(network, lines.x[numbers], lines.d[numbers], low, high)
     # Where numbers can be equal by construction, a walk with bounds gives them one value, so that they bend together.
     certainty = Certainty.of(network, low.dtype) if can_tie(network) else None
-    paths = collected(around, certainty, memory_budget)
+    paths = collected(around, certainty, effort.memory_budget)
     claims = claims_of(around, paths, torch.arange(len(numbers), device=numbers.device))
     proof, (place, sure) = proven(network, claims, effort), leading(network, claims.x)
     turns, first = _Turns.of(paths, proof.t_error), paths.first_patterns[-1][:, 0].tolist()

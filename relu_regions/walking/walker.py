@@ -66,9 +66,9 @@ def walk(
             "auto" evaluates the network anew at their breakpoints, with a bound for each unit, which proves most of
             them, and walks the others again in rational arithmetic where that takes seconds. "always" does so however
             long it takes, "never" computes no bounds. ``Paths.certain`` says what is proven, ``decided_by`` by what.
-        resolve_seconds: how long all of that may take after the walk itself; by default more digits and rational
-            arithmetic may take 60 seconds each with "auto". What was begun in time is finished. `UnprovenWarning` says
-            how many lines are left.
+        resolve_seconds: how long all of that may take after the walk itself; by default, with "auto", more digits may
+            take 60 seconds, or 12 times as long as the walk, and rational arithmetic 60 seconds. What was begun in time
+            is finished. `UnprovenWarning` says how many lines are left.
         memory_budget: bytes that the walk may take besides its result; a quarter of the free memory by default.
         progress: whether to show a progress bar for each stage; by default where a person is looking and it takes long.
 
@@ -82,7 +82,7 @@ def walk(
     lines = LineBatch.of(model, x, d, t_range, dtype, proven=may_settle(resolve))
     if breakpoints == "function":
         lines = lines.fused()
-    asked = _Asked(resolve, Effort(resolve, resolve_seconds, progress), memory_budget)
+    asked = _Asked(resolve, Effort(resolve, resolve_seconds, progress, memory_budget))
     with torch.no_grad():
         paths = _proven(lines, asked) if lines.given is None else _proven_in_float32(lines, lines.given, asked)
     if may_settle(resolve):
@@ -95,7 +95,6 @@ class _Asked(NamedTuple):
 
     resolve: Resolve
     effort: Effort
-    memory_budget: int | None
 
 
 def _proven(lines: LineBatch, asked: _Asked) -> Paths:
@@ -129,7 +128,8 @@ def _proven_in_float32(lines: LineBatch, given: LineBatch, asked: _Asked) -> Pat
 
 def _walked(lines: LineBatch, certainty: Certainty | None, asked: _Asked) -> Paths:
     """The paths as a sweep finds them, compared with the model."""
-    paths = collected(lines, certainty, asked.memory_budget, asked.effort.progress)
+    with asked.effort.walk():
+        paths = collected(lines, certainty, asked.effort.memory_budget, asked.effort.progress)
     if lines.original is not None:
         lines.compare(*_inside_regions(paths))
     return paths

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from typing import Any
 
 import pytest
@@ -36,6 +37,19 @@ def test_by_default_what_takes_long_is_limited(clock: list[float], resolve: Reso
             clock[0] += 2
             assert stage.reach(2) == (limit is None)
         assert asked.short_of == (None if limit is None else "rational")
+
+
+def test_more_digits_have_several_times_as_long_as_the_walk(clock: list[float]) -> None:
+    asked = Effort("auto")
+    for _ in range(2):
+        with asked.walk():
+            clock[0] += 50
+    for name, limit in (("digits", 12 * 100), ("rational", 60)):
+        with asked.stage(name, 3) as stage:
+            clock[0] += limit - 1
+            assert stage.reach(1)
+            clock[0] += 2
+            assert not stage.reach(2)
 
 
 def test_what_is_given_is_for_all_stages_together(clock: list[float]) -> None:
@@ -113,3 +127,23 @@ def test_bars_of_maps_and_norms(bars: list[Any]) -> None:
     rr.affine_map(model, x, progress=True)
     assert [bar.desc for bar in bars] == ["affine_maps", "norms", "affine_maps"]
     assert [bar.total for bar in bars] == [len(paths.region_rows)] * 2 + [3]
+
+
+@pytest.mark.parametrize("question", [rr.walk, rr.exact_interval])
+def test_a_small_memory_budget_makes_small_chunks(question: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    judge, asked = importlib.import_module("relu_regions.exactness.judge.verdict"), list[list[int]]()
+    chunks = judge.chunks
+
+    def spied(lines: Any, blocks: int, device: torch.device) -> Any:
+        for chunk in chunks(lines, blocks, device):
+            asked[-1].append(len(chunk.line))
+            yield chunk
+
+    monkeypatch.setattr(judge, "chunks", spied)
+    network = rr.Network.from_module(deep(24, 12), (24,))
+    x, d = torch.randn(2, 1, 24, dtype=torch.float64)
+    for memory in (None, 24 * 8 * 32 * 24 * 2):
+        asked.append([])
+        assert question(network, x, d, (-1, 2), memory_budget=memory).certain.all()
+    first, second = asked
+    assert sum(second) >= sum(first) > max(second) == 2

@@ -100,5 +100,5 @@ def heard(network: rr.Network, x: Tensor, d: Tensor) -> tuple[list[int], dict[st
     assert lines.network is not network
     plain = rr.exact_interval(network, x, d, resolve="never")
     decision = Decision.of(network.output_shape, None)
-    good, columns = confirmed(lines, torch.arange(len(x)), plain.lo, plain.hi, decision, Effort("auto"), None)
+    good, columns = confirmed(lines, torch.arange(len(x)), plain.lo, plain.hi, decision, Effort("auto"))
     return good.nonzero()[:, 0].tolist(), columns

@@ -25,7 +25,7 @@ def heard(
     lines = LineBatch.of(network, x, d, t_range)
     chosen = None if decision.outputs == 1 else decision.classes
     plain = rr.exact_interval(network, x, d, t_range, resolve="never", decision=chosen)
-    good, columns = confirmed(lines, torch.arange(len(x)), plain.lo, plain.hi, decision, Effort("auto"), None)
+    good, columns = confirmed(lines, torch.arange(len(x)), plain.lo, plain.hi, decision, Effort("auto"))
     return good.nonzero()[:, 0], columns
 
 

@@ -51,7 +51,9 @@ __all__ = ["Verdict", "judge", "leader"]
 
 # Of a chunk's widest value; so many blocks are worth more, since all else of a chunk costs as much for one.
 _CHUNK_BYTES = 8 << 20
-_WORTH_BLOCKS, _MOST_BYTES = 4, 64 << 20
+_WORTH_BLOCKS, _MOST_BYTES = 4, 16 << 20
+# A chunk takes so many times the memory of its widest value, at most.
+_VALUES = 24
 
 
 @dataclass(frozen=True)
@@ -73,6 +75,7 @@ def judge(
     claims: Claims,
     heard: Heard = without_limit,
     evaluation: Evaluator = in_float64,
+    memory: int | None = None,
 ) -> Verdict:
     """Decide which claims are true of the real-valued network.
 
@@ -80,6 +83,7 @@ def judge(
         network: in float64, on the device of the claims.
         heard: told how many lines are done; False, where time is up, leaves the others unconfirmed.
         evaluation: how it is evaluated; see `relu_regions.exactness.judge.evaluations`.
+        memory: bytes that a chunk of rows may take, but for a single block; None for what is fastest.
     """
     as_read, network = network, folded(network)
     failed = _malformed(network, claims)
@@ -100,7 +104,7 @@ def judge(
     failed[open_] = True
     bounds = evaluation(as_read, claims.x, claims.d)
     # Up to the first gate only x and d go through the network.
-    blocks = _blocks(8 * BLOCK * _widest(network.steps[max(0, bounds.first_gate - 1) :]))
+    blocks = _blocks(8 * BLOCK * _widest(network.steps[max(0, bounds.first_gate - 1) :]), memory)
     kept = [line for line, bad in zip(rows, failed[[line.line for line in rows]].tolist()) if not bad]
     ties, in_time = None, True
     for chunk in chunks(kept, blocks, claims.t.device):
@@ -125,9 +129,10 @@ def judge(
     return Verdict(~failed, error.masked_fill(failed.repeat_interleave(counts), 0.0))
 
 
-def _blocks(size: int) -> int:
+def _blocks(size: int, memory: int | None) -> int:
     """How many blocks of such a size in bytes go through the network together."""
-    return max(1, _CHUNK_BYTES // size, min(_WORTH_BLOCKS, _MOST_BYTES // size))
+    fastest = max(_CHUNK_BYTES // size, min(_WORTH_BLOCKS, _MOST_BYTES // size))
+    return max(1, fastest if memory is None else min(fastest, memory // (_VALUES * size)))
 
 
 def _widest(steps: Sequence[Step]) -> int:
