@@ -48,6 +48,7 @@ class Kernel(Protocol):
         starts_interval: Tensor,
         record: bool,
         leads: bool = False,
+        ties: Ties | None = None,
     ) -> Placement: ...
 
     def workspace(self, gate: Gate, units: int, inputs: int, multiplied: bool) -> int: ...

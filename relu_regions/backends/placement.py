@@ -33,7 +33,8 @@ class Placement:
         outputs: of the gate at the points there were, ``(P, units)``; None where they were not needed to find the
             bends.
         leads: by how much the winner of a maximum leads every other input of its window at least, at each point:
-            over the units whose inputs are not all 0, and over all units, ``(2, P)``; None where nobody asked.
+            over the units whose inputs are not all 0, and over all units, ``(2, P)``; None where nobody asked. What is
+            equal to the winner by construction is no rival.
     """
 
     row: Tensor

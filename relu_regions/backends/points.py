@@ -97,6 +97,7 @@ class Points:
             there: ``(A,)`` int64 and ``(A, *shape)``; None before.
         cut_before: the gate that each segment's first point was made before, by a cut, ``(S,)`` int64; 0 for an end
             of the range.
+        forms: what is known of the interval that starts at each point, ``(P, ...)`` by name; empty where nobody asked.
     """
 
     segments: Tensor
@@ -112,6 +113,7 @@ class Points:
     first: dict[int, Tensor] = field(default_factory=dict)
     last: dict[int, Tensor] = field(default_factory=dict)
     at_x: tuple[Tensor, Tensor] | None = None
+    forms: dict[str, Tensor] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return self.position.shape[0]
@@ -132,6 +134,7 @@ class Points:
     def bytes(self) -> int:
         """Memory that the values, the pieces at the ends and the flips hold."""
         held = [*self.values.values(), *self.first.values(), *self.last.values(), *vars(self.flips).values()]
+        held += self.forms.values()
         return sum(numbers.numel() * numbers.element_size() for numbers in held)
 
     def between(self, row: Tensor, left: Tensor, right: Tensor) -> Tensor:
@@ -168,6 +171,7 @@ class Points:
             weight=None if self.weight is None else self.weight[rows],
             values={output: self.values[output][rows]},
             errors={name: error[rows] for name, error in self.errors.items() if name != output},
+            forms={},
             flips=replace(flips, row=place[flips.row]),
             at_x=(torch.bucketize(at_x, self.offsets[1:], right=True), self.values[output][at_x]),
         )
@@ -186,6 +190,7 @@ class Points:
             weight=None if self.weight is None else self.weight[rows],
             values={name: value[rows] for name, value in self.values.items()},
             errors={name: error[rows] for name, error in self.errors.items()},
+            forms={name: form[rows] for name, form in self.forms.items()},
             flips=replace(flips, row=renumbered[flips.row]),
             cut_before=self.cut_before[kept],
             uncertain=self.uncertain[kept],
@@ -231,6 +236,7 @@ class Points:
             weight=None if self.weight is None else self.weight[rows],
             values={name: value[rows] for name, value in self.values.items()},
             errors={name: error[rows] for name, error in self.errors.items()},
+            forms={name: form[rows] for name, form in self.forms.items()},
             uncertain=self.uncertain.clone(),
             flips=replace(flips, row=renumbered[flips.row]),
             first=dict(self.first),

@@ -42,6 +42,7 @@ def place(
     starts_interval: Tensor,
     record: bool,
     leads: bool = False,
+    ties: Ties | None = None,
 ) -> Placement:
     """Find the bends of a gate and where they come to lie.
 
@@ -52,6 +53,7 @@ def place(
         starts_interval: False at the last point of each segment, ``(P,)`` bool.
         record: whether changes of piece at the points there are matter too.
         leads: whether a maximum's smallest leads are of use; a backend need not find them.
+        ties: which inputs are equal by construction, for these leads; None for none.
     """
     column = None if weight is None else weight[:, None]
     crossings, changes = find_bends(gate, inputs, column, starts_interval, record)
@@ -262,7 +264,8 @@ class _Leads(NamedTuple):
 
     def _equal(self, rows: Tensor, winner: Tensor) -> Tensor:
         """Whether inputs are equal to their winner at some rows by construction, ``(R, units, k)``."""
-        ids = self.ties.tables.alike[self.ties.table[rows][:, None, None], self.gate.windows]
+        tables = self.ties.tables
+        ids = tables.alike[self.ties.table[rows][:, None, None], tables.column[self.gate.windows]]
         return ids == ids.gather(-1, winner)
 
     def _open_at(self, rows: Tensor, winner: Tensor) -> Tensor:
@@ -286,13 +289,14 @@ class _Leads(NamedTuple):
 
 def equalise(values: Tensor, ties: Ties) -> None:
     """Make numbers equal that are so by construction, however they were rounded, ``(P, numbers)``; in place."""
-    tables = ties.tables
+    tables, (front, channels, places) = ties.tables, ties.tables.channels
+    values = values[:, front:].view(len(values), channels, places)
     for table in torch.unique(ties.table[tables.offsets.diff()[ties.table] > 0]).tolist():
         (rows,) = (ties.table == table).nonzero(as_tuple=True)
         own = slice(int(tables.offsets[table]), int(tables.offsets[table + 1]))
         source = tables.source[own]
-        made = values[rows[:, None], source.clamp_min(0)].masked_fill(source < 0, 0.0)
-        values[rows[:, None], tables.target[own]] = made
+        made = values[rows[:, None], :, source.clamp_min(0)].masked_fill((source < 0)[:, None], 0.0)
+        values[rows[:, None], :, tables.target[own]] = made
 
 
 def fading(values: Tensor, zeros: Tensor, least: float) -> Tensor:

@@ -16,58 +16,50 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from itertools import accumulate, pairwise
+from itertools import accumulate
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from relu_regions.exactness.equal_inputs import AT_INFINITY, KINDS, bits, firsts, of_inputs, of_meetings
 from relu_regions.exactness.equal_rows import classes
-from relu_regions.exactness.error_free import two_sum
 from relu_regions.exactness.meeting_points import Meetings
+from relu_regions.network.equal_grids import Grid, full
 from relu_regions.network.gates import Knots, Maximum
 from relu_regions.network.network import Network
 from relu_regions.network.steps import AffineStep, Convolution, GateStep, Matrix
 from relu_regions.network.taking import keeps_order, places_read
 
-__all__ = [
-    "AT_INFINITY",
-    "AT_ONE",
-    "AT_X",
-    "KINDS",
-    "EqualThrough",
-    "bits",
-    "equal_everywhere",
-    "equal_on_lines",
-    "firsts",
-    "pads_patches",
-]
-
-# Kinds of table; 0 is everywhere on the line.
-AT_X, AT_ONE, AT_INFINITY, KINDS = 1, 2, 3, 4
+__all__ = ["EqualThrough", "equal_everywhere", "equal_on_lines", "pads_patches"]
 
 # Numbers of tuples that are compared at once.
 _BLOCK_NUMBERS = 1 << 22
 
 
-def equal_on_lines(network: Network, x: Tensor, d: Tensor, meetings: Meetings | None = None) -> dict[str, Tensor]:
+def equal_on_lines(
+    network: Network, x: Tensor, d: Tensor, meetings: Meetings | None = None, asked: Tensor | None = None
+) -> dict[str, Tensor | Grid]:
     """What is equal on some lines, of the values that gates read, by name; those without ties are left out.
 
     Args:
         network: as it was read: a folded batch norm has coefficients of its own, which may be equal by rounding.
         x, d: ``(L, *input_shape)``.
         meetings: of these lines.
+        asked: the numbers of the tables that are of use; None for all of them, ``(KINDS * L + meetings,)``.
 
     Returns:
-        For each number the first that it is equal to, -1 where it is 0: ``(KINDS * L + meetings, numbers)`` int64, kind
-        by kind and then the meetings, on the CPU.
+        For each number the first that it is equal to, -1 where it is 0: ``(tables, numbers)`` int64, on the CPU, or a
+        grid that says so. Of all tables kind by kind, and then the meetings.
     """
     x, d = (part.detach().cpu().double().flatten(1) for part in (x, d))
-    bare, inputs = torch.arange(KINDS).repeat_interleave(len(x)) == AT_INFINITY, _of_inputs(x, d)
+    bare, inputs = torch.arange(KINDS).repeat_interleave(len(x)) == AT_INFINITY, of_inputs(x, d)
     if meetings is not None and meetings.pairs:
-        inputs = torch.cat([inputs, _of_meetings(inputs, meetings)])
+        inputs = torch.cat([inputs, of_meetings(inputs, meetings)])
         bare = torch.cat([bare, torch.zeros(len(meetings.pairs), dtype=torch.bool)])
+    if asked is not None:
+        bare, inputs = bare[asked], inputs[asked]
     # Of numbers that all differ only what is equal everywhere is equal, but for patches of nothing but padding.
     if bool((inputs == torch.arange(inputs.shape[1])).all()) and not pads_patches(network):
         return {name: first.expand(len(bare), -1) for name, first in equal_everywhere(network).items()}
@@ -89,58 +81,10 @@ def pads_patches(network: Network) -> bool:
 
 def equal_everywhere(network: Network) -> dict[str, Tensor]:
     """The same whatever the line: what equal rows of coefficients make; ``(1, numbers)`` each."""
-    made = network.derived(
-        "equal everywhere", lambda: EqualThrough(network, torch.zeros(1, dtype=torch.bool)).through(None)
+    everywhere = EqualThrough(network, torch.zeros(1, dtype=torch.bool))
+    return network.derived(
+        "equal everywhere", lambda: {name: full(first) for name, first in everywhere.through(None).items()}
     )
-    return made
-
-
-def _of_inputs(x: Tensor, d: Tensor) -> Tensor:
-    """The first equal numbers of the input, kind by kind, from x and d, ``(L, numbers)`` float64."""
-    at_x, along = firsts(bits(x)), firsts(bits(d))
-    # x + d without rounding: a sum and what it lost.
-    total, lost = two_sum(x, d)
-    numbers = x.shape[1]
-    everywhere = firsts(at_x * numbers + along)
-    at_one = firsts(firsts(bits(total)) * numbers + firsts(bits(lost)))
-    finite = torch.isfinite(lost).all(1, keepdim=True)
-    kinds = [
-        (everywhere, (x == 0) & (d == 0)),
-        (at_x, x == 0),
-        (torch.where(finite, at_one, everywhere), (total == 0) & (lost == 0)),
-        (along, d == 0),
-    ]
-    return torch.cat([first.masked_fill(zero, -1) for first, zero in kinds])
-
-
-def _of_meetings(everywhere: Tensor, meetings: Meetings) -> Tensor:
-    """The same where some pairs of numbers are equal besides those that are so everywhere on their line."""
-    rows = []
-    for line, (start, stop) in enumerate(pairwise(meetings.offsets)):
-        first = everywhere[line]
-        for pairs in meetings.pairs[start:stop]:
-            ids, least = torch.where(pairs < 0, -1, first[pairs.clamp_min(0)]), torch.arange(-1, len(first))
-            for less, more in set(map(tuple, ids.sort(dim=1).values.tolist())):
-                # What either is equal to so far; the table begins with that of -1.
-                one, other = sorted((int(least[less + 1]), int(least[more + 1])))
-                if one < other:
-                    least[least == other] = one
-            rows.append(least[first + 1])
-    return torch.stack(rows)
-
-
-def bits(numbers: Tensor) -> Tensor:
-    """Integers that are equal where the numbers are; -0.0 counts as 0.0."""
-    return (numbers + 0.0).view(torch.int64)
-
-
-def firsts(keys: Tensor) -> Tensor:
-    """For each number of a row the place of the first one with the same key, ``(M, n)`` int64."""
-    keys, order = keys.sort(dim=1, stable=True)
-    starts = torch.ones_like(keys, dtype=torch.bool)
-    starts[:, 1:] = keys[:, 1:] != keys[:, :-1]
-    place = torch.where(starts, torch.arange(keys.shape[1]), 0).cummax(1).values
-    return torch.empty_like(order).scatter_(1, order, order.gather(1, place))
 
 
 def _factors(count: int, largest: int) -> Tensor:
@@ -201,6 +145,15 @@ class _Reads(NamedTuple):
     place: Tensor
     back: Tensor | None
 
+    @property
+    def in_order(self) -> int | None:
+        """How many outputs that read nothing stand before those that read the only input in order; None for others."""
+        if self.back is None:
+            return None
+        front, count = int((self.place < 0).sum()), len(self.back)
+        own = torch.cat([torch.full((front,), -1), torch.arange(count)])
+        return front if torch.equal(self.place, own) else None
+
     @classmethod
     def of(cls, step: AffineStep, shapes: list[tuple[int, ...]]) -> _Reads | None:
         """None if an output reads several numbers of an input."""
@@ -227,6 +180,13 @@ class _Reads(NamedTuple):
         return cls(places, classes(torch.stack([*columns, *(own < 0 for own in places)], 1).double()), place, back)
 
 
+def _is_plain(first: Tensor | Grid | None) -> bool:
+    """Whether all numbers differ, as far as is known."""
+    if first is None or isinstance(first, Grid):
+        return first is None or first.is_plain
+    return bool((first == torch.arange(first.shape[1])).all())
+
+
 class EqualThrough:
     """Goes through the steps of a network with the first equal number of each; None where all differ.
 
@@ -237,42 +197,49 @@ class EqualThrough:
     def __init__(self, network: Network, bare: Tensor) -> None:
         self.network, self.bare = network, bare
 
-    def through(self, inputs: Tensor | None) -> dict[str, Tensor]:
+    def through(self, inputs: Tensor | None) -> dict[str, Tensor | Grid]:
         """The firsts of the values that gates read."""
         network = self.network
-        values, found = {network.input_name: inputs}, {}
+        found: dict[str, Tensor | Grid] = {}
+        values: dict[str, Tensor | Grid | None] = {network.input_name: inputs}
         for step, released in zip(network.steps, network.releases):
             read = [values[name] for name in step.inputs]
             if isinstance(step, AffineStep):
                 made = self._affine(step, read)
             else:
-                if read[0] is not None:
-                    found[step.inputs[0]] = read[0]
+                if (told := read[0]) is not None:
+                    found[step.inputs[0]] = told
                 made = self._gate(step, read[0])
-            if made is not None and bool((made == torch.arange(made.shape[1])).all()):
-                made = None
-            values[step.output] = made
+            values[step.output] = None if _is_plain(made) else made
             for name in released:
                 del values[name]
         return found
 
-    def _gate(self, step: GateStep, read: Tensor | None) -> Tensor | None:
+    def _gate(self, step: GateStep, read: Tensor | Grid | None) -> Tensor | Grid | None:
         gate = step.gate
         if read is None:
             return None
         if isinstance(gate, Maximum):
+            if isinstance(read, Grid):
+                windows = read.windows(gate.windows.cpu())
+                if windows is not None:
+                    return Grid(0, read.channels, _of_tuples(read.with_front()[:, windows]))
+                read = read.full()
             return _of_tuples(read[:, gate.windows.cpu()])
         if not isinstance(gate, Knots):
             return None
         if max(part.shape[1] for part in gate.parts) > 1:
-            columns = torch.cat([part.expand(-1, read.shape[1]) for part in gate.parts]).cpu().T
+            units = step.units
+            columns = torch.cat([part.expand(-1, units) for part in gate.parts]).cpu().T
             kind = self.network.derived(("equal knots", step.output), lambda: classes(columns))
-            read = self._apart(read, kind)
-        zero = gate.apply(torch.zeros(1, read.shape[1], dtype=torch.float64, device=gate.knots.device))[0].cpu()
+            if not isinstance(read, Grid) or not read.are_alike(kind):
+                read = self._apart(full(read), kind)
+        zero = gate.apply(torch.zeros(1, step.units, dtype=torch.float64, device=gate.knots.device))[0].cpu()
         return self._shifted(read, zero, step.output)
 
-    def _affine(self, step: AffineStep, read: list[Tensor | None]) -> Tensor | None:
+    def _affine(self, step: AffineStep, read: list[Tensor | Grid | None]) -> Tensor | Grid | None:
         shapes = [self.network.shapes[name] for name in step.inputs]
+        made: Tensor | Grid | None
         if isinstance(step.form, Matrix):
             made = self._matrix(step, read[0])
         elif isinstance(step.form, Convolution):
@@ -287,17 +254,18 @@ class EqualThrough:
             return made
         return self._shifted(made, step.bias.cpu().double().expand(1, *step.shape).reshape(-1), step.output)
 
-    def _matrix(self, step: AffineStep, read: Tensor | None) -> Tensor | None:
+    def _matrix(self, step: AffineStep, read: Tensor | Grid | None) -> Tensor:
         rows = [step.constants[0].cpu()]
         if step.bias is not None:
             rows.append(step.bias.cpu().expand(1, len(rows[0])).T)
         equal = self.network.derived(("equal rows", step.output), lambda: firsts(classes(*rows)[None]))
         first = equal.expand(len(self.bare), -1).clone()
         if read is not None:
-            first[(read < 0).all(1)] = -1
+            places = read.first if isinstance(read, Grid) else read
+            first[(places < 0).all(1)] = -1
         return first
 
-    def _convolution(self, step: AffineStep, form: Convolution, read: Tensor | None) -> Tensor | None:
+    def _convolution(self, step: AffineStep, form: Convolution, read: Tensor | Grid | None) -> Tensor | Grid:
         """Equal patches under equal kernels; patches of all groups of channels together, so that there is one table."""
         kernel, outputs = step.constants[0].cpu().flatten(1), form.outputs
         group = torch.arange(len(kernel)) // max(1, len(kernel) // form.groups)
@@ -307,13 +275,19 @@ class EqualThrough:
         channel = self.network.derived(("equal rows", step.output), lambda: firsts(classes(*details)[None]))[0]
         places = math.prod(outputs[1:])
         place = torch.arange(places)[None] if read is None else self._patches(form, read)
+        if bool((channel == torch.arange(len(channel))).all()):
+            return Grid(0, len(channel), place.expand(len(self.bare), -1))
         first = channel[:, None] * places + place[:, None, :].clamp_min(0)
         first = torch.where(place[:, None, :] < 0, -1, first)
         return first.expand(len(self.bare), -1, -1).flatten(1)
 
-    def _patches(self, form: Convolution, read: Tensor) -> Tensor:
+    def _patches(self, form: Convolution, read: Tensor | Grid) -> Tensor:
         """The first equal patches, ``(M, places)``; -1 for those that are 0."""
-        ids = (read + 1).view(len(read), *form.inputs)
+        if isinstance(read, Grid) and (read.front or read.channels != form.inputs[0]):
+            read = read.full()
+        # Patches of channels that are alike are equal where those of one are.
+        table = read.first if isinstance(read, Grid) else read
+        ids = (table + 1).view(len(table), -1, *form.inputs[1:])
         rank = len(form.kernel)
         sizes = zip(form.inputs[1:], form.outputs[1:], form.kernel, form.stride, form.padding, form.dilation)
         pads = [
@@ -347,11 +321,18 @@ class EqualThrough:
         # Factors are positive and ids not negative, so that a sum is 0 only if every id is.
         return _where_same(first, same, len(offsets)).masked_fill(sums == 0, -1)
 
-    def _elementwise(self, step: AffineStep, shapes: list[tuple[int, ...]], read: list[Tensor | None]) -> Tensor | None:
+    def _elementwise(
+        self, step: AffineStep, shapes: list[tuple[int, ...]], given: list[Tensor | Grid | None]
+    ) -> Tensor | Grid | None:
         """A step whose outputs read one number of each input at most."""
         found = self.network.derived(("places read", step.output), lambda: _Reads.of(step, shapes))
         if found is None:
             return None
+        if len(given) == 1 and isinstance(given[0], Grid):
+            front = found.in_order
+            if front is not None and (not front or not given[0].front) and given[0].are_alike(found.kind[front:]):
+                return given[0]._replace(front=given[0].front + front)
+        read = [None if part is None else full(part) for part in given]
         whole = [torch.arange(math.prod(shape)).expand(len(self.bare), -1) for shape in shapes]
         owns = [other if own is None else own for own, other in zip(read, whole)]
         if found.back is not None:
@@ -373,10 +354,15 @@ class EqualThrough:
             return first
         return firsts((first + 1) * (int(kind.max()) + 1) + kind).masked_fill(first < 0, -1)
 
-    def _shifted(self, first: Tensor, added: Tensor, name: str) -> Tensor:
+    def _shifted(self, first: Tensor | Grid, added: Tensor, name: str) -> Tensor | Grid:
         """The firsts once numbers are added, ``(n,)``, to make a value; at infinity nothing is added."""
         if not added.any():
             return first
+        if isinstance(first, Grid):
+            grid = first.shifted(added, self.bare)
+            if grid is not None:
+                return grid
+            first = first.full()
         kind = self.network.derived(("equal terms", name), lambda: classes(added[:, None]))
         bare = self.bare[:, None]
         apart = torch.where(bare, first, self._apart(first, kind))

@@ -5,7 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from relu_regions.exactness.equal_on_lines import EqualThrough, bits, equal_everywhere, firsts, pads_patches
+from relu_regions.exactness.equal_inputs import bits, firsts
+from relu_regions.exactness.equal_on_lines import EqualThrough, equal_everywhere, pads_patches
+from relu_regions.network.equal_grids import full
 from relu_regions.network.network import Network
 
 __all__ = ["equal_on_planes"]
@@ -30,4 +32,5 @@ def equal_on_planes(network: Network, x: Tensor, u: Tensor, v: Tensor) -> dict[s
     # Of numbers that all differ only what is equal everywhere is equal, but for patches of nothing but padding.
     if bool((inputs == torch.arange(numbers)).all()) and not pads_patches(network):
         return equal_everywhere(network)
-    return EqualThrough(network, torch.zeros(len(x), dtype=torch.bool)).through(inputs)
+    made = EqualThrough(network, torch.zeros(len(x), dtype=torch.bool)).through(inputs)
+    return {name: full(first) for name, first in made.items()}

@@ -32,7 +32,7 @@ from torch import Tensor
 
 from relu_regions.backends import Placement, kernel_for
 from relu_regions.backends.points import Points
-from relu_regions.backends.ties import Ties
+from relu_regions.backends.ties import Ties, TieTables
 from relu_regions.exactness.equal_by_construction import EqualNumbers
 from relu_regions.exactness.equal_on_lines import equal_everywhere
 from relu_regions.exactness.line_ties import still_open
@@ -41,6 +41,7 @@ from relu_regions.exactness.rank_bounds import nearest_rival, passing_in_doubt
 from relu_regions.exactness.shifts import Shifts, beside
 from relu_regions.exactness.starts import Starts
 from relu_regions.exactness.step_norms import StepNorms
+from relu_regions.exactness.whole_forms import AnyTies, FormTies
 from relu_regions.network.chains import Chain
 from relu_regions.network.gates import Gate, Knots, Maximum, OrderStatistic, Selection
 from relu_regions.network.network import Network
@@ -71,6 +72,7 @@ class Certainty:
         network = folded(network)
         self.unit, self.tiny = torch.finfo(dtype).eps / 2, torch.finfo(dtype).tiny
         self.equal = EqualNumbers.of(network)
+        self._tables: dict[tuple[str, torch.device], TieTables] = {}
         gates = (step for step in network.steps if isinstance(step, GateStep))
         self.compares_zeros = any(self.equal.becomes_zero(step.inputs[0]) for step in gates)
         self.norms = {s.output: StepNorms.of(network, s, dtype) for s in network.steps if isinstance(s, AffineStep)}
@@ -138,7 +140,7 @@ class Certainty:
         self._doubt(points, close.nonzero()[:, 0])
 
     def gate(
-        self, gate: Gate, points: Points, name: str, inputs: Tensor, placed: Placement, ties: Ties | None = None
+        self, gate: Gate, points: Points, name: str, inputs: Tensor, placed: Placement, ties: AnyTies | None = None
     ) -> Shifts:
         """Mark the segments in which the gate's decisions are in doubt, before the new points are inserted.
 
@@ -151,6 +153,7 @@ class Certainty:
         if isinstance(gate, Knots):
             shifts = self._knots(gate, points, name, error, inputs, size, placed, ties)
         else:
+            assert not isinstance(ties, FormTies)  # these go with ReLUs alone
             shifts = self._selection(gate, points, name, error, inputs, size, placed, ties)
         self._doubt(points, placed.crossings.row[~(placed.inside & torch.isfinite(placed.crossings.rise))])
         return shifts
@@ -164,7 +167,7 @@ class Certainty:
         inputs: Tensor,
         size: Tensor,
         placed: Placement,
-        ties: Ties | None,
+        ties: AnyTies | None,
     ) -> Shifts:
         level = torch.zeros_like(error)
         if gate.sizes.knot > 0:
@@ -189,8 +192,10 @@ class Certainty:
         self._doubt(points, shifts.out_of_order(placed, same))
         return shifts
 
-    def _copies_cross(self, gate: Knots, name: str, placed: Placement, ties: Ties | None, bends: Tensor) -> Tensor:
+    def _copies_cross(self, gate: Knots, name: str, placed: Placement, ties: AnyTies | None, bends: Tensor) -> Tensor:
         """Whether some crossings are of the same numbers as those before them, ``(B,)`` bool."""
+        if isinstance(ties, FormTies):
+            return ties.crossing_ids[bends] == ties.crossing_ids[bends - 1]
         copied = ties is not None or name in self.equal.copies
         if not copied or (gate.sizes.knot > 0 and gate.knots.shape[1] > 1):
             return torch.zeros_like(bends, dtype=torch.bool)
@@ -218,7 +223,7 @@ class Certainty:
         if points.uncertain.all():
             return shifts
         if ties is None:
-            ties = Ties.everywhere(self.equal.sources(name).to(inputs.device), gate, len(inputs))
+            ties = Ties.all_alike(self._everywhere(name, gate, inputs.device), len(inputs))
         zeros = self._zeros(name, inputs)
         if zeros is None:
             zeros = torch.zeros(inputs.shape[1], dtype=torch.bool, device=inputs.device)
@@ -243,6 +248,12 @@ class Certainty:
         if isinstance(gate, OrderStatistic):
             self._doubt(points, passing_in_doubt(gate, ties, zeros, inputs, placed, starts))
         return shifts
+
+    def _everywhere(self, name: str, gate: Gate, device: torch.device) -> TieTables:
+        """What is equal on all lines of what a gate reads."""
+        if (name, device) not in self._tables:
+            self._tables[name, device] = TieTables.everywhere(self.equal.sources(name).to(device), gate)
+        return self._tables[name, device]
 
     def _zeros(self, name: str, like: Tensor) -> Tensor | None:
         zeros = self.equal.zeros.get(name)

@@ -8,8 +8,10 @@ from torch import Tensor
 from relu_regions.backends.points import Points
 from relu_regions.backends.ties import Ties, TieTables
 from relu_regions.exactness.equal_by_construction import EqualNumbers
-from relu_regions.exactness.equal_on_lines import AT_INFINITY, AT_ONE, AT_X, KINDS, equal_on_lines
+from relu_regions.exactness.equal_inputs import AT_INFINITY, AT_ONE, AT_X, KINDS
+from relu_regions.exactness.equal_on_lines import equal_on_lines
 from relu_regions.exactness.starts import Starts
+from relu_regions.exactness.whole_forms import AnyTies
 from relu_regions.network.gates import OrderStatistic
 from relu_regions.network.network import Network
 
@@ -39,12 +41,17 @@ class LineTies:
         )
         self._position[filled] = starts.position
         self._weight[filled] = torch.ones_like(starts.position) if starts.weight is None else starts.weight
+        # Those of all points between the starts, one for each line, and those at the starts.
+        lines = torch.arange(len(x), device=x.device)
+        self.asked, number = torch.unique(torch.cat([lines, _tables_at(starts)]), return_inverse=True)
         self._table = torch.zeros(filled.shape, dtype=torch.int64, device=x.device)
-        self._table[filled] = _tables_at(starts)
+        self._table[filled] = number[len(x) :]
         self.starts = starts
         # Two segments of one line may come in two blocks.
-        again = known is not None and _same_lines(known.starts, starts)
-        self.tables: dict[str, TieTables] = known.tables if known and again else _tables(network, starts)
+        if known is not None and _same_lines(known.starts, starts) and torch.equal(known.asked, self.asked):
+            self.tables: dict[str, TieTables] = known.tables
+        else:
+            self.tables = _tables(network, starts, self.asked)
 
     def at(self, points: Points, name: str) -> Ties | None:
         """What ties in the value that a gate reads, at the rows of a stack; None if nothing does.
@@ -73,14 +80,17 @@ def _same_lines(one: Starts, other: Starts) -> bool:
     )
 
 
-def _tables(network: Network, starts: Starts) -> dict[str, TieTables]:
-    """The tables of all gates but order statistics, by the name of what they read; none where nothing ties."""
+def _tables(network: Network, starts: Starts, asked: Tensor) -> dict[str, TieTables]:
+    """The tables with some numbers, of all gates but order statistics, by the name of what they read.
+
+    None where nothing ties.
+    """
     equal = network.derived("copies", lambda: EqualNumbers.of(network))
     gates = {step.inputs[0]: step.gate for step in network.gates if not isinstance(step.gate, OrderStatistic)}
     device = starts.x.device
     return {
         name: TieTables.of(firsts.to(device), equal.sources(name).to(device), gates[name])
-        for name, firsts in equal_on_lines(network, starts.x, starts.d, starts.meetings).items()
+        for name, firsts in equal_on_lines(network, starts.x, starts.d, starts.meetings, asked.cpu()).items()
         if name in gates
     }
 
@@ -95,14 +105,20 @@ def _tables_at(starts: Starts) -> Tensor:
 
 
 def still_open(
-    ties: Ties, rows: Tensor, distance: Tensor, bound: Tensor, before: Tensor, after: Tensor, zeros: Tensor | None
+    ties: AnyTies,
+    rows: Tensor,
+    distance: Tensor,
+    bound: Tensor,
+    before: Tensor,
+    after: Tensor,
+    zeros: Tensor | None,
 ) -> Tensor:
     """Those of some rows in doubt that are so even if what is 0 by construction counts as known.
 
     Args:
         rows: ``(R,)`` int64; the rest as `relu_regions.backends.reference.rows_in_doubt`.
     """
-    known = ties.tables.with_zeros[ties.table[rows]]
+    known = ties.has_zeros(rows)
     asked, last = rows[known], len(distance) - 1
     open_ = []
     for some in torch.split(asked, max(1, (1 << 22) // max(1, distance.shape[1]))):

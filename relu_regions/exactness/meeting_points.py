@@ -9,8 +9,10 @@ rounding, and a e = b c must hold of the products as pairs of floats. t = 0 and 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
-from itertools import pairwise
+from functools import cached_property
+from itertools import accumulate, pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -19,6 +21,7 @@ from torch import Tensor
 from torch.nn.functional import max_pool2d, pad
 
 from relu_regions.exactness.error_free import two_product, two_sum
+from relu_regions.network.arrays import Numbers
 from relu_regions.network.gates import Maximum
 from relu_regions.network.network import Network
 from relu_regions.network.steps import AffineStep, Convolution, GateStep
@@ -79,28 +82,35 @@ def meeting_points(network: Network, x: Tensor, d: Tensor) -> Meetings | None:
     if compared is None:
         return None
     x, d = (part.detach().cpu().double() for part in (x, d))
-    t: list[float] = []
-    exact: list[bool] = []
-    pairs: list[Tensor] = []
-    offsets = [0]
-    meet = _may_meet(x, d, compared).tolist()
-    for line in range(len(x)):
-        found = _of_line(x[line], d[line], compared) if meet[line] else _Found([], [], [])
-        t, exact, pairs = t + found.t, exact + found.exact, pairs + found.pairs
-        offsets.append(len(t))
-    told = torch.tensor(t, dtype=torch.float64), torch.tensor(exact, dtype=torch.bool)
-    return Meetings(*told, tuple(offsets), tuple(pairs))
+    found: list[_Found] = []
+    size = len(compared.shifts) * pad(x[:1], [compared.room] * 4).numel()
+    for some in torch.split(torch.arange(len(x)), max(1, _BLOCK_NUMBERS // max(1, size))):
+        parts = _differences(x[some], d[some], compared)
+        least, close = _meeting(parts[2], compared)
+        for line, meet in enumerate(close.flatten(2).any(2).any(0).tolist()):
+            wanted = np.unique(least[:, line][close[:, line]].numpy()) if meet else np.zeros(0)
+            apart, slope, roots = (part[:, line].flatten() for part in parts)
+            found.append(_of_line(wanted, apart, slope, roots, compared.numbers))
+    return Meetings(
+        torch.tensor([t for line in found for t in line.t], dtype=torch.float64),
+        torch.tensor([told for line in found for told in line.exact], dtype=torch.bool),
+        (0, *accumulate(len(line.t) for line in found)),
+        tuple(pairs for line in found for pairs in line.pairs),
+    )
 
 
-class _Compared(NamedTuple):
+@dataclass(frozen=True)
+class _Compared:
     """Patches of the input that a maximum compares.
 
     Attributes:
+        image: the input's shape.
         shifts: how far they lie apart, down and to the right.
         kernel: their size, that of the first convolution.
         before, after: how far those that it reads reach out of the image at its start and at its end.
     """
 
+    image: tuple[int, ...]
     shifts: list[tuple[int, int]]
     kernel: tuple[int, ...]
     before: tuple[int, ...]
@@ -111,16 +121,27 @@ class _Compared(NamedTuple):
         """As many places as a patch or a shift reaches."""
         return max(*self.kernel, *(abs(step) for shift in self.shifts for step in shift))
 
-    def are_read(self, height: int, width: int) -> Tensor:
+    @cached_property
+    def numbers(self) -> Tensor:
+        """Of each pair of pixels that lie a shift apart the numbers in the input, -1 for a zero around it.
+
+        As the roots of a line, ``(shifts * C * H' * W', 2)`` int64.
+        """
+        number = pad(1 + torch.arange(math.prod(self.image)).view(self.image), [self.room] * 4) - 1
+        others = _shifted(number, self)
+        return torch.stack([number.expand_as(others), others], -1).flatten(0, -2)
+
+    @cached_property
+    def are_read(self) -> Tensor:
         """Which patches of an image with zeros around it are read, and those a shift away too.
 
-        Returns:
-            ``(shifts, height', width')`` bool, by where a patch starts.
+        By where a patch starts, ``(shifts, height', width')`` bool.
         """
         axes = []
-        for axis, size in enumerate((height, width)):
+        for axis, inner in enumerate(self.image[1:]):
+            size = inner + 2 * self.room
             start = torch.arange(size - self.kernel[axis] + 1) - self.room
-            last = size - 2 * self.room + self.after[axis] - self.kernel[axis]
+            last = inner + self.after[axis] - self.kernel[axis]
             axes.append(
                 [
                     ((here := start + shift[axis]) >= -self.before[axis])
@@ -160,40 +181,7 @@ def _compared(network: Network) -> _Compared | None:
         return None
     sizes = zip(first.inputs[1:], first.outputs[1:], first.kernel, first.stride, first.padding, first.dilation)
     after = (max(0, (out - 1) * by + (k - 1) * wide + 1 - size - pad) for size, out, k, by, pad, wide in sizes)
-    return _Compared(sorted(shifts), first.kernel, first.padding, tuple(after))
-
-
-class _Pairs(NamedTuple):
-    """Pairs of pixels of one line, each with the one that lies a shift away, ``(shifts, C, H', W')`` each.
-
-    Attributes:
-        apart, slope: the pixels' difference at x, and how it grows along d; NaN where floats don't hold these.
-        roots: where they are equal, as far as floats tell: NaN for always, infinite for never.
-        numbers: both in the input, -1 for a zero around it; ``(2, shifts, C, H', W')``.
-    """
-
-    apart: Tensor
-    slope: Tensor
-    roots: Tensor
-    numbers: Tensor
-
-    @classmethod
-    def of(cls, x: Tensor, d: Tensor, compared: _Compared) -> _Pairs:
-        """Those of an image, with zeros around it."""
-        number = pad(1 + torch.arange(x.numel()).view(x.shape), [compared.room] * 4) - 1
-        others = _shifted(number, compared)
-        return cls(*_differences(x, d, compared), torch.stack([number.expand_as(others), others]))
-
-
-def _may_meet(x: Tensor, d: Tensor, compared: _Compared) -> Tensor:
-    """Which lines have patches that are equal somewhere, as far as floats tell, ``(L,)`` bool."""
-    found = [torch.zeros(0, dtype=torch.bool)]
-    size = len(compared.shifts) * pad(x[:1], [compared.room] * 4).numel()
-    for some in torch.split(torch.arange(len(x)), max(1, _BLOCK_NUMBERS // max(1, size))):
-        *_, roots = _differences(x[some], d[some], compared)
-        _, close = _meeting(roots, compared)
-        found.append(close.flatten(2).any(2).any(0))
-    return torch.cat(found)
+    return _Compared(network.input_shape, sorted(shifts), first.kernel, first.padding, tuple(after))
 
 
 def _meeting(roots: Tensor, compared: _Compared) -> tuple[Tensor, Tensor]:
@@ -215,11 +203,16 @@ def _meeting(roots: Tensor, compared: _Compared) -> tuple[Tensor, Tensor]:
     # An infinite root is that of pixels that are equal nowhere.
     close &= torch.isfinite(least) & torch.isfinite(most) & (least.abs() > _CLOSE) & (least.abs() < 1 / _CLOSE)
     close &= (least - 1).abs() > _CLOSE
-    return least, close & compared.are_read(*roots.shape[3:])[:, None]
+    return least, close & compared.are_read[:, None]
 
 
 def _differences(x: Tensor, d: Tensor, compared: _Compared) -> tuple[Tensor, Tensor, Tensor]:
-    """Apart, slope and roots, as ``_Pairs`` has them, of images ``(..., C, H, W)``: ``(shifts, ..., C, H', W')``."""
+    """Pairs of pixels of images ``(..., C, H, W)``, each with the one that lies a shift away, zeros around it.
+
+    Returns:
+        The pixels' difference at x and how it grows along d, NaN where floats don't hold these; and where they are
+        equal, as far as floats tell: NaN for always, infinite for never. ``(shifts, ..., C, H', W')`` each.
+    """
     images = [pad(part, [compared.room] * 4) for part in (x, d)]
     apart, slope = (_difference(image, _shifted(image, compared)) for image in images)
     roots = torch.where(slope == 0, torch.inf, -apart / slope)
@@ -238,12 +231,6 @@ def _difference(one: Tensor, other: Tensor) -> Tensor:
     return difference.masked_fill(lost != 0, torch.nan)
 
 
-def _near(roots: Tensor, wanted: Tensor) -> Tensor:
-    """Which roots may be one of some numbers, as far as floats tell, ``(wanted, roots)`` bool."""
-    level = wanted[:, None]
-    return (roots - level).abs() <= _CLOSE * level.abs().clamp_min(1)
-
-
 class _Found(NamedTuple):
     """The meetings of one line: nearest floats, whether these are the true t, and the pairs that are equal there."""
 
@@ -252,38 +239,72 @@ class _Found(NamedTuple):
     pairs: list[Tensor]
 
 
-def _of_line(x: Tensor, d: Tensor, compared: _Compared) -> _Found:
-    found = _Pairs.of(x, d, compared)
-    least, meets = _meeting(found.roots[:, None], compared)
-    wanted = torch.as_tensor(np.unique(least[meets].numpy()))
+def _of_line(wanted: Numbers, apart: Tensor, slope: Tensor, roots: Tensor, numbers: Tensor) -> _Found:
+    """The meetings of a line.
+
+    Args:
+        wanted: where patches meet as far as floats tell, in order, ``(W,)``.
+        apart, slope, roots: of its pairs of pixels, as _differences has them, ``(n,)`` each.
+        numbers: of these pixels, ``(n, 2)``.
+    """
     if not len(wanted):
         return _Found([], [], [])
-    near = _near(found.roots.flatten(), wanted).any(0)
-    apart, slope, roots = (part.flatten()[near] for part in found[:3])
-    numbers = found.numbers.flatten(1)[:, near]
-    reference = (roots == wanted[:, None]).to(torch.uint8).argmax(1)
+    level = torch.from_numpy(wanted)
+    pair, place = _near(roots, level)
+    # Of each meeting a pair of pixels that says where it is.
+    itself = roots[pair] == level[place]
+    reference = torch.full((len(level),), len(roots)).scatter_reduce(0, place[itself], pair[itself], "amin")
     ours, theirs = apart[reference], slope[reference]
-    same = _same_roots(ours, theirs, apart, slope) & _near(roots, wanted)
+    same = _same_roots(ours[place], theirs[place], apart[pair], slope[pair])
+    pair, place = pair[same], place[same]
     # A root is the nearest float of a quotient. It is the root itself if its product with the slope says so.
-    product, lost = two_product(wanted, theirs)
-    exact = (product == -ours) & (lost == 0) & (product.abs() > _LEAST)
-    between = _same_roots(ours, theirs, ours, theirs)
+    product, lost = two_product(level, theirs)
+    exact = ((product == -ours) & (lost == 0) & (product.abs() > _LEAST)).tolist()
+    kept, t = _kept(wanted.tolist(), ours, theirs), wanted.tolist()
+    order = torch.argsort(place, stable=True)
+    each = torch.split(numbers[pair[order]], torch.bincount(place, minlength=len(t)).tolist())
+    chosen = [number for number in kept if len(each[number])][:_MOST]
+    return _Found([t[number] for number in chosen], [exact[number] for number in chosen], [each[n] for n in chosen])
+
+
+def _near(roots: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
+    """Which roots may be one of some numbers, as far as floats tell: the numbers of both, root by root.
+
+    Args:
+        wanted: in order.
+    """
+    (finite,) = torch.isfinite(roots).nonzero(as_tuple=True)
+    reach, own = _CLOSE * wanted.abs().clamp_min(1), roots[finite]
+    # A little more than that on both sides; both ends grow with the number.
+    start, stop = torch.searchsorted(wanted + 2 * reach, own), torch.searchsorted(wanted - 2 * reach, own, right=True)
+    counts = (stop - start).clamp_min(0)
+    pair = finite.repeat_interleave(counts)
+    place = torch.arange(len(pair)) + (start - counts.cumsum(0) + counts).repeat_interleave(counts)
+    near = (roots[pair] - wanted[place]).abs() <= reach[place]
+    return pair[near], place[near]
+
+
+def _kept(wanted: list[float], ours: Tensor, theirs: Tensor) -> list[int]:
+    """One of those that are one number, and none of two others that floats hardly tell apart.
+
+    Args:
+        wanted: in order.
+        ours, theirs: difference and slope of a pair of pixels that meets at each, ``(W,)``.
+    """
     kept: list[int] = []
-    told = torch.ones_like(exact)
-    for number, place in enumerate(wanted.tolist()):
-        close = bool(kept) and place - float(wanted[kept[-1]]) <= 2 * _CLOSE * max(1.0, abs(place))
-        if close and bool(between[kept[-1], number]):
-            continue
-        if close:
-            # Two that floats hardly tell apart: neither gets a point of its own.
-            told[[kept[-1], number]] = False
+    told = [True] * len(wanted)
+    for number, place in enumerate(wanted):
+        if kept and place - wanted[kept[-1]] <= 2 * _CLOSE * max(1.0, abs(place)):
+            last = kept[-1]
+            if bool(_same_roots(ours[last], theirs[last], ours[number], theirs[number])):
+                continue
+            told[last] = told[number] = False
         kept.append(number)
-    chosen = [number for number in kept if bool(told[number] & same[number].any())][:_MOST]
-    return _Found(wanted[chosen].tolist(), exact[chosen].tolist(), [numbers[:, same[number]].T for number in chosen])
+    return [number for number in kept if told[number]]
 
 
 def _same_roots(apart: Tensor, slope: Tensor, others: Tensor, slopes: Tensor) -> Tensor:
-    """Whether roots are equal exactly, those of ``(m,)`` numbers in rows and of ``(n,)`` others, ``(m, n)`` bool."""
-    one, other = two_product(others, slope[:, None]), two_product(apart[:, None], slopes)
+    """Whether roots are equal exactly, pair by pair."""
+    one, other = two_product(others, slope), two_product(apart, slopes)
     # What underflows in a product is not known.
     return (one[0] == other[0]) & (one[1] == other[1]) & (one[0].abs() > _LEAST)

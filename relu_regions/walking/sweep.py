@@ -18,6 +18,7 @@ from relu_regions.exactness.can_tie import can_tie
 from relu_regions.exactness.error_bounds import Certainty
 from relu_regions.exactness.line_ties import LineTies
 from relu_regions.exactness.shifts import Shifts
+from relu_regions.exactness.whole_forms import AnyTies, FormTies, WholeForms, inserted, ties_of_forms
 from relu_regions.network.chains import Chain
 from relu_regions.network.gates import flattened
 from relu_regions.network.network import Network
@@ -90,7 +91,10 @@ class Sweep:
         self._multiples = Multiples.of(network)
         self._first_gate = min(network.gate_numbers, default=len(network.steps))
         self._chains = chains(network) if certainty is None else certainty.chains
-        if self._kernel.through is None:
+        self._forms = None
+        if certainty is not None and segments.x.device.type == "cpu" and segments.x.dtype == torch.float64:
+            self._forms = WholeForms.of(network)
+        if self._kernel.through is None or self._forms is not None:
             self._chains = ()
 
     def drop(self, segments: Tensor) -> None:
@@ -171,10 +175,10 @@ class Sweep:
         at_x, along = each_on_one_thread(lambda part: self._to_first_gate(*part), parts, self._threads if shared else 1)
         errors: Values = {}
         if self.certainty is not None:
-            if can_tie(self._as_read):
+            if can_tie(self._as_read) and self._forms is None:
                 self._ties = LineTies(self._as_read, starts, first, self._ties)
             errors = self.certainty.start(*at_x, *along, starts)
-        return Points(
+        points = Points(
             segments=torch.arange(first, stop, device=device),
             offsets=starts.offsets,
             position=starts.position,
@@ -186,6 +190,9 @@ class Sweep:
             uncertain=torch.zeros(stop - first, dtype=torch.bool, device=device),
             errors=errors,
         )
+        if self._forms is not None:
+            points.forms = self._forms.start(points, self.network, self._first_gate)
+        return points
 
     def _to_first_gate(self, inputs: Tensor, weight: Tensor | None) -> tuple[Values, Values]:
         """The values that are needed from the first gate on, and bounds of their errors, for a stack of inputs."""
@@ -209,6 +216,8 @@ class Sweep:
                 points = self._chain_or_gate(step, points)
             else:
                 self._affine(points.step, points.values, points.errors, points.weight)
+                if self._forms is not None:
+                    self._forms.through(step, points)
                 points.step += 1
         return points
 
@@ -269,13 +278,20 @@ class Sweep:
         """Insert the gate's bends, then apply it."""
         number, gate = self.network.gate_numbers[points.step], step.gate
         name = step.inputs[0]
-        inputs, ties = flattened(points.values[name]).contiguous(), None
-        if self._ties is not None and (ties := self._ties.at(points, name)) is not None:
+        inputs = flattened(points.values[name]).contiguous()
+        ties: AnyTies | None = None
+        if self._forms is not None:
+            ties = ties_of_forms(self._forms, points, name, inputs)
+            points.values[name] = inputs.view(points.values[name].shape)
+        elif self._ties is not None and (ties := self._ties.at(points, name)) is not None:
             self._kernel.equalise(inputs, ties)
             points.values[name] = inputs.view(points.values[name].shape)
         starts = points.starts_interval
         bounded = self.certainty is not None
-        placed = self._kernel.place(gate, inputs, points.position, points.weight, starts, self.record, bounded)
+        equal = None if isinstance(ties, FormTies) else ties
+        placed = self._kernel.place(gate, inputs, points.position, points.weight, starts, self.record, bounded, equal)
+        if isinstance(ties, FormTies):
+            placed, ties = ties.gathered(placed, points, inputs)
         if self._needs(step, points, len(placed)) > self._allowance:
             if len(points) > 2:
                 return self._windows.halved(points)
@@ -293,7 +309,9 @@ class Sweep:
         if released:
             del points.values[name]
         points = replace(self._inserted(points, placed), errors=errors)
-        if self._multiples is not None:
+        if isinstance(ties, FormTies):
+            ties.note_bends(points, name, placed)
+        elif self._multiples is not None:
             self._multiples.put_on_zero(step, points, placed)
         self._apply(step, points, inputs, placed, shifts)
         if released:
@@ -305,9 +323,13 @@ class Sweep:
     def _apply(self, step: GateStep, points: Points, inputs: Tensor, placed: Placement, shifts: Shifts | None) -> None:
         """Apply the gate, together with a matrix or convolution that is the only reader of its output."""
         gate, name, following = step.gate, step.inputs[0], products(self.network).get(points.step)
-        if following is None:
+        if following is None or self._forms is not None:
             outputs = self._kernel.bend(gate, inputs, points.weight, placed)
             points.values[step.output] = outputs.view(len(points), *step.shape)
+            if self._forms is not None:
+                # A unit that is 0 at both ends of an interval is inactive on it.
+                active = outputs + outputs.roll(-1, 0) > 0
+                points.forms[step.output] = points.forms[name] * active[:, None]
             if self.certainty is not None and shifts is not None:
                 error = self.certainty.applied(gate, points.errors[name], outputs, placed, shifts)
                 points.errors[step.output] = error
@@ -329,6 +351,7 @@ class Sweep:
             position=self._kernel.insert(points.position, placed),
             weight=None if points.weight is None else self._kernel.insert(points.weight, placed),
             values={name: self._kernel.insert(value, placed) for name, value in points.values.items()},
+            forms=inserted(points, placed),
         )
 
     # ------------------------------------------------------------ memory

@@ -10,11 +10,17 @@ import torch
 from torch import Tensor, nn
 
 from relu_regions import exact_interval, rational, walk
+from relu_regions.backends import reference
+from relu_regions.backends.cpu import compiled
+from relu_regions.backends.ties import Ties, TieTables
 from relu_regions.exactness import equal_on_lines as tables
 from relu_regions.exactness import meeting_points as meeting
-from relu_regions.exactness.equal_on_lines import KINDS, equal_everywhere, equal_on_lines
+from relu_regions.exactness.equal_inputs import KINDS
+from relu_regions.exactness.equal_on_lines import equal_everywhere, equal_on_lines
 from relu_regions.exactness.meeting_points import meeting_points
+from relu_regions.network.equal_grids import Grid, full
 from relu_regions.network.network import Network
+from relu_regions.network.plan import fused
 from tests.true_walks import nothing_settled
 
 
@@ -96,7 +102,7 @@ def assert_equal_where_told(seed: int, kind: int) -> int:
     for table, t in places:
         values = true_values(network, x.flatten(), d.flatten(), t)
         for name, firsts in found.items():
-            for number, first in enumerate(firsts[table].tolist()):
+            for number, first in enumerate(full(firsts)[table].tolist()):
                 count += first != number
                 assert values[name][number] == (values[name][first] if first >= 0 else 0), (name, table)
     return count
@@ -105,6 +111,41 @@ def assert_equal_where_told(seed: int, kind: int) -> int:
 @pytest.mark.parametrize("kind", range(4))
 def test_what_is_told_to_be_equal_is_so_in_fractions(kind: int) -> None:
     assert sum(assert_equal_where_told(seed, kind) for seed in range(2)) > 300
+
+
+@pytest.mark.parametrize("kind", range(4))
+@pytest.mark.parametrize("fuse", [False, True])
+def test_grids_say_what_tables_of_all_numbers_say(monkeypatch: pytest.MonkeyPatch, kind: int, fuse: bool) -> None:
+    network = read(convolutional(5, kind))
+    network = fused(network) if fuse else network
+    x, d = blank(3, (4, 1, 8, 8)), blank(4, (4, 1, 8, 8))
+    made, grids = tables.EqualThrough._convolution, equal_on_lines(network, x, d, meeting_points(network, x, d))
+    monkeypatch.setattr(tables.EqualThrough, "_convolution", lambda *given: full(made(*given)))
+    others = equal_on_lines(network, x, d, meeting_points(network, x, d))
+    assert grids.keys() == others.keys() and not any(isinstance(first, Grid) for first in others.values())
+    assert all(torch.equal(full(first), full(others[name])) for name, first in grids.items())
+    assert any(isinstance(first, Grid) for first in grids.values())
+    for step in network.gates:
+        if (name := step.inputs[0]) in grids:
+            sources = torch.arange(1, 1 + full(grids[name]).shape[1])
+            one, other = (TieTables.of(each[name], sources, step.gate) for each in (grids, others))
+            assert_same_tables(one, other)
+
+
+def assert_same_tables(one: TieTables, other: TieTables) -> None:
+    """They say the same of every number and window."""
+    table, numbers = torch.arange(len(one.alike)), torch.arange(len(one.column))
+    ties, others = (Ties(tables, table, table) for tables in (one, other))
+    assert torch.equal(*(each.ids(table, numbers.expand(len(table), -1)) for each in (ties, others)))
+    assert torch.equal(ties.zeros(table), others.zeros(table)) and torch.equal(one.with_zeros, other.with_zeros)
+    values = torch.randn(len(table), len(numbers), dtype=torch.float64)
+    made = [values.clone() for _ in range(4)]
+    for backend, (mine, theirs) in ((reference, made[:2]), (compiled, made[2:])):
+        backend.equalise(mine, ties), backend.equalise(theirs, others)
+    # A zero that stands in front is 0 already.
+    assert all(torch.equal(part[:, one.channels[0] :], made[1][:, one.channels[0] :]) for part in made)
+    assert torch.equal(one.whole, other.whole) and torch.equal(one.begun, other.begun)
+    assert torch.equal(one.partly, other.partly)
 
 
 @pytest.mark.parametrize("what", ["patches", "biases", "meetings"])
@@ -116,8 +157,8 @@ def test_tables_that_are_too_coarse_are_found_out(monkeypatch: pytest.MonkeyPatc
         monkeypatch.setattr(tables.EqualThrough, "_apart", lambda self, first, kind: first)
         monkeypatch.setattr(tables, "classes", lambda *parts: torch.zeros(len(parts[0]), dtype=torch.int64))
     else:
-        everywhere = tables._of_inputs
-        monkeypatch.setattr(tables, "_of_inputs", lambda x, d: everywhere(x, 0 * d))
+        everywhere = tables.of_inputs
+        monkeypatch.setattr(tables, "of_inputs", lambda x, d: everywhere(x, 0 * d))
     with pytest.raises(AssertionError):
         sum(assert_equal_where_told(seed, seed) for seed in range(4))
 
@@ -182,8 +223,8 @@ def test_walks_on_blank_images_are_proven_and_true(seed: int) -> None:
 @pytest.mark.filterwarnings("ignore::relu_regions.UnprovenWarning")
 def test_a_walk_that_takes_too_much_for_equal_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
     """Numbers that are equal at x alone are taken for equal everywhere."""
-    everywhere = tables._of_inputs
-    monkeypatch.setattr(tables, "_of_inputs", lambda x, d: everywhere(x, 0 * d))
+    everywhere = tables.of_inputs
+    monkeypatch.setattr(tables, "of_inputs", lambda x, d: everywhere(x, 0 * d))
     wrong = []
     for seed in range(4):
         network = read(convolutional(seed))
@@ -194,7 +235,7 @@ def test_a_walk_that_takes_too_much_for_equal_is_found_out(monkeypatch: pytest.M
 
 def test_patches_without_equal_pixels_are_not_looked_at_closely(monkeypatch: pytest.MonkeyPatch) -> None:
     """A pair of pixels that never meets keeps its patches apart; so does one that floats don't tell."""
-    monkeypatch.setattr(meeting, "_of_line", lambda x, d, compared: pytest.fail("a search"))
+    monkeypatch.setattr(meeting, "_near", lambda roots, wanted: pytest.fail("a search"))
     network = read(convolutional(0, 0))
     x, d = torch.randn(2, 3, 1, 8, 8, dtype=torch.float64)
     d[1, 0, 4] = 1.0  # a row of pixels whose differences stay

@@ -16,7 +16,7 @@ from torch import Tensor
 from relu_regions.backends import reference
 from relu_regions.backends.cpu import loops, maximum_loops
 from relu_regions.backends.cpu.chained import through
-from relu_regions.backends.cpu.loop_arrays import Placed, Windows
+from relu_regions.backends.cpu.loop_arrays import Placed, Tied, Windows
 from relu_regions.backends.cpu.threaded_loops import (
     close_to_knots,
     crossings_of_knots,
@@ -61,6 +61,7 @@ def place(
     starts_interval: Tensor,
     record: bool,
     leads: bool = False,
+    ties: Ties | None = None,
 ) -> Placement:
     """As reference.place."""
     if isinstance(gate, OrderStatistic):
@@ -71,6 +72,7 @@ def place(
         found = overtakings(
             z.numpy(),
             Windows.of(gate),
+            Tied.of(ties, len(inputs), len(gate.windows)),
             starts_interval.numpy(),
             record,
             outputs.numpy(),
@@ -275,7 +277,8 @@ def leads_in_doubt(
     """As reference.leads_in_doubt."""
     if isinstance(gate, OrderStatistic):
         return reference.leads_in_doubt(gate, values, ties, zeros, bound, before, after, starts_interval)
-    known = (ties.tables.alike.numpy(), ties.tables.whole.numpy(), zeros.numpy())
+    tables = ties.tables
+    known = (tables.alike.numpy(), tables.column.numpy(), tables.whole.numpy(), zeros.numpy())
     asked = (
         ties.table.numpy(),
         ties.between.numpy(),
@@ -292,7 +295,7 @@ def equalise(values: Tensor, ties: Ties) -> None:
     """As reference.equalise."""
     tables = ties.tables
     parts = (ties.table, tables.offsets, tables.target, tables.source)
-    loops.equalise(values.numpy(), *(part.numpy() for part in parts))
+    loops.equalise(values.numpy(), *(part.numpy() for part in parts), *tables.channels)
 
 
 def fading(values: Tensor, zeros: Tensor, least: float) -> Tensor:

@@ -9,10 +9,24 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from relu_regions.backends.ties import Ties
 from relu_regions.network.arrays import Numbers
 from relu_regions.network.gates import Maximum
 
-__all__ = ["Bounds", "Gate", "Lines", "Outputs", "Pieces", "Placed", "Products", "Room", "Stack", "Windows", "bits_of"]
+__all__ = [
+    "Bounds",
+    "Gate",
+    "Lines",
+    "Outputs",
+    "Pieces",
+    "Placed",
+    "Products",
+    "Room",
+    "Stack",
+    "Tied",
+    "Windows",
+    "bits_of",
+]
 
 
 def bits_of(numbers: Numbers) -> Numbers:
@@ -62,6 +76,38 @@ class Windows(NamedTuple):
     def of(cls, gate: Maximum) -> Windows:
         """Those of a gate."""
         return cls(gate.windows.numpy(), gate.by_position.numpy().view(np.uint32), gate.filled_up.numpy())
+
+
+class Tied(NamedTuple):
+    """Which inputs of a maximum are equal by construction, as ties.TieTables and ties.Ties have it.
+
+    Attributes:
+        alike, column, whole, begun, partly: the tables.
+        table, between: which of them holds at each row, and on the interval that starts there.
+    """
+
+    alike: Numbers
+    column: Numbers
+    whole: Numbers
+    begun: Numbers
+    partly: Numbers
+    table: Numbers
+    between: Numbers
+
+    @classmethod
+    def of(cls, ties: Ties | None, rows: int, units: int) -> Tied:
+        """Those of some rows; None for none."""
+        if ties is None:
+            none = np.zeros(rows, np.int64)
+            whole = np.zeros((1, units), np.bool_)
+            return cls(np.zeros((1, 0), np.int64), none[:0], whole, np.zeros(2, np.int64), none[:0], none, none)
+        tables = ties.tables
+        parts = (tables.alike, tables.column, tables.whole, tables.begun, tables.partly, ties.table, ties.between)
+        return cls(*(part.numpy() for part in parts))
+
+    def only(self, rows: slice) -> Tied:
+        """Those of some of the rows."""
+        return self._replace(table=self.table[rows], between=self.between[rows])
 
 
 class Placed(NamedTuple):

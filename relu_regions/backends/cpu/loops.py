@@ -219,10 +219,12 @@ def rows_in_doubt(distance, bound, before, after, asked, doubt):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def equalise(values, table, offsets, target, source):
+def equalise(values, table, offsets, target, source, front, channels, places):
     for i in range(values.shape[0]):
-        for m in range(offsets[table[i]], offsets[table[i] + 1]):
-            values[i, target[m]] = values[i, source[m]] if source[m] >= 0 else 0
+        for channel in range(channels):
+            begun = front + channel * places
+            for m in range(offsets[table[i]], offsets[table[i] + 1]):
+                values[i, begun + target[m]] = values[i, begun + source[m]] if source[m] >= 0 else 0
 
 
 @njit(cache=True, nogil=True, error_model="numpy")

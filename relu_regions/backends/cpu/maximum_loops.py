@@ -82,11 +82,29 @@ def find_rivals(candidates, places, short, leader, second, total):
                 second[u] = candidates[j, u]
 
 
+@njit(cache=True, nogil=True, error_model="numpy")
+def find_rivals_apart(row, windows, leader, tied, table, second):
+    """As find_rivals, of the windows some of whose inputs are equal by construction: inputs that differ from theirs.
+
+    Args:
+        table: that holds beside the row.
+    """
+    ids, column = tied.alike[table], tied.column
+    for m in range(tied.begun[table], tied.begun[table + 1]):
+        u = tied.partly[m]
+        own = ids[column[windows[u, leader[u]]]]
+        second[u] = -np.inf
+        for place in windows[u]:
+            if ids[column[place]] != own and row[place] > second[u]:
+                second[u] = row[place]
+
+
 @njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
-def note_leads(most, second, total, lead, bits, i, leads):
+def note_leads(most, second, total, whole, lead, bits, i, leads):
     """Notes the smallest lead of row i in ``leads[:, i]``, as bits: of units whose inputs are not all 0, and of all.
 
     Args:
+        whole: of each unit, whether all its inputs are equal at this row by construction; such units have no lead.
         lead: room, ``(2, units)``; bits: of the same numbers.
     """
     integer = bits.dtype.type
@@ -94,6 +112,7 @@ def note_leads(most, second, total, lead, bits, i, leads):
         own = most[u] - second[u]
         # What overflowed to NaN leads by nothing.
         own = own if own > 0 else lead.dtype.type(0)
+        own = np.inf if whole[u] else own
         lead[0, u] = np.inf if total[u] == 0 else own
         lead[1, u] = own
     for which in range(2):
@@ -123,7 +142,7 @@ def compare(here, there, differs):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def winners(values, bits, taken, starts_interval, record, outputs, extremes, leads):
+def winners(values, bits, taken, tied, starts_interval, record, outputs, extremes, leads):
     """Where the winners at the two ends of an interval differ, and where they do on the two sides of a point.
 
     An input that is the first of the largest at both ends of an interval wins at both; only where there is none are the
@@ -132,6 +151,7 @@ def winners(values, bits, taken, starts_interval, record, outputs, extremes, lea
     Args:
         bits: of the values.
         taken: the windows of the gate, loop_arrays.Windows.
+        tied: which of their inputs are equal by construction, loop_arrays.Tied.
         outputs: the maxima, ``(P, units)``, filled in.
         extremes: as loops.locate, filled in.
         leads: bits of what note_leads says of each row, ``(2, P)``, filled in; ``(2, 0)`` where nobody asks.
@@ -155,7 +175,9 @@ def winners(values, bits, taken, starts_interval, record, outputs, extremes, lea
         find_leaders(candidates, outputs[i + 1], there)
         if leads.shape[1] > 0:
             find_rivals(candidates, places, short, there, second, total)
-            note_leads(outputs[i + 1], second, total, lead, lead_bits, i + 1, leads)
+            find_rivals_apart(values[i + 1], windows, there, tied, tied.between[i + 1], second)
+            whole = tied.whole[tied.table[i + 1]]
+            note_leads(outputs[i + 1], second, total, whole, lead, lead_bits, i + 1, leads)
         if i < 0 or not starts_interval[i]:
             continue
         follows = i > 0 and starts_interval[i - 1]
@@ -299,24 +321,24 @@ def mark_close(most, second, total, known, whole, bound, unsure):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def leads_others(row, a, window, ids, bound):
+def leads_others(row, a, window, ids, column, bound):
     """Whether input a is above all of its window that are not equal to it by construction, by more than a bound."""
     close = 0
     for b in window:
-        close += (ids[b] != ids[a]) & (not (row[a] - row[b] > bound))
+        close += (ids[column[b]] != ids[column[a]]) & (not (row[a] - row[b] > bound))
     return close == 0
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def mark_open_lead(v, at, other, window, alike, table, zeros, bound, before, after, doubt):
+def mark_open_lead(v, at, other, window, alike, column, table, zeros, bound, before, after, doubt):
     """The winner of one window just inside an interval, at one of its ends."""
     last = v.shape[0] - 1
     a, here, there = window[first_best(v, at, other, window)], alike[table[at]], alike[table[other]]
     for j in range(len(window)):
         b = window[j]
         place = at
-        if here[a] == here[b]:
-            if there[a] == there[b]:
+        if here[column[a]] == here[column[b]]:
+            if there[column[a]] == there[column[b]]:
                 continue
             place = other
         if zeros[a] and zeros[b] and v[at, a] == 0 and v[at, b] == 0:
@@ -329,8 +351,10 @@ def mark_open_lead(v, at, other, window, alike, table, zeros, bound, before, aft
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def leads_in_doubt(v, bits, taken, alike, whole, zeros, table, between, bound, before, after, starts_interval, doubt):
-    """Marks the rows in doubt; taken are the windows of the gate, alike, whole, table and between its ties.
+def leads_in_doubt(
+    v, bits, taken, alike, column, whole, zeros, table, between, bound, before, after, starts_interval, doubt
+):
+    """Marks the rows in doubt; taken are the windows of the gate, alike, column, whole, table and between its ties.
 
     Two inputs differ by no more than twice the largest number of a row. Where a winner leads by more than the bound
     with that in place of what their difference is on either side, it is certain; only where not is each lead looked at.
@@ -363,9 +387,9 @@ def leads_in_doubt(v, bits, taken, alike, whole, zeros, table, between, bound, b
             if eights[eight] == 0:
                 continue
             for u in range(8 * eight, min(8 * eight + 8, units)):
-                if not unsure[u] or leads_others(v[i], windows[u, leader[u]], windows[u], everywhere, allowed):
+                if not unsure[u] or leads_others(v[i], windows[u, leader[u]], windows[u], everywhere, column, allowed):
                     continue
                 if to_right:
-                    mark_open_lead(v, i, i + 1, windows[u], alike, table, zeros, bound, before, after, doubt)
+                    mark_open_lead(v, i, i + 1, windows[u], alike, column, table, zeros, bound, before, after, doubt)
                 if to_left:
-                    mark_open_lead(v, i, i - 1, windows[u], alike, table, zeros, bound, before, after, doubt)
+                    mark_open_lead(v, i, i - 1, windows[u], alike, column, table, zeros, bound, before, after, doubt)

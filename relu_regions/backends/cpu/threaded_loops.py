@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from relu_regions.backends.cpu import loops, maximum_loops
-from relu_regions.backends.cpu.loop_arrays import Room, Windows, bits_of
+from relu_regions.backends.cpu.loop_arrays import Room, Tied, Windows, bits_of
 from relu_regions.backends.threads import each_on_one_thread, parts_of
 from relu_regions.network.arrays import Numbers
 
@@ -75,6 +75,7 @@ def crossings_of_knots(
 def overtakings(
     values: Numbers,
     windows: Windows,
+    tied: Tied,
     starts_interval: Numbers,
     record: bool,
     outputs: Numbers,
@@ -89,8 +90,9 @@ def overtakings(
         largest = np.empty((own.stop - own.start, outputs.shape[1]), values.dtype)
         rows, most = values[own], np.empty((3, len(largest)), values.dtype)
         least = np.empty((2, len(largest) if leads.shape[1] else 0), values.dtype)
+        asked = (windows, tied.only(own), starts_interval[own], record)
         found: tuple[Numbers, Numbers] = maximum_loops.winners(
-            rows, bits_of(rows), windows, starts_interval[own], record, largest, bits_of(most), bits_of(least)
+            rows, bits_of(rows), *asked, largest, bits_of(most), bits_of(least)
         )
         here = slice(start - own.start, stop - own.start)
         outputs[start:stop], extremes[:, start:stop] = largest[here], most[:, here]
@@ -131,13 +133,13 @@ def close_to_knots(distance: Numbers, bound: Numbers, before: Numbers, after: Nu
 def leads_that_are_open(
     values: Numbers,
     windows: Windows,
-    known: tuple[Numbers, Numbers, Numbers],
+    known: tuple[Numbers, ...],
     asked: tuple[Numbers, ...],
 ) -> Numbers:
     """The rows in doubt, ``(P,)`` bool; arguments as maximum_loops.leads_in_doubt.
 
     Args:
-        known: alike, whole and zeros.
+        known: alike, column, whole and zeros.
         asked: table, between, bound, before, after and starts_interval.
     """
 

@@ -13,6 +13,7 @@ from relu_regions.backends.cuda import loops
 from relu_regions.backends.cuda.chained import through
 from relu_regions.backends.placement import Placement
 from relu_regions.backends.reference import equalise, exits, fading, leads_in_doubt, workspace
+from relu_regions.backends.ties import Ties
 from relu_regions.network.gates import Gate, Knots, flattened
 from relu_regions.network.steps import AffineStep
 
@@ -43,6 +44,7 @@ def place(
     starts_interval: Tensor,
     record: bool,
     leads: bool = False,
+    ties: Ties | None = None,
 ) -> Placement:
     """As reference.place."""
     if not isinstance(gate, Knots):

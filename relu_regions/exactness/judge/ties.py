@@ -12,10 +12,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from relu_regions.exactness.equal_on_lines import AT_INFINITY, AT_ONE, AT_X, KINDS, equal_on_lines
+from relu_regions.exactness.equal_inputs import AT_INFINITY, AT_ONE, AT_X, KINDS
+from relu_regions.exactness.equal_on_lines import equal_on_lines
 from relu_regions.exactness.judge.claims import Claims
 from relu_regions.exactness.judge.posts import BLOCK, Chunk
 from relu_regions.exactness.meeting_points import Meetings, meeting_points
+from relu_regions.network.equal_grids import full
 from relu_regions.network.network import Network
 
 __all__ = ["ChunkTies", "TiesOf", "special_points"]
@@ -90,7 +92,8 @@ class ChunkTies:
         if known is not None and known._lines == self._lines:
             self._tables = known._tables
         else:
-            self._tables = equal_on_lines(network, claims.x[first:stop], claims.d[first:stop], own)
+            made = equal_on_lines(network, claims.x[first:stop], claims.d[first:stop], own)
+            self._tables = {name: full(table) for name, table in made.items()}
         count, begun = stop - first, meetings.offsets[first] if meetings is not None else 0
         self._line, position = chunk.line - first, chunk.position.view(-1)
         # Ends of the range are posts, and may be at x or at x + d.
