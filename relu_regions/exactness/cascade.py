@@ -9,12 +9,12 @@ from torch import Tensor
 
 from relu_regions.backends.memory import budget
 from relu_regions.exactness.effort import Effort, Stage
-from relu_regions.exactness.judge import Claims, judge, leader
+from relu_regions.exactness.judge import Claims, judge
 from relu_regions.exactness.judge.evaluations import Evaluator, as_differences, with_digits, with_two_digits
 from relu_regions.exactness.resolving import POINTS_TO_BEGIN, products
 from relu_regions.network.network import Network
 
-__all__ = ["Proof", "leading", "proven"]
+__all__ = ["Proof", "proven"]
 
 _DEEP = 8  # gates
 # Of one line: rational arithmetic takes ten seconds for so many.
@@ -28,30 +28,34 @@ class Proof(NamedTuple):
         confirmed: ``(N,)`` bool, whether all that is claimed of a line is.
         digits: ``(N,)`` bool, whether that took more digits than those of float64.
         t_error: ``(K,)`` float64, how far breakpoints of confirmed lines can be from the true ones; 0 for others.
+        leader: ``(N,)`` int64, the input of the last gate's one window that is ahead of all others at t = 0; -1 where
+            that is not proven, or was not asked.
     """
 
     confirmed: Tensor
     digits: Tensor
     t_error: Tensor
+    leader: Tensor
 
 
-def proven(network: Network, claims: Claims, effort: Effort) -> Proof:
+def proven(network: Network, claims: Claims, effort: Effort, at_x: bool = False) -> Proof:
     """What the judge says of claims, in float64 and then with more digits.
 
     Args:
         network: in float64, on the device of the claims.
+        at_x: whether to say what leads at t = 0.
     """
     memory = budget(effort.memory_budget, claims.t.device)
     with effort.stage("judge", len(claims)) as stage:
-        verdict = judge(network, claims, stage.reach, memory=memory)
-    found = Proof(verdict.confirmed, torch.zeros_like(verdict.confirmed), verdict.t_error)
+        verdict = judge(network, claims, stage.reach, memory=memory, at_x=at_x)
+    found = Proof(verdict.confirmed, torch.zeros_like(verdict.confirmed), verdict.t_error, verdict.leader)
     if bool(found.confirmed.all()):
         return found
     with effort.stage("digits", int((~found.confirmed).sum())) as stage:
-        found = _heard(network, claims, found, memory, stage, as_differences)
+        found = _heard(network, claims, found, stage, as_differences, memory, at_x)
         if _is_worth_more(network, claims):
             for evaluation in (with_digits, with_two_digits):
-                found = _heard(network, claims, found, memory, stage, evaluation)
+                found = _heard(network, claims, found, stage, evaluation, memory, at_x)
     return found
 
 
@@ -64,22 +68,15 @@ def _is_worth_more(network: Network, claims: Claims) -> bool:
     return len(network.gates) >= _DEEP or points * products(network) > _MANY_PRODUCTS
 
 
-def _heard(network: Network, claims: Claims, found: Proof, memory: int, stage: Stage, how: Evaluator) -> Proof:
+def _heard(
+    network: Network, claims: Claims, found: Proof, stage: Stage, how: Evaluator, memory: int, at_x: bool
+) -> Proof:
     """The proof, with what is confirmed of lines that it leaves open."""
     open_ = ~found.confirmed
     lines, points = open_.nonzero()[:, 0], open_.repeat_interleave(claims.offsets.diff())
     if not len(lines):
         return found
-    verdict = judge(network, claims.only(lines), stage.reach, how, memory)
-    confirmed, t_error = found.confirmed.clone(), found.t_error.clone()
-    confirmed[lines], t_error[points] = verdict.confirmed, verdict.t_error
-    return Proof(confirmed, found.digits | (open_ & confirmed), t_error)
-
-
-def leading(network: Network, x: Tensor) -> tuple[Tensor, Tensor]:
-    """As `relu_regions.exactness.judge.leader`, with more digits where float64 leaves it open."""
-    place, sure = leader(network, x)
-    open_ = (~sure).nonzero()[:, 0]
-    if len(open_):
-        place[open_], sure[open_] = leader(network, x[open_], with_digits)
-    return place, sure
+    verdict = judge(network, claims.only(lines), stage.reach, how, memory, at_x)
+    confirmed, t_error, leader = (part.clone() for part in (found.confirmed, found.t_error, found.leader))
+    confirmed[lines], t_error[points], leader[lines] = verdict.confirmed, verdict.t_error, verdict.leader
+    return Proof(confirmed, found.digits | (open_ & confirmed), t_error, leader)

@@ -33,15 +33,24 @@ class EqualNumbers:
             one another by a factor that is not 0, so that all are 0 where one is. 0 for a number that is always 0.
         zeros: ``(numbers,)`` bool, by value: where a computed 0 is a true 0 if every sign so far is certain. A value
             without such numbers is left out.
+        shared: the values that gates read some of whose numbers gates before have made, or read, or multiples of
+            these.
     """
 
     sizes: dict[str, int] = field(default_factory=dict)
     copies: dict[str, Tensor] = field(default_factory=dict)
     multiples: dict[str, Tensor] = field(default_factory=dict)
     zeros: dict[str, Tensor] = field(default_factory=dict)
+    shared: frozenset[str] = frozenset()
+    _sources: dict[str, Tensor] = field(default_factory=dict)
 
     @classmethod
     def of(cls, network: Network) -> EqualNumbers:
+        """Those of a network, found once."""
+        return network.derived("copies", lambda: cls._found(network))
+
+    @classmethod
+    def _found(cls, network: Network) -> EqualNumbers:
         """Find them, from the steps alone; a plain chain of layers costs nothing."""
         shapes = {network.input_name: network.input_shape} | {step.output: step.shape for step in network.steps}
         found = cls({name: math.prod(shape) for name, shape in shapes.items()})
@@ -51,15 +60,27 @@ class EqualNumbers:
             elif not step.is_matrix and step.terms == 1:
                 found._rearrangement(step, [shapes[name] for name in step.inputs])
                 found._scaling(step, [shapes[name] for name in step.inputs])
+        found._share(network)
         return found
 
     def sources(self, name: str) -> Tensor:
         """The source that each number of a value is a copy of, ``(numbers,)`` int64; see ``copies``."""
         if name in self.copies:
             return self.copies[name]
-        names = list(self.sizes)
-        start = 1 + sum(self.sizes[other] for other in names[: names.index(name)])
-        return torch.arange(start, start + self.sizes[name])
+        if name not in self._sources:
+            names = list(self.sizes)
+            start = 1 + sum(self.sizes[other] for other in names[: names.index(name)])
+            self._sources[name] = torch.arange(start, start + self.sizes[name])
+        return self._sources[name]
+
+    def _share(self, network: Network) -> None:
+        seen, shared = torch.zeros(1 + sum(self.sizes.values()), dtype=torch.bool), set()
+        for step in network.gates:
+            (name,) = step.inputs
+            if bool(seen[self.roots(name)].any()):
+                shared.add(name)
+            seen[self.roots(name)] = seen[self.sources(step.output).abs()] = True
+        self.shared = frozenset(shared)
 
     def roots(self, name: str) -> Tensor:
         """What each number of a value is a multiple of, ``(numbers,)`` int64; see ``multiples``."""

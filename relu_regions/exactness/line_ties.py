@@ -85,7 +85,7 @@ def _tables(network: Network, starts: Starts, asked: Tensor) -> dict[str, TieTab
 
     None where nothing ties.
     """
-    equal = network.derived("copies", lambda: EqualNumbers.of(network))
+    equal = EqualNumbers.of(network)
     gates = {step.inputs[0]: step.gate for step in network.gates if not isinstance(step.gate, OrderStatistic)}
     device = starts.x.device
     return {

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from relu_regions.exactness.can_tie import can_tie
-from relu_regions.exactness.cascade import leading, proven
+from relu_regions.exactness.cascade import proven
 from relu_regions.exactness.effort import Effort
 from relu_regions.exactness.error_bounds import Certainty
 from relu_regions.lines.decision import Decision
@@ -57,20 +57,15 @@ def confirmed(
     certainty = Certainty.of(network, low.dtype) if can_tie(network) else None
     paths = collected(around, certainty, effort.memory_budget)
     claims = claims_of(around, paths, torch.arange(len(numbers), device=numbers.device))
-    proof, (place, sure) = proven(network, claims, effort), leading(network, claims.x)
-    turns, first = _Turns.of(paths, proof.t_error), paths.first_patterns[-1][:, 0].tolist()
-    ends = [_ends(turns.on(k), first[k], int(place[k])) for k in range(len(numbers))]
-    columns = {name: torch.tensor([end[name] for end in ends], device=low.device) for name in ("label_lo", "label_hi")}
-    for name in ("lo", "hi", "lo_error", "hi_error"):
-        columns[name] = torch.tensor([end[name] for end in ends], dtype=torch.float64, device=low.device)
-    whole = torch.tensor([end["whole"] for end in ends], device=low.device)
+    proof = proven(network, claims, effort, at_x=True)
+    columns, whole = _ends(_Turns.of(paths, proof.t_error), paths.first_patterns[-1][:, 0], proof.leader)
     for name, end, given in (("lo", low, lines.low[numbers]), ("hi", high, lines.high[numbers])):
         reaches = columns[f"label_{name}"] < 0
         columns[name] = torch.where(reaches, given, columns[name])
         whole &= ~reaches | (end == given)
         columns[f"label_{name}"] = decision.named(columns[f"label_{name}"])
-    columns["label"] = decision.named(place)
-    good = proof.confirmed & sure & whole
+    columns["label"] = decision.named(proof.leader)
+    good = proof.confirmed & whole
     columns["digits"] = proof.digits
     return good, {name: column[good] for name, column in columns.items()}
 
@@ -119,30 +114,37 @@ class _Turns(NamedTuple):
         error = t_error[flips.row - 2 * line - 1]
         return cls(line, paths.t[flips.row], error, flips.before, flips.after, counts[flips.row] == 1)
 
-    def on(self, line: int) -> _Turns:
-        """Those of one line."""
-        own = self.line == line
-        return _Turns(*(part[own] for part in self))
 
-
-def _ends(turns: _Turns, piece: int, label: int) -> dict[str, float | int | bool]:
-    """The ends of one interval; labels are pieces of the decision, -1 where it does not change.
-
-    ``whole`` is False where the turns do not say what the class is on both sides of x: an end at x itself, within its
-    error, or one that a unit's flip makes, so that two logits may be equal on a stretch, not just at the end.
+def _ends(turns: _Turns, piece: Tensor, label: Tensor) -> tuple[dict[str, Tensor], Tensor]:
+    """The ends of intervals; labels are pieces of the decision, -1 where it does not change.
 
     Args:
-        turns: of the line, in order of t.
-        piece: of the decision in the line's first region.
-        label: the class at x, as a piece.
+        turns: of all lines, and in order of t on each.
+        piece: of the decision in each line's first region, ``(N,)``.
+        label: the class at x, as a piece; -1 where it is not known.
+
+    Returns:
+        The attributes, and where the turns say what the class is on both sides of x, ``(N,)`` bool. They don't at an
+        end at x itself, within its error, or one that a unit's flip makes, so that two logits may be equal on a
+        stretch, not just at the end.
     """
-    found: dict[str, float | int | bool] = {}
-    whole = bool((turns.t.abs() > turns.error).all())
-    above, below = (turns.t > 0).nonzero()[:1, 0], (turns.t <= 0).nonzero()[-1:, 0]
-    if len(below):
-        piece = int(turns.after[below])
-    for name, at, other in (("lo", below, turns.before), ("hi", above, turns.after)):
-        found[name], found[f"{name}_error"] = (float(part[at]) if len(at) else 0.0 for part in (turns.t, turns.error))
-        found[f"label_{name}"] = int(other[at]) if len(at) else -1
-        whole = whole and (not len(at) or bool(turns.alone[at]))
-    return found | {"whole": whole and piece == label}
+    counts, lower, close = (
+        torch.bincount(turns.line[some], minlength=len(label))
+        for some in (slice(None), turns.t <= 0, ~(turns.t.abs() > turns.error))
+    )
+    above = counts.cumsum(0) - counts + lower
+    ends = {"lo": (above - 1, lower > 0, turns.before), "hi": (above, lower < counts, turns.after)}
+    found: dict[str, Tensor] = {}
+    whole = close == 0
+    for name, (place, there, other) in ends.items():
+        # Behind the last turn is one that stands for none.
+        at = torch.where(there, place, len(turns.t))
+        t, error, beyond, after, alone = (
+            torch.nn.functional.pad(part, (0, 1))[at]
+            for part in (turns.t, turns.error, other, turns.after, turns.alone)
+        )
+        found |= {name: t, f"{name}_error": error, f"label_{name}": torch.where(there, beyond, -1)}
+        whole &= ~there | alone
+        if name == "lo":
+            piece = torch.where(there, after, piece)
+    return found, whole & (piece == label)

@@ -20,6 +20,19 @@ def equal_numbers(run, shape=(4,), **modules: nn.Module) -> tuple[EqualNumbers, 
 def test_a_plain_chain_copies_nothing() -> None:
     found, network = equal_numbers(lambda m, x: m.net(x), net=mlp(4, 6, 5, 3))
     assert not found.copies and set(found.zeros) == {step.output for step in network.gates}
+    assert not found.shared
+
+
+def test_values_that_gates_share_numbers_of() -> None:
+    run = {
+        "a gate's output": lambda m, x: torch.relu(torch.relu(m.a(x)) - 0.0),
+        "a copy of it": lambda m, x: torch.relu(-torch.relu(m.a(x)).flip(1)),
+        "a value read again": lambda m, x: torch.relu(h := m.a(x)) + nn.functional.leaky_relu(h),
+        "a copy of what is read again": lambda m, x: torch.relu(-(h := m.a(x))) + nn.functional.leaky_relu(h),
+    }
+    for name, of in run.items():
+        found, network = equal_numbers(of, a=nn.Linear(4, 3))
+        assert found.shared == {network.gates[1].inputs[0]}, name
 
 
 def test_opposites_and_permutations_are_copies() -> None:

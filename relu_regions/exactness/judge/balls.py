@@ -26,6 +26,7 @@ import math
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterator
+from functools import reduce
 from typing import Generic, NamedTuple, TypeVar
 
 import torch
@@ -44,6 +45,7 @@ __all__ = [
 
 UNIT = 2.0**-53
 SMALL = 2.0**-400
+_KEPT_NUMBERS = 1 << 20  # of a step: 8 MiB
 
 V = TypeVar("V")
 
@@ -127,19 +129,20 @@ def least(norm: Tensor | None, radius: Tensor) -> Tensor:
 
 def norm_of(radius: Tensor) -> Tensor:
     """A bound of the 2-norm of errors within radii, ``(B,)``."""
-    numbers = flattened(not_below(radius))
+    numbers = flattened(radius)
     norm: Tensor = torch.linalg.vector_norm(numbers, dim=1)
-    return norm * (1 + 2 * (numbers.shape[1] + 8) * UNIT)
+    # What is added is more than all squares lose by underflow.
+    return norm * (1 + 2 * (numbers.shape[1] + 8) * UNIT) + numbers.shape[1] * SMALL
 
 
 def not_below(numbers: Tensor) -> Tensor:
     """Numbers that are not negative, those that are not 0 made so large that their products don't underflow."""
-    return torch.where(numbers > 0, numbers.clamp_min(SMALL), numbers)
+    return torch.maximum(numbers, numbers.sign() * SMALL)
 
 
 def widened(radius: Tensor, size: Tensor) -> Tensor:
     """A radius with room for the rounding of a few sums with numbers of a size; 0 remains 0."""
-    return torch.where(radius > 0, radius * (1 + 16 * UNIT) + 8 * UNIT * size, radius)
+    return torch.addcmul(radius * (1 + 16 * UNIT), size, radius.sign(), value=8 * UNIT)
 
 
 def looser(radius: Tensor, norm: Tensor, loose: Loose, per_row: int) -> tuple[Tensor, Tensor]:
@@ -154,7 +157,7 @@ def looser(radius: Tensor, norm: Tensor, loose: Loose, per_row: int) -> tuple[Te
     wider = radius.reshape(len(radius), -1).clone()
     place = (loose.row // per_row) * wider.shape[1] + loose.unit
     # A radius that is no number bounds nothing.
-    wide, extra = (torch.where(part >= 0, part, torch.inf) for part in (loose.radius, loose.extra))
+    wide, extra = (part.nan_to_num(torch.inf, torch.inf) for part in (loose.radius, loose.extra))
     added = torch.maximum(wide - wider.view(-1)[place], extra)
     wider.view(-1).scatter_reduce_(0, place, wide, "amax")
     rows = norm.new_zeros(len(radius) * per_row).index_add_(0, loose.row, not_below(added))
@@ -261,7 +264,6 @@ class RunningBounds(Evaluation[Ball]):
         # What lies in memory of its own, and is no view of what its step reads.
         made = (step.output for step in network.steps if isinstance(step, AffineStep) and step.form is not None)
         self.own = {name for name in made if readers[name] == 1}
-        self._magnitudes: dict[str, tuple[Tensor, ...]] = {}
 
     def exactly(self, numbers: Tensor) -> Ball:
         """The numbers without errors."""
@@ -269,7 +271,20 @@ class RunningBounds(Evaluation[Ball]):
 
     def on_lines(self, ends: Ball, line: Tensor, rows: Rows) -> Ball:
         """v(x) + t v(d)."""
-        return _on_lines(ends, line, rows)
+        count, shape = len(ends.value) // 2, ends.value.shape[1:]
+        column = (-1, *[1] * len(shape))
+        here, along = ends.value[:count], ends.value[count:]
+        each = line.repeat_interleave(rows.position.shape[1])
+        weight = rows.weight.repeat_interleave(rows.position.shape[1])
+        value = here[each]
+        if not weight.all():
+            value *= weight.view(column)
+        value.addcmul_(rows.position.reshape(column), along[each])
+        reach, weight = rows.position.abs().amax(1).view(column), rows.weight.view(column)
+        base = ends.radius[:count] + 4 * UNIT * here.abs()
+        slope = ends.radius[count:] + 4 * UNIT * not_below(along.abs())
+        base = torch.where(slope > 0, base + SMALL, ends.radius[:count])
+        return Ball.of(value, (weight * base[line] + reach * slope[line]) * (1 + 8 * UNIT))
 
     def bent(self, step: GateStep, value: Ball, weight: Tensor) -> Ball:
         """Its memory is used again where nothing else needs it."""
@@ -289,7 +304,7 @@ class RunningBounds(Evaluation[Ball]):
         per_row = len(inputs[0].value) // len(weight)
         value = step(*(b.value for b in inputs), weight=None if plain else weight.repeat_interleave(per_row))
         constants, norms = self.magnitudes(step), self.norms(step)
-        carried = torch.stack([norm * ball.norm for norm, ball in zip(norms.whole, inputs)]).sum(0)
+        carried = reduce(torch.add, [norm * ball.norm for norm, ball in zip(norms.whole, inputs)])
         if step.output in self.copies and step.bias is None:
             return Ball.of(value, step.function(*(ball.radius for ball in inputs), *constants), carried)
         unit = 2 * (step.terms + 2) * UNIT
@@ -299,36 +314,21 @@ class RunningBounds(Evaluation[Ball]):
         column = (-1, *[1] * (made.ndim - 1))
         if step.bias is not None:
             made = made + 2 * gamma * not_below(step.bias.abs()) * weight.view(column)
-        each = [rows * ball.norm.view(column) for rows, ball in zip(norms.rows, inputs)]
-        by_norm = each[0] if len(each) == 1 else torch.stack(each).sum(0)
-        room = 1 + 2 * (len(each) + 8) * UNIT
+        by_norm = reduce(torch.add, [rows * ball.norm.view(column) for rows, ball in zip(norms.rows, inputs)])
+        room = 1 + 2 * (len(inputs) + 8) * UNIT
         return Ball.of(value, torch.fmin(passed, by_norm * room) + made, (carried + norm_of(made)) * room)
 
     def norms(self, step: AffineStep) -> OperatorNorms:
         return self.alike.derived((OperatorNorms, step.output), lambda: OperatorNorms.of(self.network, step))
 
     def magnitudes(self, step: AffineStep) -> tuple[Tensor, ...]:
-        if step.output not in self._magnitudes:
-            self._magnitudes[step.output] = tuple(not_below(constant.abs()) for constant in step.constants)
-        return self._magnitudes[step.output]
+        """The sizes of the constants, kept with the network where they are few."""
 
+        def made() -> tuple[Tensor, ...]:
+            return tuple(not_below(constant.abs()) for constant in step.constants)
 
-def _on_lines(ends: Ball, line: Tensor, rows: Rows) -> Ball:
-    """A ball at rows, from that at x and, for the second half, along d, of all lines."""
-    count, shape = len(ends.value) // 2, ends.value.shape[1:]
-    column = (-1, *[1] * len(shape))
-    here, along = ends.value[:count], ends.value[count:]
-    each = line.repeat_interleave(rows.position.shape[1])
-    weight = rows.weight.repeat_interleave(rows.position.shape[1])
-    value = here[each]
-    if not weight.all():
-        value *= weight.view(column)
-    value.addcmul_(rows.position.reshape(column), along[each])
-    reach, weight = rows.position.abs().amax(1).view(column), rows.weight.view(column)
-    base = ends.radius[:count] + 4 * UNIT * here.abs()
-    slope = ends.radius[count:] + 4 * UNIT * not_below(along.abs())
-    base = torch.where(slope > 0, base + SMALL, ends.radius[:count])
-    return Ball.of(value, (weight * base[line] + reach * slope[line]) * (1 + 8 * UNIT))
+        few = sum(constant.numel() for constant in step.constants) <= _KEPT_NUMBERS
+        return self.alike.derived(("magnitudes", step.output), made) if few else made()
 
 
 def bent(step: GateStep, inputs: Ball, weight: Tensor, overwrite: bool) -> Ball:
@@ -343,8 +343,8 @@ def bent(step: GateStep, inputs: Ball, weight: Tensor, overwrite: bool) -> Ball:
     elif isinstance(gate, OrderStatistic):
         ball = _order_statistic(gate, inputs)
     elif gate.is_relu:
-        inactive = (inputs.high + inputs.radius < 0) | ((inputs.radius == 0) & (inputs.high <= 0))
-        radius = inputs.radius.masked_fill(inactive, 0.0)
+        # A sum is rounded to no other sign.
+        radius = inputs.radius.masked_fill(inputs.high + inputs.radius <= 0, 0.0)
         value = inputs.value.clamp_min_(0) if overwrite else inputs.value.clamp_min(0)
         low, high = inputs.low.clamp_min(0), inputs.high.clamp_min(0)
         ball = Ball(value, radius, low, high, least(inputs.norm, radius))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import NamedTuple
 
 import torch
@@ -76,8 +77,9 @@ class Hearing:
         ties: what is equal on the lines; None if nothing can be.
         loose: what the gate that is heard leaves without a piece at rows.
         error: for each breakpoint of the chunk how far the true one may lie below it and above it, ``(2, K)``; known
-            once the gate of its first flip has been heard.
+            once all is heard.
         cause: the gate of each breakpoint's first flip, ``(K,)`` int64.
+        followed: for each gate, whether some of its breakpoints have flips of this gate behind the first.
     """
 
     def __init__(
@@ -92,11 +94,15 @@ class Hearing:
         order = flips.gate.argsort(stable=True)
         self._by_gate = flips.only(order)
         self._starts = torch.searchsorted(self._by_gate.gate, gates).tolist()
+        self.followed = (torch.bincount(flips.gate[~first], minlength=len(gates)) > 0).tolist()
         self.cause = torch.zeros(count, dtype=torch.int64, device=failed.device)
         self.cause[self._flips.bend[first]] = self._flips.gate[first]
         self.error = torch.zeros(2, count, dtype=torch.float64, device=failed.device)
         self.loose: list[Loose] = []
         self._noted: list[tuple[Tensor, Tensor, Tensor]] = []
+        self._placed: list[tuple[Flips, Cells, Tensor]] = []
+        self._free: list[Tensor] = []
+        self._units = 0
         bare = torch.ones_like(self.cause, dtype=torch.bool)
         bare[self._flips.bend] = False
         self.fail(chunk.bend_line[bare])
@@ -114,6 +120,12 @@ class Hearing:
     def fail_rows(self, rows: Tensor) -> None:
         """Leave the lines of these rows open."""
         self.fail(self.chunk.line[rows // BLOCK])
+
+    @cached_property
+    def _begun(self) -> list[int]:
+        """The parts that have breakpoints of their line before them."""
+        chunk = self.chunk
+        return (chunk.part_first > self.claims.offsets[chunk.part_line]).nonzero()[:, 0].tolist()
 
     @property
     def settled(self) -> Tensor:
@@ -137,17 +149,16 @@ class Hearing:
         turns = torch.zeros(len(chunk.line) + 1, units, dtype=torch.int64, device=self.failed.device)
         place = flips.row // BLOCK + 1, flips.unit
         turns.index_put_(place, flips.after - flips.before, accumulate=True)
-        turned = turns.cumsum(0)[:-1] if len(flips.row) else turns[:-1]
+        turned = turns.cumsum_(0)[:-1] if len(flips.row) else turns[:-1]
         first = self._first_pieces(gate) - turned[chunk.part_block]
         return first[chunk.part] + turned
 
     def _first_pieces(self, gate: int) -> Tensor:
         """The pieces that are claimed where the parts start, ``(parts, units)``."""
         chunk, claims = self.chunk, self.claims
-        pieces = claims.first_patterns[gate][chunk.part_line].clone()
-        started = claims.offsets[chunk.part_line]
-        for part in (chunk.part_first > started).nonzero()[:, 0].tolist():
-            ends = torch.stack([started[part], chunk.part_first[part]])
+        pieces = claims.first_patterns[gate][chunk.part_line]
+        for part in self._begun:
+            ends = torch.stack([claims.offsets[chunk.part_line[part]], chunk.part_first[part]])
             lower, upper = torch.searchsorted(claims.point, ends).tolist()
             own = claims.gate[lower:upper] == gate
             change = (claims.after - claims.before)[lower:upper][own]
@@ -177,19 +188,28 @@ class Hearing:
             cells: of the numbers, one for each flip.
             rising: whether each is said to grow, ``(F,)`` bool.
         """
-        value = torch.where(rising, cells.value, -cells.value)
-        radius = cells.radius * (1 + 8 * UNIT) + 8 * UNIT * value.abs()
+        # All of a chunk at once, as that costs no more than those of one gate.
+        self._placed.append((flips, cells, rising))
+
+    def _hear_places(self) -> None:
+        if not self._placed:
+            return
+        bend, row = (torch.cat([getattr(flips, name) for flips, _, _ in self._placed]) for name in ("bend", "row"))
+        values, radii = (torch.cat([part[n] for _, part, _ in self._placed], 1) for n in range(2))
+        rising = torch.cat([part for _, _, part in self._placed])
+        value = torch.where(rising, values, -values)
+        radius = radii * (1 + 8 * UNIT) + 8 * UNIT * value.abs()
         # A number that is so far from 0 at a neighbour, and so close to it here, passes it between.
         far = torch.stack([-value[0] - radius[0], value[2] - radius[2]])
         near = (value[1].abs() + radius[1]) * (1 + 8 * UNIT)
         position = self.chunk.position.view(-1)
-        before, here, after = (position[flips.row + step] for step in (-1, 0, 1))
+        before, here, after = (position[row + step] for step in (-1, 0, 1))
         # What is added is more than the products lose by underflow.
         share = near / (near + far)
         error = share * torch.stack([here - before, after - here]) * (1 + 32 * UNIT) + 2.0**-1022
         good = ((far > 0) & torch.isfinite(near + far) & torch.isfinite(error)).all(0)
-        self.fail_bends(flips.bend[~good])
-        self.error[:, flips.bend] = torch.where(good, error, 0.0)
+        self.fail_bends(bend[~good])
+        self.error[:, bend] = torch.where(good, error, 0.0)
 
     def place_meetings(self, flips: Flips, windows: Tensor, ball: Ball, always_rising: bool) -> None:
         """Where two inputs of a window change places: the zero of their difference.
@@ -206,7 +226,13 @@ class Hearing:
         rising = torch.ones_like(flips.first) if always_rising else difference[2] > difference[0]
         self.place(flips, cells, rising)
 
-    def hear_order(self) -> None:
+    def conclude(self) -> None:
+        """Hear what is left when all gates have been heard."""
+        self._hear_places()
+        self._hear_neighbours()
+        self._hear_order()
+
+    def _hear_order(self) -> None:
         """The true breakpoints are in the claimed order, as no two of their enclosures meet, nor those and a post."""
         below, above = torch.nn.functional.pad(self.error, (0, 1))
         position = self.chunk.position.view(-1)
@@ -222,36 +248,42 @@ class Hearing:
         """Note what flipping units make at breakpoints, by its sources, and whether it is 0 at the true one; posts, -1,
         are left out.
         """
+        if not self.equal.shared:
+            return
         own = bend >= 0
         if own.any():
             self._noted.append((bend[own], sources[own].abs(), zero[own]))
 
-    def marks(self, sources: Tensor) -> Marks | None:
-        """Those that a value has, from its sources; None if there are none."""
-        if not self._noted:
+    def marks(self, name: str) -> Marks | None:
+        """Those that a value that a gate reads has; None if there are none."""
+        if not self._noted or name not in self.equal.shared:
             return None
         bend, source, zero = (torch.cat(parts) for parts in zip(*self._noted))
-        each, place = matches(sources.abs(), source)
+        each, place = matches(self.equal.roots(name).to(self.failed.device), source)
         if not len(each):
             return None
         return Marks(self.chunk.row[bend[each]], place, zero[each])
 
-    def fail_neighbours(self, rows: Tensor, unit: Tensor, others: Tensor, units: Tensor, count: int) -> None:
-        """Leave lines open where some units have no known side at two neighbouring rows of a part.
+    def free(self, rows: Tensor, unit: Tensor, count: int) -> None:
+        """Note units that have no known side at rows; lines are left open where one has none at two neighbouring rows
+        of a part.
 
         Args:
-            rows, unit: of some that have none, ``(S,)``; others, units: of all that have none, ``(R,)``.
+            rows, unit: ``(S,)`` each.
             count: how many units there are.
         """
-        if not len(rows):
+        self._free.append((self._units + unit) * (len(self.bend) + 1) + rows)
+        self._units += count
+
+    def _hear_neighbours(self) -> None:
+        if not self._free:
             return
-        keys = others * count + units
+        keys = torch.cat(self._free).sort().values
+        rows = keys[:-1][keys.diff() == 1] % (len(self.bend) + 1)
         position, part = self.chunk.position.view(-1), self.chunk.part
-        for step in (-1, 1):
-            beside = (rows + step).clamp(0, len(position) - 1)
-            both_free = torch.isin(beside * count + unit, keys) & (part[rows // BLOCK] == part[beside // BLOCK])
-            # What fills up a block is the same post again.
-            self.fail_rows(rows[both_free & (position[rows] != position[beside])])
+        # What fills up a block is the same post again.
+        moves = position[rows] != position[rows + 1]
+        self.fail_rows(rows[moves & (part[rows // BLOCK] == part[(rows + 1) // BLOCK])])
 
 
 def _flips_of(claims: Claims, chunk: Chunk) -> Flips:

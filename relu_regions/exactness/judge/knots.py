@@ -10,7 +10,6 @@ from torch import Tensor
 from relu_regions.exactness.judge.balls import UNIT, Ball, Loose, not_below, widened
 from relu_regions.exactness.judge.hearing import Cells, Flips, Hearing
 from relu_regions.exactness.judge.posts import BLOCK
-from relu_regions.exactness.judge.ties import TiesOf
 from relu_regions.network.gates import Knots
 from relu_regions.network.steps import GateStep
 
@@ -29,22 +28,22 @@ def hear_knots(hearing: Hearing, number: int, step: GateStep, gate: Knots, ball:
     hearing.fail_bends(flips.bend[(flips.after - flips.before).abs() != 1])
     sides, free = _Sides(hearing, step, gate, ball), []
     sides.find(flips)
-    margin, exact = widened(ball.radius, ball.size), ball.radius == 0
+    top, bottom = ball.high + sides.margin, ball.low - sides.margin
     for knot in range(len(gate.knots)):
         level = gate.knots[knot] * hearing.chunk.weight[:, None]
         # A number that is exactly its knot is below it.
-        below = (ball.high + margin < level) | (exact & (ball.high <= level))
+        below, above = top <= level, pieces > knot
         if sides.ties:
             below |= (sides.ties.tables < 0)[sides.ties.between] & (level == 0)
-        above = pieces > knot
-        known = torch.where(above, ball.low - margin > level, below)
-        own = flips.only(torch.minimum(flips.before, flips.after) == knot)
+        known = torch.where(above, bottom > level, below)
+        own = flips if len(gate.knots) == 1 else flips.only(torch.minimum(flips.before, flips.after) == knot)
         known[own.row // BLOCK, own.unit] = False
-        block, unit = (~known & ~hearing.settled[:, None]).nonzero(as_tuple=True)
+        known |= hearing.settled[:, None]
+        block, unit = known.logical_not_().nonzero(as_tuple=True)
         free.append(sides.look_closely(knot, block, unit, above[block, unit], own))
-    _hear_infinity(hearing, pieces, ball, gate.piece_count - 1, sides.ties)
-    sides.let_loose(_Free(*(torch.cat(parts) for parts in zip(*free))))
-    sides.place(flips)
+    _hear_infinity(hearing, pieces, sides)
+    sides.let_loose(free[0] if len(free) == 1 else _Free(*(torch.cat(parts) for parts in zip(*free))))
+    sides.place(flips, hearing.followed[number])
 
 
 class _Free(NamedTuple):
@@ -55,46 +54,46 @@ class _Free(NamedTuple):
     knot: Tensor
 
 
-def _hear_infinity(hearing: Hearing, pieces: Tensor, ball: Ball, last: int, ties: TiesOf | None) -> None:
-    """A unit stays on its piece from the outermost post on if it does not grow towards a knot.
-
-    Args:
-        last: the number of the last piece.
-        ties: of what the gate reads.
-    """
-    far = hearing.chunk.far_block
+def _hear_infinity(hearing: Hearing, pieces: Tensor, sides: _Sides) -> None:
+    """A unit stays on its piece from the outermost post on if it does not grow towards a knot."""
+    far, ball, last = hearing.chunk.far_block, sides.ball, sides.gate.piece_count - 1
     if not len(far):
         return
-    low, high, margin, piece = ball.low[far], ball.high[far], widened(ball.radius[far], ball.size[far]), pieces[far]
+    low, high, margin, piece = ball.low[far], ball.high[far], sides.margin[far], pieces[far]
     still = margin == 0
     up, down = (low - margin > 0) | (still & (low >= 0)), (high + margin < 0) | (still & (high <= 0))
     stays = (up | (piece == 0)) & (down | (piece == last))
-    if ties:
-        stays |= (ties.tables < 0)[ties.far]
+    if sides.ties:
+        stays |= (sides.ties.tables < 0)[sides.ties.far]
     hearing.fail(hearing.chunk.line[far[~stays.all(1)]])
 
 
 class _Sides:
-    """A gate's units that are not certainly on the claimed side of a knot in a whole block."""
+    """A gate's units that are not certainly on the claimed side of a knot in a whole block.
+
+    Attributes:
+        ball: what the gate reads.
+        margin: of a whole block, its radius with room for the rounding of sums.
+        ties: what is equal of what the gate reads; None if nothing is.
+    """
 
     def __init__(self, hearing: Hearing, step: GateStep, gate: Knots, ball: Ball) -> None:
         device = ball.value.device
         self.hearing, self.gate, self.ball, equal = hearing, gate, ball, hearing.equal
+        self.margin = widened(ball.radius, ball.size)
         self.sources = equal.sources(step.inputs[0]).to(device)
         self.roots = equal.roots(step.inputs[0]).to(device)
         self.outputs = equal.sources(step.output).to(device)
         zeros = equal.zeros.get(step.inputs[0])
         self.zeros = None if zeros is None else zeros.to(device)
         # Numbers that flipping units have made, by row and unit: all of them, and those that are 0 at the breakpoint.
-        self.ties, marks = hearing.ties_of(step.inputs[0]), hearing.marks(self.roots)
+        self.ties, marks = hearing.ties_of(step.inputs[0]), hearing.marks(step.inputs[0])
         self.marked = None if marks is None else marks.at_rows(ball.value)
 
     def find(self, flips: Flips) -> None:
         """Find which breakpoints are at points where their first unit is 0 as a table says."""
         if self.ties:
-            level = self._level(
-                torch.minimum(flips.before, flips.after).clamp_max(len(self.gate.knots) - 1), flips.unit
-            )
+            level = self._level_of(flips)
             self.hearing.is_there(flips, (level == 0) & (self.ties.here(flips.row, flips.unit) < 0))
 
     def look_closely(self, knot: int, block: Tensor, unit: Tensor, above: Tensor, flips: Flips) -> _Free:
@@ -110,8 +109,7 @@ class _Sides:
         """
         hearing, units = self.hearing, len(self.sources)
         rows = block[:, None] * BLOCK + torch.arange(BLOCK, device=block.device)
-        value = self.ball.value[rows, unit[:, None]]
-        margin = widened(self.ball.radius[block, unit][:, None], value.abs())
+        value, margin = self.ball.value[rows, unit[:, None]], self.margin[block, unit][:, None]
         if self.zeros is not None:
             # A ReLU's 0 is 0 whatever the radius of the block, if its sign there is certain; else the line fails.
             exact = self.zeros[unit][:, None] & (value == 0)
@@ -120,21 +118,24 @@ class _Sides:
         keys, wanted = block * units + unit, flips.row // BLOCK * units + flips.unit
         place = torch.searchsorted(keys, wanted).clamp_max(max(0, len(keys) - 1))
         there = keys[place] == wanted if len(keys) else torch.zeros_like(wanted, dtype=torch.bool)
+        row, own, place = (part[there] for part in (flips.row, flips.unit, place))
         turns = torch.zeros_like(rows, dtype=torch.bool)
-        turns[place[there], flips.row[there] % BLOCK] = True
-        state = above[:, None] ^ (turns.cumsum(1) % 2 > 0)
+        turns[place, row % BLOCK] = True
+        state = above[:, None] ^ (turns.cumsum(1, dtype=torch.int8) & 1).bool()
         level = self._level(knot, unit)[:, None]
-        below = (value + margin < level) | ((margin == 0) & (value <= level))
+        # These limits round by less than the margin has room for where they are no larger than twice the number. Where
+        # they are, a number between them and the level is none.
+        below = value <= level - margin
         if self.ties:
             below |= ((self.ties.everywhere(block, unit) < 0)[:, None]) & (level == 0)
-        known = torch.where(state, value - margin > level, below) | turns
-        at, column = (~known).nonzero(as_tuple=True)
-        row, other = rows[at, column], unit[at]
-        still = (level[at, 0] == 0) & self._is_zero(row, other)
-        hearing.fail_rows(row[~still])
-        row = torch.cat([flips.row[there], row[still]])
-        own = torch.cat([flips.unit[there], other[still]])
-        hearing.fail_neighbours(row, own, row, own, units)
+        known = torch.where(state, value > level + margin, below) | turns
+        at, column = known.logical_not_().nonzero(as_tuple=True)
+        if len(at):
+            others, unit = rows[at, column], unit[at]
+            still = (level[at, 0] == 0) & self._is_zero(others, unit)
+            hearing.fail_rows(others[~still])
+            row, own = torch.cat([row, others[still]]), torch.cat([own, unit[still]])
+        hearing.free(row, own, units)
         return _Free(row, own, torch.full_like(row, knot))
 
     def _is_zero(self, row: Tensor, unit: Tensor) -> Tensor:
@@ -158,6 +159,19 @@ class _Sides:
         """Widen what the gate makes of these: it may be a little along either of the pieces that meet at the knot."""
         row, unit, knot = free
         value, radius = self.ball.value[row, unit], self.ball.radius[row // BLOCK, unit]
+        if self.gate.is_relu:
+            extra = value.abs()
+            self.hearing.loose.append(Loose(row, unit, (radius + extra) * (1 + 16 * UNIT), extra))
+        else:
+            self.hearing.loose.append(self._loose(free, value, radius))
+        if self.hearing.equal.shared:
+            level, offsets = self._level(knot, unit), self._part(self.gate.offsets, knot, unit)
+            bend, here = self.hearing.bend[row], level == 0
+            self.hearing.note(bend, self.outputs[unit], here & (offsets == 0))
+            self.hearing.note(bend[here], self.roots[unit[here]], here[here])
+
+    def _loose(self, free: _Free, value: Tensor, radius: Tensor) -> Loose:
+        row, unit, knot = free
         level = self._level(knot, unit)
         below, above = (self._part(self.gate.slopes, piece, unit) for piece in (knot, knot + 1))
         offset = torch.maximum(*(self._part(self.gate.offsets, piece, unit).abs() for piece in (knot, knot + 1)))
@@ -165,27 +179,25 @@ class _Sides:
         away = not_below((value - level).abs()) * not_below((above - below).abs())
         extra = (away + 8 * UNIT * (steepest * not_below(value.abs() + level.abs()) + offset)) * (1 + 16 * UNIT)
         exact = (radius == 0) & (value == level)
-        if self.gate.is_relu:
-            extra = value.abs()
         wide = (not_below(radius) * steepest + extra) * (1 + 16 * UNIT)
-        extra, wide = extra.masked_fill(exact, 0.0), wide.masked_fill(exact, 0.0)
-        self.hearing.loose.append(Loose(row, unit, wide, extra))
-        offsets = self._part(self.gate.offsets, knot, unit)
-        zero = (level == 0) & (offsets == 0)
-        bend, here = self.hearing.bend[row], level == 0
-        self.hearing.note(bend, self.outputs[unit], zero)
-        self.hearing.note(bend[here], self.roots[unit[here]], here[here])
+        return Loose(row, unit, wide.masked_fill(exact, 0.0), extra.masked_fill(exact, 0.0))
 
-    def place(self, flips: Flips) -> None:
-        """Hear where the flips are: the first of a breakpoint says that, others must be tied to it."""
+    def place(self, flips: Flips, followed: bool) -> None:
+        """Hear where the flips are: the first of a breakpoint says that, others must be tied to it.
+
+        Args:
+            followed: whether there are others.
+        """
         if not len(flips.bend):
             return
         hearing, unit, first = self.hearing, flips.unit, flips.first
         level = self._level_of(flips)
-        cause = flips.only(first)
+        cause = flips.only(first) if followed else flips
         rows = torch.stack([cause.row - 1, cause.row, cause.row + 1])
         value, radius = self.ball.value[rows, cause.unit], self.ball.radius[rows // BLOCK, cause.unit]
         hearing.place(cause, Cells(value - level[first], radius), cause.after > cause.before)
+        if not followed:
+            return
         # Multiples of one number are 0 at once.
         ids = torch.where(level == 0, self.roots[unit], self.sources[unit])
         causes, knots = torch.zeros_like(hearing.cause), hearing.error.new_zeros(len(hearing.cause))

@@ -93,7 +93,7 @@ class _Leads:
         self.outputs = equal.sources(step.output).to(device)
         zeros = equal.zeros.get(name)
         self.zeros = None if zeros is None else zeros.to(device)
-        self.ties, marks, none = hearing.ties_of(name), hearing.marks(equal.roots(name).to(device)), numbers[:0]
+        self.ties, marks, none = hearing.ties_of(name), hearing.marks(name), numbers[:0]
         self.marked_windows = none, none
         self.marked = None if marks is None else marks.at_rows(ball.value)
         if marks is not None:
@@ -186,7 +186,7 @@ class _Leads:
         """Widen what the gate makes of windows without a known leader; these have one in the rows beside."""
         at, column = places
         row, own = rows[at, column], unit[at]
-        self.hearing.fail_neighbours(row, own, row, own, len(self.windows))
+        self.hearing.free(row, own, len(self.windows))
         value, radius = windows.value[at, column], windows.radius[at, column]
         ends = torch.stack([piece[at, column] for piece in pieces], 1)
         extra = (value.amax(1, keepdim=True) - value.gather(1, ends)).amax(1) * (1 + 8 * UNIT)

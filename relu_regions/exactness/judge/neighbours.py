@@ -3,6 +3,9 @@ needed between them."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from itertools import accumulate
+
 import torch
 from torch import Tensor
 
@@ -34,9 +37,8 @@ def unchained(claims: Claims) -> Tensor:
     if not len(claims.point):
         return bad
     line = torch.bucketize(claims.point, claims.offsets[1:], right=True)
-    order = claims.point.argsort(stable=True)
-    for part in (claims.unit, claims.gate, line):
-        order = order[part[order].argsort(stable=True)]
+    # By gate and unit, and in order on each line, as points are.
+    order = _pairs(claims.gate * (1 + claims.unit.max()) + claims.unit, claims.point, len(claims.t)).argsort()
     line, point, gate, unit, before, after = (
         part[order] for part in (line, claims.point, claims.gate, claims.unit, claims.before, claims.after)
     )
@@ -59,29 +61,44 @@ def parted(network: Network, equal: EqualNumbers, claims: Claims) -> Tensor:
     A breakpoint concerns the units that flip there, and those that read what these make, or a multiple of it.
     """
     found = torch.zeros_like(claims.t, dtype=torch.bool)
+    counts = [0, *accumulate(step.units for step in network.gates)]
+    starts = torch.tensor(counts, device=claims.unit.device)
+    point, unit = claims.point, starts[claims.gate] + claims.unit
+    if equal.shared:
+        reading = list(_reading(network, equal, claims))
+        point = torch.cat([point, *(points for points, _ in reading)])
+        unit = torch.cat([unit, *(start + units for start, (_, units) in zip(counts, reading))])
+    # In order of units and points, each pair once.
+    pairs = torch.unique(_pairs(unit, point, len(claims.t)))
+    # Where two pairs follow each other, so do their points, of one unit.
+    after = pairs[1:][pairs.diff() == 1]
+    found[after % (1 + len(claims.t))] = True
+    return found
+
+
+def _pairs(unit: Tensor, point: Tensor, points: int) -> Tensor:
+    """Numbers of pairs of units and points."""
+    return unit * (1 + points) + point
+
+
+def _reading(network: Network, equal: EqualNumbers, claims: Claims) -> Iterator[tuple[Tensor, Tensor]]:
+    """For each gate the points, and the units that read what other units that flip there make."""
     made: list[tuple[Tensor, Tensor]] = []
     for number, step in enumerate(network.gates):
         own = claims.gate == number
         point, unit = claims.point[own], claims.unit[own]
-        if made and _reads_gates(network, equal, step.inputs[0]):
+        points, units = point[:0], unit[:0]
+        if made and step.inputs[0] in equal.shared:
             points, sources = (torch.cat(parts) for parts in zip(*made))
-            each, place = matches(equal.roots(step.inputs[0]).to(sources.device), sources)
+            each, units = matches(equal.roots(step.inputs[0]).to(sources.device), sources)
             points = points[each]
             if not isinstance(step.gate, Knots):
                 windows = step.gate.windows
-                each, place = matches(windows.flatten(), place)
-                points, place = points[each], place // windows.shape[1]
-            point, unit = torch.cat([point, points]), torch.cat([unit, place])
-        if len(point):
-            # In order of units and points, each pair once.
-            pairs = torch.unique(unit * (1 + len(claims.t)) + point)
-            unit, point = pairs // (1 + len(claims.t)), pairs % (1 + len(claims.t))
-            beside = (unit.diff() == 0) & (point.diff() == 1)
-            found[point[1:][beside]] = True
-            made.append((point, equal.sources(step.output).to(point.device)[unit].abs()))
-    return found
-
-
-def _reads_gates(network: Network, equal: EqualNumbers, name: str) -> bool:
-    """Whether a value is that of a gate, or may have multiples of numbers of one."""
-    return name in equal.multiples or any(step.output == name for step in network.gates)
+                each, place = matches(windows.flatten(), units)
+                points, units = points[each], place // windows.shape[1]
+        yield points, units
+        point, unit = torch.cat([point, points]), torch.cat([unit, units])
+        # Each pair once.
+        pairs = torch.unique(_pairs(unit, point, len(claims.t)))
+        unit, point = pairs // (1 + len(claims.t)), pairs % (1 + len(claims.t))
+        made.append((point, equal.sources(step.output).to(point.device)[unit].abs()))

@@ -91,12 +91,14 @@ class Chunk:
         return self.line[self.row // BLOCK]
 
 
-def rows_of(claims: Claims, parted: Tensor) -> tuple[list[LineRows], list[int]]:
+def rows_of(claims: Claims, parted: Tensor, at_x: bool, tied: bool) -> tuple[list[LineRows], list[int]]:
     """The rows of all lines, and the numbers of those that can't be judged: their breakpoints are not in order, or have
     no float between them where a post is needed.
 
     Args:
         parted: the breakpoints that need a post before them, ``(K,)`` bool.
+        at_x: whether there is to be a row at t = 0.
+        tied: whether more may be equal there than beside it.
     """
     t, low, high, posts = (part.cpu().numpy() for part in (claims.t, claims.low, claims.high, parted))
     offsets = claims.offsets.tolist()
@@ -114,11 +116,22 @@ def rows_of(claims: Claims, parted: Tensor) -> tuple[list[LineRows], list[int]]:
         ]
         before = np.unique(np.concatenate([before, ends])).astype(np.int64)
         found = np.insert(found, before, found[before - 1] / 2 + found[before] / 2)
+        bend = np.insert(bend, before, -1)
+        if at_x and 0 not in found:
+            found, bend = _with_zero(found, bend, tied)
         if np.isfinite(found).all() and (np.diff(found) > 0).all():
-            rows.append(LineRows(line, found, np.insert(bend, before, -1), infinite, first))
+            rows.append(LineRows(line, found, bend, infinite, first))
         else:
             left.append(line)
     return rows, left
+
+
+def _with_zero(t: Floats, bend: Integers, tied: bool) -> tuple[Floats, Integers]:
+    """Rows with a post at 0, between two others if it is tied."""
+    place = int(np.searchsorted(t, 0.0))
+    zero = np.zeros(1)
+    posts = np.concatenate([t[:place][-1:] / 2, zero, t[place:][:1] / 2]) if tied else zero
+    return np.insert(t, place, posts), np.insert(bend, place, np.full(len(posts), -1))
 
 
 def _outer_posts(t: Floats, low: float, high: float) -> Floats:

@@ -67,7 +67,7 @@ class _Ranks:
         numbers = equal.sources(name).to(device)
         self.outputs, self.sources = equal.sources(step.output).to(device), numbers[gate.windows]
         radius = ball.radius.repeat_interleave(BLOCK, 0)
-        marks, zeros = hearing.marks(equal.roots(name).to(device)), equal.zeros.get(name)
+        marks, zeros = hearing.marks(name), equal.zeros.get(name)
         none = torch.zeros_like(ball.value, dtype=torch.bool)
         marked, zero = (none, none) if marks is None else marks.at_rows(ball.value)
         if zeros is not None:
@@ -113,7 +113,7 @@ class _Ranks:
         inside = (part.diff() == 0) & ~self._skipped()[1:] & ~self._skipped()[:-1]
         hearing.fail_rows((inside & moves.flatten(1).any(1)).nonzero()[:, 0])
         row, unit = still.nonzero(as_tuple=True)
-        hearing.fail_neighbours(row, unit, row, unit, len(self.windows))
+        hearing.free(row, unit, len(self.windows))
         self._let_loose(row, unit, torch.stack([before[row, unit], after[row, unit]], 1))
         made = [part.gather(2, p[..., None])[..., 0] for part in (self.marked, self.zero) for p in (before, after)]
         row, unit = (bend & (still | made[0] | made[1])).nonzero(as_tuple=True)

@@ -31,14 +31,14 @@ from torch import Tensor
 
 from relu_regions.exactness.can_tie import can_tie
 from relu_regions.exactness.equal_by_construction import EqualNumbers
-from relu_regions.exactness.judge.balls import Rows, widened
+from relu_regions.exactness.judge.balls import Ball, Rows, widened
 from relu_regions.exactness.judge.claims import Claims
 from relu_regions.exactness.judge.evaluations import Evaluator, in_float64
 from relu_regions.exactness.judge.hearing import Hearing
 from relu_regions.exactness.judge.knots import hear_knots
 from relu_regions.exactness.judge.maxima import hear_maximum
 from relu_regions.exactness.judge.neighbours import parted, unchained
-from relu_regions.exactness.judge.posts import BLOCK, chunks, rows_of
+from relu_regions.exactness.judge.posts import BLOCK, Chunk, chunks, rows_of
 from relu_regions.exactness.judge.ranks import hear_order_statistic
 from relu_regions.exactness.judge.ties import ChunkTies, special_points
 from relu_regions.exactness.resolving import Heard, without_limit
@@ -47,7 +47,7 @@ from relu_regions.network.network import Network
 from relu_regions.network.plan import folded
 from relu_regions.network.steps import GateStep, Step
 
-__all__ = ["Verdict", "judge", "leader"]
+__all__ = ["Verdict", "judge"]
 
 # Of a chunk's widest value; so many blocks are worth more, since all else of a chunk costs as much for one.
 _CHUNK_BYTES = 8 << 20
@@ -64,10 +64,13 @@ class Verdict:
         confirmed: ``(N,)`` bool, whether all that is claimed of a line is proven. False says nothing.
         t_error: ``(K,)`` float64, for the breakpoints of confirmed lines how far they can be from the true ones; 0
             for others.
+        leader: ``(N,)`` int64, the input of the last gate's one window that is ahead of all others at t = 0 if the line
+            is confirmed; -1 where that is not proven.
     """
 
     confirmed: Tensor
     t_error: Tensor
+    leader: Tensor
 
 
 def judge(
@@ -76,6 +79,7 @@ def judge(
     heard: Heard = without_limit,
     evaluation: Evaluator = in_float64,
     memory: int | None = None,
+    at_x: bool = False,
 ) -> Verdict:
     """Decide which claims are true of the real-valued network.
 
@@ -84,13 +88,14 @@ def judge(
         heard: told how many lines are done; False, where time is up, leaves the others unconfirmed.
         evaluation: how it is evaluated; see `relu_regions.exactness.judge.evaluations`.
         memory: bytes that a chunk of rows may take, but for a single block; None for what is fastest.
+        at_x: whether to say what leads at t = 0, in all ranges; the last gate is a maximum of one window.
     """
     as_read, network = network, folded(network)
     failed = _malformed(network, claims)
-    error = torch.zeros_like(claims.t)
+    error, leader = torch.zeros_like(claims.t), torch.full_like(claims.offsets[1:], -1)
     gates = [step.gate for step in network.gates if isinstance(step.gate, Knots)]
     if not network.derived("continuous gates", lambda: all(map(_is_continuous, gates))):
-        return Verdict(torch.zeros_like(failed), error)
+        return Verdict(torch.zeros_like(failed), error, leader)
     claims = _without(claims, failed)
     failed |= unchained(claims)
     equal = EqualNumbers.of(network)
@@ -100,7 +105,7 @@ def judge(
         # More may tie there than units that flip.
         posts |= special[1] > 0
         posts[1:] |= special[1][:-1] > 0
-    rows, open_ = rows_of(claims, posts)
+    rows, open_ = rows_of(claims, posts, at_x, special is not None)
     failed[open_] = True
     bounds = evaluation(as_read, claims.x, claims.d)
     # Up to the first gate only x and d go through the network.
@@ -121,12 +126,14 @@ def judge(
                 hear_maximum(hearing, number, step, step.gate, ball)
             else:
                 hear_order_statistic(hearing, number, step, step.gate, ball)
+            if at_x and step is network.gates[-1] and isinstance(step.gate, Maximum):
+                _note_leaders(leader, chunk, step.gate, ball)
             if bool(failed[chunk.line].all()):
                 break
-        hearing.hear_order()
+        hearing.conclude()
         error[chunk.claimed] = hearing.error.amax(0)
     counts = claims.offsets.diff()
-    return Verdict(~failed, error.masked_fill(failed.repeat_interleave(counts), 0.0))
+    return Verdict(~failed, error.masked_fill(failed.repeat_interleave(counts), 0.0), leader.masked_fill(failed, -1))
 
 
 def _blocks(size: int, memory: int | None) -> int:
@@ -179,31 +186,14 @@ def _is_continuous(gate: Knots) -> bool:
     return True
 
 
-def leader(network: Network, x: Tensor, evaluation: Evaluator = in_float64) -> tuple[Tensor, Tensor]:
-    """The input that leads the one unit of the last gate at points, ``(N,)`` int64, and whether it is proven to,
-    ahead of all others.
-
-    Args:
-        network: in float64, its last gate a maximum of one unit.
-        x: ``(N, *input_shape)``.
-        evaluation: how it is evaluated.
-    """
-    as_read, network = network, folded(network)
-    last = len(network.gates) - 1
-    places, sure = [], []
-    rows = max(
-        1, _CHUNK_BYTES // (8 * max(math.prod(shape) for shape in [x.shape[1:], *(s.shape for s in network.steps)]))
+def _note_leaders(leader: Tensor, chunk: Chunk, gate: Maximum, ball: Ball) -> None:
+    """Note which input of one window is ahead of all others at t = 0, line by line."""
+    (row,) = ((chunk.position == 0) & (chunk.weight > 0)[:, None]).view(-1).nonzero(as_tuple=True)
+    line, block = chunk.line[row // BLOCK], row // BLOCK
+    value, radius = (
+        gate.candidates(part)[:, 0] for part in (ball.value[row], widened(ball.radius[block], ball.size[block]))
     )
-    for part in torch.split(x, rows):
-        ones = part.new_ones(len(part))
-        at_x = Rows(torch.arange(len(part), device=x.device), torch.zeros_like(ones)[:, None], ones)
-        for number, step, ball in evaluation(as_read, part, part).through(at_x):
-            if number == last and isinstance(step.gate, Maximum):
-                logits, radius = (
-                    step.gate.candidates(part)[:, 0] for part in (ball.value, widened(ball.radius, ball.size))
-                )
-                best = logits.argmax(1, keepdim=True)
-                rivals = (logits + radius).scatter(1, best, -torch.inf)
-                places.append(best[:, 0])
-                sure.append((logits - radius).gather(1, best)[:, 0] > rivals.amax(1))
-    return torch.cat(places), torch.cat(sure)
+    best = value.argmax(1, keepdim=True)
+    rivals = (value + radius).scatter(1, best, -torch.inf)
+    sure = (value - radius).gather(1, best)[:, 0] > rivals.amax(1)
+    leader[line[sure]] = best[sure, 0]

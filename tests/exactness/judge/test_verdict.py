@@ -62,6 +62,31 @@ def judged(case: Case) -> bool:
     return bool(verdict.confirmed.all())
 
 
+def test_what_leads_at_x_is_said_where_it_leads_strictly() -> None:
+    class Logits(nn.Module):
+        """Two logits, the second one ahead by less and less."""
+
+        def __init__(self, ahead: float) -> None:
+            super().__init__()
+            self.body, self.ahead = mlp(3, 8, 1), ahead
+
+        def forward(self, x: Tensor) -> Tensor:
+            y = self.body(x)
+            return torch.cat([y, y + self.ahead], 1).amax(1, keepdim=True)
+
+    torch.manual_seed(0)
+    for ahead, leader in ((1.0, 1), (-1.0, 0), (0.0, -1), (1e-20, -1)):
+        network = rr.Network.from_module(Logits(ahead).double().eval(), (3,))
+        x, d = torch.randn(2, 5, 3, dtype=torch.float64)
+        for t_range in ((-1.0, 2.0), (0.0, 1.0)):
+            paths = rr.walk(network, x, d, t_range, resolve="never")
+            claims = claims_of(LineBatch.of(network, x, d, t_range), paths, torch.arange(5))
+            verdict = judge(network, claims, at_x=True)
+            assert set(verdict.leader[verdict.confirmed].tolist()) <= {leader}
+            assert verdict.confirmed.all() or leader < 0
+            assert (verdict.leader[~verdict.confirmed] == -1).all() and (judge(network, claims).leader == -1).all()
+
+
 @settings(max_examples=60, deadline=None)
 @given(cases(max_width=12, gates=st.lists(st.sampled_from(EXACT), min_size=1, max_size=2), skips=st.booleans()))
 def test_what_it_confirms_is_true(case: Case) -> None:
