@@ -143,7 +143,7 @@ def tallied(
     seeds: range,
     differences: Callable[[int], Any],
     groups: dict[str, Iterable[str]],
-    columns: tuple[str, str],
+    columns: tuple[str, ...],
     verb: str,
 ) -> tuple[dict[str, Any], dict[int, Any]]:
     """Ask about every seed on one core, and print how many networks of each group there are and what counts on them.

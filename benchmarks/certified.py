@@ -1,24 +1,29 @@
 """What proving costs: intervals without bounds, by default, certified, and in rational arithmetic.
 
-    python benchmarks/certified.py [--quick] [--out FILE.json]
+    python benchmarks/certified.py [--quick] [--certificates] [--onnx FOLDER] [--out FILE.json]
 
 784-128-128-128-10, trained to zero training error on scikit-learn's digits enlarged to 28 × 28, on lines through two
 samples of a class, without ends; CPU time on one thread, medians over the rounds of quotients within a round. Needs
 `pip install "relu-regions[demo]"`. Prints a table and writes it as JSON.
 
-The last part times certificates: the rational interval, `certify` and `check`, also for a convolutional network with
-max pooling on 3 × 32 × 32 inputs with its first weights.
+The last part, the only one with `--certificates`, times certificates: the rational interval, `certify` and `check`,
+for five lines of a dense network and one of each convolutional one. These are those of proofs.py on digits, the
+VGG-like network with 2 and with 4 channels, and with `--onnx` every NAME.onnx of a folder that has NAME_inputs.npz
+with `x` beside it and logits for its output.
 """
 
 from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import torch
+from architectures import Case
 from measuring import machine, parser, write_json
+from proofs import Lines, of_case, of_file, pooling
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -30,22 +35,22 @@ from relu_regions.apps.reproduction.data import load
 def main(given: list[str] | None = None) -> int:
     """Run the benchmark."""
     options = parser(__doc__, "certified")
+    options.add_argument("--certificates", action="store_true", help="only what certificates cost")
+    options.add_argument("--onnx", type=Path, help="a folder of ONNX files, each with its inputs")
     arguments = options.parse_args(given)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     torch.manual_seed(0)
     lines, rounds = (20, 1) if arguments.quick else (1000, 5)
+    report: dict[str, Any] = {"machine": machine(), "certificates": []}
     model, x, d = trained(lines, 5 if arguments.quick else 400)
-    report: dict[str, Any] = {"machine": machine(), "lines": lines, **levels(model, x, d, rounds)}
-    report["certificates"] = [certificates("784-128-128-128-10", model, x[:5], d[:5])]
-    if not arguments.quick:
-        report["certificates"].append(certificates("convolutional, 3 × 32 × 32", *convolutional()))
-    for certificate in report["certificates"]:
-        print(
-            ", ".join(
-                f"{name} {value if isinstance(value, str) else f'{value:.3g}'}" for name, value in certificate.items()
-            )
-        )
+    if not arguments.certificates:
+        report |= {"lines": lines, **levels(model, x, d, rounds)}
+    dense = Lines("784-128-128-128-10", rr.Network.from_module(model, (784,)), x, d, (-1, 1))
+    for made, count in ((lambda: dense, 5), *((made, 1) for made in convolutional(arguments.onnx, arguments.quick))):
+        report["certificates"] += (found := certificates(made(), count))
+        for certificate in found:
+            print(", ".join(f"{part} {n if isinstance(n, str) else f'{n:.3g}'}" for part, n in certificate.items()))
     torch.set_num_threads(threads)
     write_json(report, arguments.out)
     return 0
@@ -123,32 +128,36 @@ def levels(model: nn.Module, x: Tensor, d: Tensor, rounds: int) -> dict[str, Any
     return result
 
 
-def convolutional() -> tuple[nn.Module, Tensor, Tensor]:
-    """Six layers with max pooling, of the size that CIFAR-10 takes."""
-    model = nn.Sequential(
-        nn.Conv2d(3, 8, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2),
-        nn.Conv2d(8, 16, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2),
-        nn.Flatten(), nn.Linear(1024, 32), nn.ReLU(), nn.Linear(32, 10),
-    ).eval()  # fmt: skip
-    x, d = torch.randn(2, 1, 3, 32, 32, dtype=torch.float64)
-    return model, x, 0.02 * d
+def convolutional(folder: Path | None, quick: bool) -> Iterator[Callable[[], Lines]]:
+    """What makes each convolutional network, with its lines."""
+    if quick:
+        return
+    yield from (lambda side=side: pooling(side, 3) for side in (8, 28))
+    cases = [Case(f"VGG-like, width {width}", "vgg", width, 0.04, 0.04, 1 << 28) for width in (2, 4)]
+    yield from (lambda case=case: of_case(case) for case in cases)
+    paths = sorted(folder.glob("*.onnx")) if folder is not None else []
+    yield from (lambda path=path: of_file(path) for path in paths)
 
 
-def certificates(name: str, model: nn.Module, x: Tensor, d: Tensor) -> dict[str, Any]:
-    """Seconds for each line of the rational interval, of certify and of check; t in [-1, 1]."""
-    network = rational.ExactNetwork(rr.Network.from_module(model, x.shape[1:]))
+def certificates(lines: Lines, count: int) -> list[dict[str, Any]]:
+    """Mean seconds for each of so many lines of the rational interval, of certify and of check."""
+    name, read, x, d, t_range = lines
+    if len(read.output_shape) != 1:
+        return []
+    network = rational.ExactNetwork(read)
     network.steps, network.digest  # noqa: B018 (taken once, not timed)
-    found = rr.exact_interval(network.network, x, d, (-1, 1))
+    found = rr.exact_interval(read, x[:count], d[:count], t_range, resolve="never")
     times = {"rational interval": 0.0, "certify": 0.0, "check": 0.0}
     regions = 0
-    for n in range(len(x)):
+    for n in range(count):
         line = (x[n : n + 1], d[n : n + 1])
-        times["rational interval"] += cpu(lambda line=line: rational.exact_interval(network, *line, (-1, 1)))[0]
+        times["rational interval"] += cpu(lambda line=line: rational.exact_interval(network, *line, t_range))[0]
         spent, certificate = cpu(lambda line=line, n=n: rational.certify(network, *line, found[n]))
         times["certify"] += spent
         times["check"] += cpu(lambda certificate=certificate: rational.check(certificate, network))[0]
         regions += certificate.region_count
-    return {"network": name, "regions": regions / len(x), **{part: value / len(x) for part, value in times.items()}}
+    parts = {part: value / count for part, value in times.items()}
+    return [{"network": name, "lines": count, "regions": regions / count, **parts}]
 
 
 if __name__ == "__main__":

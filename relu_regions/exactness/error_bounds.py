@@ -38,7 +38,7 @@ from relu_regions.exactness.equal_on_lines import equal_everywhere
 from relu_regions.exactness.line_ties import still_open
 from relu_regions.exactness.maximum_bounds import coincident, rivals_in_doubt
 from relu_regions.exactness.rank_bounds import nearest_rival, passing_in_doubt
-from relu_regions.exactness.shifts import Shifts, beside
+from relu_regions.exactness.shifts import Shifts, beside, near_zero
 from relu_regions.exactness.starts import Starts
 from relu_regions.exactness.step_norms import StepNorms
 from relu_regions.exactness.whole_forms import AnyTies, FormTies
@@ -180,7 +180,7 @@ class Certainty:
             distance, bound, known, asked = inputs, error, zeros, None
             if gate.sizes.knot == 0 and placed.extremes is not None:
                 most, least, _ = placed.extremes
-                asked = _near_zero(most, least, error, *shares)
+                asked = near_zero(most, least, error, *shares)
             if gate.sizes.knot > 0 and knot.any():
                 distance = inputs - (knot if points.weight is None else knot * points.weight[:, None])
                 bound, known = error + level, None
@@ -238,7 +238,7 @@ class Certainty:
         asked = starts
         if least is not None:
             # Between two rows without a rival none is looked for.
-            near = _near_zero(2 * size, least, 2 * error, *shares)
+            near = near_zero(2 * size, least, 2 * error, *shares)
             asked = starts & (near | torch.cat([near[1:], near[:1]]))
         self._doubt(points, kernel.leads_in_doubt(gate, inputs, ties, zeros, 2 * error, *shares, asked))
         difference = 2 * torch.maximum(error[row], error[row + 1])
@@ -365,22 +365,6 @@ class Certainty:
 
     def _doubt(self, points: Points, rows: Tensor) -> None:
         points.uncertain[torch.bucketize(rows, points.offsets[1:], right=True)] = True
-
-
-def _near_zero(most: Tensor, least: Tensor, bound: Tensor, before: Tensor, after: Tensor) -> Tensor:
-    """The rows whose extremes leave open whether some number is as small as its bounds allow for, ``(P,)`` bool.
-
-    No number changes over an interval by more than the largest ones at its ends add up to, and rounding keeps that
-    order.
-
-    Args:
-        most, least: the largest and the smallest absolute number of each row, ``(P,)``; the rest as rows_in_doubt.
-    """
-    change, allowed = most[1:] + most[:-1], bound.clone()
-    allowed[:-1] = torch.maximum(allowed[:-1], bound[:-1] + after[:-1] * change)
-    allowed[1:] = torch.maximum(allowed[1:], bound[1:] + before[1:] * change)
-    near: Tensor = ~(least > allowed)
-    return near
 
 
 def _of_interval(numbers: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ from torch import Tensor
 from relu_regions.backends import Placement
 from relu_regions.network.rounding_constants import APART
 
-__all__ = ["Shifts", "beside"]
+__all__ = ["Shifts", "beside", "near_zero"]
 
 
 @dataclass(frozen=True)
@@ -52,3 +52,19 @@ def beside(error: Tensor) -> Tensor:
     result[1:] = torch.maximum(result[1:], error[:-1])
     result[:-1] = torch.maximum(result[:-1], error[1:])
     return result
+
+
+def near_zero(most: Tensor, least: Tensor, bound: Tensor, before: Tensor, after: Tensor) -> Tensor:
+    """The rows whose extremes leave open whether some number is as small as its bounds allow for, ``(P,)`` bool.
+
+    No number changes over an interval by more than the largest ones at its ends add up to, and rounding keeps that
+    order.
+
+    Args:
+        most, least: the largest and the smallest absolute number of each row, ``(P,)``; the rest as rows_in_doubt.
+    """
+    change, allowed = most[1:] + most[:-1], bound.clone()
+    allowed[:-1] = torch.maximum(allowed[:-1], bound[:-1] + after[:-1] * change)
+    allowed[1:] = torch.maximum(allowed[1:], bound[1:] + before[1:] * change)
+    near: Tensor = ~(least > allowed)
+    return near

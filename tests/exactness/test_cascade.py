@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import importlib
 import math
+from pathlib import Path
+from random import Random
+from types import ModuleType
+from typing import Any
 
 import pytest
 import torch
@@ -12,7 +17,13 @@ import relu_regions as rr
 from relu_regions.exactness.cascade import proven
 from relu_regions.exactness.effort import Effort
 from relu_regions.exactness.judge import judge
-from relu_regions.exactness.judge.evaluations import Evaluator, as_differences, with_digits, with_two_digits
+from relu_regions.exactness.judge.evaluations import (
+    Evaluator,
+    as_differences,
+    in_float64,
+    with_digits,
+    with_two_digits,
+)
 from relu_regions.lines.line_batch import LineBatch
 from relu_regions.walking.judging import claims_of
 from tests.exactness.judge.test_digits import MODULES, Residual, module_question
@@ -21,6 +32,7 @@ from tests.networks import network_of
 from tests.quick import some_quick
 from tests.strategies import FLAVOURS, make_case
 
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 EVALUATIONS = [as_differences, with_digits, with_two_digits]
 
 
@@ -65,6 +77,45 @@ def test_what_is_closer_than_float64_tells_apart_is_decided_by_digits() -> None:
     proof = proven(network, claims, Effort("auto"))
     assert_true(paths, proof, (-2.0, 2.0))
     assert torch.equal(proof.digits, proof.confirmed & ~judge(network, claims).confirmed)
+
+
+def near_twins(seed: int) -> rr.Network:
+    """Units that are others but for some 1e-14, so that breakpoints lie some 1e-14 apart."""
+    torch.manual_seed(seed)
+    layers: list[tuple[Any, ...]] = []
+    for inputs in (3, 6, 6):
+        weight, bias = torch.randn(6, inputs, dtype=torch.float64), torch.randn(6, dtype=torch.float64)
+        weight[3:] = weight[:3] * (1 + 1e-14 * torch.randn(3, inputs))
+        bias[3:] = bias[:3] * (1 + 1e-14 * torch.randn(3))
+        layers += [("affine", weight.tolist(), bias.tolist()), ("knots", [0.0], [0.1, 1.0], [0.0, 0.0])]
+    return network_of(layers, 3)
+
+
+def what_is_false(judged: ModuleType, evaluation: Evaluator) -> list[str]:
+    """Of claims about lines, as they are and altered, that are confirmed."""
+    found = []
+    for seed in range(4):
+        network, (x, d) = near_twins(seed), torch.randn(2, 1, 3, dtype=torch.float64)
+        paths = rr.walk(network, x, d, (-2.0, 2.0), resolve="never")
+        asked = [claims_of(LineBatch.of(network, x, d, (-2.0, 2.0)), paths, torch.tensor([0]))]
+        asked += judged.altered(asked[0], Random(seed))
+        verdict = judge(network, judged.together(asked), evaluation=evaluation)
+        bounds, exact = verdict.t_error.split([len(one.t) for one in asked]), judged.ExactOnce(network, x, d, (-2, 2))
+        for number in verdict.confirmed.nonzero()[:, 0].tolist():
+            found += exact.differs_from(asked[number], bounds[number])
+    return found
+
+
+@pytest.mark.parametrize("evaluation", [in_float64, *EVALUATIONS])
+def test_nothing_that_is_altered_is_confirmed_unless_it_is_true(
+    evaluation: Evaluator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    judged = importlib.import_module("judged")
+    assert not what_is_false(judged, evaluation)
+    if evaluation in (in_float64, as_differences):  # errors of more digits are far smaller than what is altered here
+        with judged.unit_of(1e-4):
+            assert what_is_false(judged, evaluation)
 
 
 def test_claims_about_some_lines_are_those_of_these_lines() -> None:

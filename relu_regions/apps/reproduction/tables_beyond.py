@@ -14,6 +14,7 @@ __all__ = ["BEYOND"]
 def _of_random(rows: Sequence[Numbers]) -> dict[str, str]:
     header = [
         "hidden layers",
+        "n",
         "units",
         "breakpoints",
         "by length",
@@ -27,6 +28,7 @@ def _of_random(rows: Sequence[Numbers]) -> dict[str, str]:
             [
                 [
                     row["hidden"],
+                    f"{row['breakpoints'][3]:g}",
                     str(row["units"]),
                     estimated(row["breakpoints"], 1),
                     estimated(row["per_length"], 2),
@@ -41,6 +43,7 @@ def _of_random(rows: Sequence[Numbers]) -> dict[str, str]:
 def _of_trained(rows: Sequence[Numbers]) -> dict[str, str]:
     header = [
         "hidden layers",
+        "n",
         "by units, first weights",
         "real labels",
         "random labels",
@@ -57,6 +60,7 @@ def _of_trained(rows: Sequence[Numbers]) -> dict[str, str]:
             [
                 [
                     row["hidden"],
+                    f"{row['change_real'][3]:g}",
                     *(estimated(row[stage]["per_unit"]) for stage in stages),
                     *(estimated(row[stage]["per_length"], 2) for stage in stages),
                     *(estimated(row[key], 2) for key in ("change_real", "change_random")),

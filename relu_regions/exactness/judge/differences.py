@@ -195,7 +195,7 @@ def _knots(step: GateStep, gate: Knots, weight: Tensor, read: Ball, change: Ball
         value[places] = torch.where(both, moved, z.clamp_min(0) - start.clamp_min(0))
         extra = extra + 4 * UNIT * change.size[block, unit]
     else:
-        value[places], rounded = _differences(step, weight, read, after, block, unit)
+        value[places], rounded = _differences(step, gate, weight, read, after, block, unit)
         extra = steepest * extra + rounded
     found = torch.zeros_like(slope).index_put_((block, unit), extra * (1 + 8 * UNIT))
     radius = radius.index_put_((block, unit), (steepest * own + extra) * (1 + 8 * UNIT))
@@ -205,13 +205,15 @@ def _knots(step: GateStep, gate: Knots, weight: Tensor, read: Ball, change: Ball
 
 
 def _differences(
-    step: GateStep, weight: Tensor, read: Ball, after: Ball, block: Tensor, unit: Tensor
+    step: GateStep, gate: Knots, weight: Tensor, read: Ball, after: Ball, block: Tensor, unit: Tensor
 ) -> tuple[Tensor, Tensor]:
     """What some units make of the sums, less what they make at the anchors, and what that rounds."""
-    sums = step.gate.apply(read.value, weight.repeat_interleave(len(read.value) // len(weight))[:, None])
+    sums = gate.apply(read.value, weight.repeat_interleave(len(read.value) // len(weight))[:, None])
     sums = sums.view(len(weight), -1, step.units)[block, :, unit]
     start = after.value[block, unit]
-    rounded = 8 * UNIT * not_below(sums.abs().amax(1) + start.abs())
+    # Of a sum that a slope multiplies and an offset takes off again little may be left, but not of what it rounds.
+    slope, offset = (part.abs().amax(0).expand(step.units)[unit] for part in (gate.slopes, gate.offsets))
+    rounded = 8 * UNIT * not_below(not_below(slope) * not_below(read.size[block, unit]) + offset + start.abs())
     start = start[:, None]
     return _signed(sums, sums - start, start), rounded + after.radius[block, unit]
 
@@ -241,7 +243,8 @@ def _maximum(gate: Maximum, read: Ball, change: Ball, here: Carried, after: Carr
     blocks, per_row = len(read.low), len(read.value) // len(read.low)
     behind = [gate.candidates(part) - best[..., None] for part, best in zip(here.parts, after.parts)]
     behind.append(gate.candidates(here.rest) - after.rest[..., None])
-    below = torch.stack(behind).flip(0).cumsum(0)[-1]
+    # Digits' differences and their sums are exact, and of their remainders' rounding the radii have a multiple.
+    below = torch.stack(behind).cumsum(0)[-1]
     moved = gate.candidates(change.value).view(blocks, per_row, *below.shape[1:])
     value = (moved + below[:, None]).amax(-1)
     sums = gate.candidates(read.value).amax(-1).view(value.shape)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from fractions import Fraction
 from typing import Any, Protocol
 
@@ -180,8 +180,19 @@ def dense_matrix(rows: int, columns: int, entries: list[int]) -> Matrix:
     return _FlintMatrix(rows, columns, entries) if FLINT else _PythonMatrix(rows, columns, entries)
 
 
+# Vectors are multiplied as one where an entry of the matrix is used so often for each number, and where at least this
+# share of the numbers that they then have in common is not zero; so many at most, as longer integers gain no more.
+_FAN_OUT = 8
+_COMMON_SHARE = 0.4
+_TOGETHER = 16
+
+
 class SparseMatrix:
     """A matrix kept column by column.
+
+    Python takes longer for a product and a sum of integers than the processor for their digits. So several vectors
+    are packed into one, whose numbers hold one of each vector side by side, as the digits of a large base; the product
+    with that vector holds the products side by side.
 
     Args:
         starts: column j has the entries from ``starts[j]`` to ``starts[j + 1]``.
@@ -191,18 +202,81 @@ class SparseMatrix:
 
     def __init__(self, starts: list[int], rows: list[int], entries: list[int]) -> None:
         self.starts, self.rows, self.entries = starts, rows, entries
+        self.bits = max((entry.bit_length() for entry in entries), default=0)
+        # A scale, a batch norm, a choice: each number goes to one place, and no other number goes there.
+        self.moves = starts == [*range(len(starts))] and len({*rows}) == len(rows)
 
     def times(self, vectors: Sequence[SparseVector]) -> list[SparseVector]:
         """The product with each vector."""
-        return [self._product(vector) for vector in vectors]
+        if len(self.entries) < _FAN_OUT * len(self.starts):
+            return [self._product(vector) for vector in vectors]
+        products: list[SparseVector] = [{} for _ in vectors]
+        for group in _alike(vectors):
+            for k, product in zip(group, self._products([vectors[k] for k in group])):
+                products[k] = product
+        return products
+
+    def _products(self, vectors: list[SparseVector]) -> list[SparseVector]:
+        if len(vectors) == 1:
+            return [self._product(vectors[0])]
+        places = set().union(*vectors)
+        # A number of the product is a sum of len(places) products at most: below 2**bits, and it has a sign.
+        longest = max(number.bit_length() for vector in vectors for number in vector.values())
+        bits = self.bits + longest + len(places).bit_length()
+        size = bits // 8 + 1
+        return _unpacked(self._product(_packed(vectors, places, size)), len(vectors), size)
 
     def _product(self, vector: SparseVector) -> SparseVector:
+        rows, entries, starts = self.rows, self.entries, self.starts
+        if self.moves:
+            return {rows[column]: entries[column] * number for column, number in vector.items()}
         product: SparseVector = {}
         for column, number in vector.items():
-            start, stop = self.starts[column], self.starts[column + 1]
-            for row, entry in zip(self.rows[start:stop], self.entries[start:stop]):
+            start, stop = starts[column], starts[column + 1]
+            for row, entry in zip(rows[start:stop], entries[start:stop]):
                 product[row] = product.get(row, 0) + entry * number
         return _sparse(product.items())
+
+
+def _alike(vectors: Sequence[SparseVector]) -> Iterator[list[int]]:
+    """Which vectors go together: those that begin near each other, as long as they have most places in common."""
+    group: list[int] = []
+    places: set[int] = set()
+    count = 0
+    for k in sorted((k for k, vector in enumerate(vectors) if vector), key=lambda k: min(vectors[k])):
+        size, common = len(vectors[k]), places.union(vectors[k])
+        if group and (len(group) == _TOGETHER or count + size < _COMMON_SHARE * (len(group) + 1) * len(common)):
+            yield group
+            group, common, count = [], {*vectors[k]}, 0
+        group, places, count = [*group, k], common, count + size
+    if group:
+        yield group
+
+
+def _packed(vectors: list[SparseVector], places: Iterable[int], size: int) -> SparseVector:
+    """One vector with the numbers of all: at each place the sum of number k times ``256**(size * k)``."""
+    packed = {}
+    for place in places:
+        together = 0
+        for vector in reversed(vectors):
+            together = (together << 8 * size) + vector.get(place, 0)
+        packed[place] = together
+    return packed
+
+
+def _unpacked(packed: SparseVector, count: int, size: int) -> list[SparseVector]:
+    """The vectors that were packed; each of their numbers is at least ``-half`` and below half, of ``256**size``."""
+    half = 1 << (8 * size - 1)
+    halves = sum(half << (8 * size * k) for k in range(count))
+    vectors: list[SparseVector] = [{} for _ in range(count)]
+    for place, together in packed.items():
+        # With half of the base added to each, none is negative, and they are the digits of the sum.
+        digits = (together + halves).to_bytes(count * size, "little")
+        for k, vector in enumerate(vectors):
+            number = int.from_bytes(digits[k * size : (k + 1) * size], "little") - half
+            if number:
+                vector[place] = number
+    return vectors
 
 
 def _sparse(entries: Iterable[tuple[int, int]]) -> SparseVector:

@@ -12,12 +12,13 @@ from torch import Tensor
 
 from relu_regions.exactness.rational.arithmetic import Point
 from relu_regions.exactness.rational.coefficients import ExactNetwork
+from relu_regions.exactness.rational.paths import RationalPath
 from relu_regions.exactness.rational.stretch import Stretch, on_line
 from relu_regions.exactness.rational.walk import ExactLines, ExactModel, ExactRange
 from relu_regions.lines.decision import Decision
 from relu_regions.lines.line_batch import Array
 
-__all__ = ["RationalInterval", "end_between", "exact_interval", "interval_on"]
+__all__ = ["RationalInterval", "end_between", "exact_interval", "interval_on", "interval_within"]
 
 # How many regions of the first gate go on together from x outwards, before the class is looked at.
 _WINDOW = 16
@@ -81,6 +82,35 @@ def interval_on(
     return RationalInterval(-down.end.t, up.end.t, up.label, down.beyond, up.beyond, up.tied)
 
 
+def interval_within(path: RationalPath, decision: Decision, range_ends: tuple[bool, bool]) -> RationalInterval | None:
+    """The interval of a line that has been walked around 0, or None where it goes on beyond what was walked.
+
+    Args:
+        path: between two points around 0.
+        decision: the logits that compete.
+        range_ends: whether the range that was asked for ends with the path, below and above.
+    """
+    zero, stretch = Point(0, 1), path.stretch
+    up: list[tuple[_Logits, Point]] = []
+    down: list[tuple[_Logits, Point]] = []
+    for left, (logits, right) in zip(stretch.ends, _regions(stretch, path.output_name, decision)):
+        if zero < right:
+            up.append((logits, right))
+        if left < zero:
+            mirrored = {c: (intercept, -slope) for c, (intercept, slope) in logits.items()}
+            down.insert(0, (mirrored, Point(-left.numerator, left.denominator)))
+    label, tied = _class_at_x((up or down)[0][0])
+    ends = []
+    for regions, is_end, last in ((down, range_ends[0], stretch.low), (up, range_ends[1], stretch.high)):
+        losses = (_loss(logits, label, right) for logits, right in regions)
+        lost = next((loss for loss in losses if loss is not None), None)
+        if lost is None and not is_end:
+            return None
+        ends.append(lost or (Point(abs(last.numerator), last.denominator), -1))
+    (lower, label_lo), (upper, label_hi) = ends
+    return RationalInterval(-lower.t, upper.t, label, label_lo, label_hi, tied)
+
+
 def end_between(
     network: ExactNetwork, x: Tensor, d: Tensor, start: Point, stop: Point, label: int, decision: Decision
 ) -> tuple[Point, int] | None:
@@ -130,15 +160,20 @@ def _half_line(network: ExactNetwork, x: Tensor, d: Tensor, end: Point, decision
     for part in on_line(network, x, d, zero, far).through(network, _WINDOW):
         for logits, right in _regions(part, network.network.output_name, decision):
             if label < 0:
-                largest = max(intercept for intercept, _ in logits.values())
-                first, *others = (c for c, (intercept, _) in logits.items() if intercept == largest)
-                label, tied = first, bool(others)
+                label, tied = _class_at_x(logits)
                 if end == zero:
                     return _HalfLine(zero, label, -1, tied)
             lost = _loss(logits, label, right)
             if lost is not None:
                 return _HalfLine(lost[0], label, lost[1], tied)
     return _HalfLine(end, label, -1, tied)
+
+
+def _class_at_x(logits: _Logits) -> tuple[int, bool]:
+    """The first class of the largest logit at 0, and whether there are others, on a region that holds 0."""
+    largest = max(intercept for intercept, _ in logits.values())
+    first, *others = (c for c, (intercept, _) in logits.items() if intercept == largest)
+    return first, bool(others)
 
 
 def _regions(part: Stretch, name: str, decision: Decision) -> Iterator[tuple[_Logits, Point]]:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from relu_regions.exactness.rational.arithmetic import Point
 from relu_regions.exactness.rational.coefficients import ExactNetwork
-from relu_regions.exactness.rational.interval import RationalInterval, interval_on
+from relu_regions.exactness.rational.interval import RationalInterval, interval_on, interval_within
 from relu_regions.exactness.rational.paths import RationalPath
 from relu_regions.exactness.rational.stretch import Flip
 from relu_regions.exactness.rational.walk import ExactLines, ExactModel, walk_between
@@ -41,7 +41,8 @@ def certify(
     """Prove the generalization interval of one line, or show that it is wrong.
 
     The interval is computed anew in rational arithmetic; what was given only says how far the class was asked for: to
-    an end without a class beyond it, and without limit where a class takes over.
+    an end without a class beyond it, and without limit where a class takes over. It also says where to look: a walk to
+    just beyond its ends finds the true ones if they are there, and the line is searched from x outwards if not.
 
     Args:
         model: as ``relu_regions.rational.walk``.
@@ -65,11 +66,11 @@ def certify(
         raise ValueError(f"A certificate is for one line, but x has {len(lines.x)}; give x[i:i + 1] and interval[i].")
     network, line, (low,), (high,) = lines.network, (lines.x[0], lines.d[0]), lines.low, lines.high
     between = Decision.of(network.network.output_shape, decision)
-    found = interval_on(network, *line, low, high, between)
+    found, path = _found(given, network, line, (low, high), between)
     _compare(given, found, network, line, between, rounding)
     x_flat, d_flat = (tuple(map(float, part.reshape(-1).tolist())) for part in line)
     shape, t_range = tuple(line[0].shape), (low.t, high.t)
-    first_pattern, bends = _evidence(network, line, found)
+    first_pattern, bends = _evidence(path or _walked(network, line, found), found)
     return Certificate(
         network=network.digest,
         question=question_digest(shape, x_flat, d_flat, t_range, between.classes),
@@ -190,17 +191,49 @@ def _beyond(
     return t, max(logits, key=lambda label: logits[label])
 
 
+# ---------------------------------------------------------------- finding
+
+
+def _found(
+    given: _Given,
+    network: ExactNetwork,
+    line: tuple[Tensor, Tensor],
+    asked: tuple[Point, Point],
+    decision: Decision,
+) -> tuple[RationalInterval, RationalPath | None]:
+    """The true interval, and the walk along all of it if that found it."""
+    low, high = (
+        end if beyond < 0 else _just_beyond(claimed, side)
+        for end, beyond, claimed, side in zip(asked, given.beyond, given.ends, (-1, 1))
+    )
+    zero = Point(0, 1)
+    if low is not None and high is not None and not (zero.order < low.order or high.order < zero.order):
+        path = walk_between(network, *line, low, high)
+        found = interval_within(path, decision, (given.beyond[0] < 0, given.beyond[1] < 0))
+        if found is not None:
+            return found, path
+    return interval_on(network, *line, *asked, decision), None
+
+
+def _just_beyond(end: Number, side: int) -> Point | None:
+    """A float's width and more beyond an end, None beyond all floats; few digits make the walk to it faster."""
+    near = Point.of(end).near if end == end else end
+    if not math.isfinite(near):
+        return None
+    exact = Fraction(near)
+    return Point.of(exact + side * (abs(exact) / (1 << 32) or Fraction(1, 1 << 60)))
+
+
 # ---------------------------------------------------------------- evidence
 
 
-def _evidence(
-    network: ExactNetwork, line: tuple[Tensor, Tensor], found: RationalInterval
-) -> tuple[tuple[tuple[int, ...], ...], tuple[Bend, ...]]:
-    """The first pattern, and the bends of the interval with those at the ends where a class takes over."""
-    low, high = Point.of(found.lo), Point.of(found.hi)
-    margin_low = _outside(found.lo, -1) if found.label_lo >= 0 else low
-    margin_high = _outside(found.hi, 1) if found.label_hi >= 0 else high
-    path: RationalPath = walk_between(network, *line, margin_low, margin_high)
+def _evidence(path: RationalPath, found: RationalInterval) -> tuple[tuple[tuple[int, ...], ...], tuple[Bend, ...]]:
+    """The first pattern, and the bends of the interval with those at the ends where a class takes over.
+
+    Args:
+        path: along the interval, and beyond those ends.
+        found: the interval.
+    """
     pattern = [list(pieces) for pieces in path.first_patterns]
     bends: dict[Fraction, tuple[Flip, ...]] = {}
     for end, label in ((found.lo, found.label_lo), (found.hi, found.label_hi)):
@@ -213,6 +246,13 @@ def _evidence(
             for flip in flips:
                 pattern[flip.gate][flip.unit] = flip.after
     return tuple(map(tuple, pattern)), tuple(Bend(t, bends[t]) for t in sorted(bends))
+
+
+def _walked(network: ExactNetwork, line: tuple[Tensor, Tensor], found: RationalInterval) -> RationalPath:
+    """A walk along the interval, and beyond the ends where a class takes over."""
+    low = _outside(found.lo, -1) if found.label_lo >= 0 else Point.of(found.lo)
+    high = _outside(found.hi, 1) if found.label_hi >= 0 else Point.of(found.hi)
+    return walk_between(network, *line, low, high)
 
 
 def _outside(end: Number, side: int) -> Point:

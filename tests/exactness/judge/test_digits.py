@@ -21,7 +21,7 @@ from relu_regions.exactness.judge.digits import DigitBounds
 from relu_regions.exactness.judge.grids import bits_of, grid_above, on_grid
 from relu_regions.network.gates import Knots, Maximum
 from relu_regions.network.plan import folded
-from relu_regions.network.steps import AffineStep
+from relu_regions.network.steps import AffineStep, GateStep, Origin
 from tests.networks import network_of
 from tests.strategies import FLAVOURS, make_case
 
@@ -260,3 +260,18 @@ def test_numbers_are_cut_exactly() -> None:
     for number, step, near in zip(numbers.tolist(), grid.tolist(), on_grid(numbers, grid).tolist()):
         assert (Fraction(near) / Fraction(step)).denominator == 1
         assert abs(Fraction(near) - Fraction(number)) <= Fraction(step) / 2
+
+
+def test_what_an_offset_takes_off_has_rounded_before() -> None:
+    """A shrunk sum is small, and its rounding that of the sum; the parts here are exact, so that no radius hides it."""
+    wide, here, change = 1000.0, 1 / 3, 1000 + torch.rand(1, 64, dtype=torch.float64)
+    shrink = Knots.of([-wide, wide], [1, 0, 1], [wide, 0, -wide])
+    step = GateStep("made", ("read",), (64,), Origin("", "softshrink"), shrink)
+    zero, start = torch.zeros(1, 64, dtype=torch.float64), torch.full((2, 64), here, dtype=torch.float64)
+    moved = torch.cat([zero, change])
+    read, before = Ball.of(start + moved, zero), Ball.of(start[:1], zero)
+    ones = torch.ones(1, dtype=torch.float64)
+    made = differences._knots(step, shrink, ones, read, Ball.of(moved, zero), before, Ball.of(zero, zero))
+    true = [Fraction(here) + Fraction(number) - 1000 for number in change[0].tolist()]
+    errors = differing(true, [made.value[1]])
+    assert any(errors) and share(errors, made.radius[0].tolist()) <= 1

@@ -16,7 +16,9 @@ from relu_regions import rational
 from relu_regions.exactness.rational import arithmetic
 from relu_regions.exactness.rational.arithmetic import Point
 from relu_regions.exactness.rational.coefficients import ExactNetwork
+from relu_regions.exactness.rational.interval import interval_on, interval_within
 from relu_regions.exactness.rational.walk import walk_between
+from relu_regions.lines.decision import Decision
 from relu_regions.network.gates import Knots
 from relu_regions.network.network import Network
 from relu_regions.network.reading.operations import UnsupportedOperation
@@ -273,3 +275,26 @@ def test_a_gate_that_jumps_is_refused() -> None:
     step = GateStep("y", ("x",), (2,), Origin("head", "hardsigmoid"), gate)
     with pytest.raises(UnsupportedOperation, match="hardsigmoid in head jumps"):
         rational.walk(Network((step,), "x", "y", (2,), (2,)), row(0.0, 1.0), row(1.0, 1.0))
+
+
+# ---------------------------------------------------------------- the interval of a walk
+
+
+@pytest.mark.parametrize("t_range", [(-1.0, 2.0), (0.0, 1.0), (-3.0, 0.0), INFINITE], ids=str)
+def test_a_walk_around_x_has_the_interval_that_is_found_from_x_outwards(t_range: tuple[float, float]) -> None:
+    low, high = (Point.of(Fraction(end) if math.isfinite(end) else end) for end in t_range)
+    proven = {False: 0, True: 0}
+    for seed, flavour in enumerate([*FLAVOURS] * 4):
+        for sizes in ([2, 5, 3], [3, 6, 4, 1]):
+            case = make_case(sizes, flavour=flavour, line=[*LINES][seed % len(LINES)], t_range=INFINITE, seed=seed)
+            network, x, d = ExactNetwork(network_of(case.layers, len(case.x))), row(*case.x), row(*case.d)
+            decision = Decision.of(network.network.output_shape)
+            path = walk_between(network, x[0], d[0], low, high)
+            expected = interval_on(network, x[0], d[0], low, high, decision)
+            assert interval_within(path, decision, (True, True)) == expected
+            # Where no class takes over, the interval may go on.
+            both = min(expected.label_lo, expected.label_hi) >= 0
+            assert interval_within(path, decision, (False, False)) == (expected if both else None)
+            proven[both] += 1
+    assert proven[False] > 5
+    assert proven[True] > 1 or 0.0 in t_range

@@ -110,6 +110,26 @@ def test_ends_of_the_range() -> None:
         rational.check(certificate, arguments[0])
 
 
+def test_a_true_interval_takes_one_walk(
+    case: Case, interval: rr.Interval, certificate: Certificate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where it is given, the line is not searched from x outwards; where it is not, the search finds the same."""
+    module = sys.modules["relu_regions.intervals.certificates.certify"]
+    (exact,) = rational.exact_interval(*tensors(case))
+
+    def searched(*_: object) -> None:
+        raise AssertionError("The line was searched.")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "interval_on", searched)
+        patch.setattr(module, "_walked", searched)
+        assert rational.certify(*tensors(case), interval) == certificate
+        assert rational.certify(*tensors(case), exact).bends == certificate.bends
+        rational.certify(*tensors(case), rr.exact_interval(*tensors(case), (-0.25, 0.0)))
+    monkeypatch.setattr(module, "interval_within", lambda *_: None)
+    assert rational.certify(*tensors(case), interval) == certificate
+
+
 # ---------------------------------------------------------------- false intervals
 
 
