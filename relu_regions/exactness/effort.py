@@ -31,7 +31,7 @@ class Effort:
         memory_budget: bytes that a stage may take; a quarter of the free memory if None.
 
     Attributes:
-        seconds: the limit, for the person who is told that it was met.
+        seconds: the limit, but for more digits behind a long walk.
         left: how many of these there are when the first stage under the limit begins.
         short_of: the first stage that was not done when time was up; None if all were.
 
@@ -62,6 +62,12 @@ class Effort:
     def of_what(self) -> str:
         """What the limit that was met is of, in words; empty where it is of all stages."""
         return "" if self._for_all else f" of {_LONG.get(self.short_of or 'rational', 'work')}"
+
+    @property
+    def limit(self) -> float:
+        """The limit that was met, in seconds."""
+        of_walk = not self._for_all and self.short_of == "digits" and _WALKS * self._walk > self.seconds
+        return math.ceil(_WALKS * self._walk) if of_walk else self.seconds
 
     @contextmanager
     def walk(self) -> Iterator[None]:

@@ -49,7 +49,7 @@ def warn_of_doubt(count: int, late: int, of: int, effort: Effort, what: str) -> 
     if effort.short_of not in (None, "rational"):
         late = count  # nobody asked whether the others would take too long
     large = [f"{count - late} would take rational arithmetic too long"] if count > late else []
-    left = [f"{late} were left after {effort.seconds:g} seconds{effort.of_what} (resolve_seconds)"] if late else []
+    left = [f"{late} were left after {effort.limit:g} seconds{effort.of_what} (resolve_seconds)"] if late else []
     warnings.warn(
         f"{count} of {of} {what} are not proven (certain is False): {', '.join([*large, *left])}. "
         'resolve="always" proves them however long it takes, resolve="never" asks for no proof.',

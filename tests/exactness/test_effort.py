@@ -45,11 +45,13 @@ def test_more_digits_have_several_times_as_long_as_the_walk(clock: list[float]) 
         with asked.walk():
             clock[0] += 50
     for name, limit in (("digits", 12 * 100), ("rational", 60)):
+        asked.short_of = None
         with asked.stage(name, 3) as stage:
             clock[0] += limit - 1
             assert stage.reach(1)
             clock[0] += 2
             assert not stage.reach(2)
+        assert asked.limit == limit
 
 
 def test_what_is_given_is_for_all_stages_together(clock: list[float]) -> None:
