@@ -2,7 +2,7 @@
 
 Let A be a matrix and G = A Aᴴ, so that ‖A‖₂² = ‖G‖₂. For every number s and matrix L, G = s I - L Lᴴ - E with
 E = s I - G - L Lᴴ, and as L Lᴴ has no negative eigenvalue, ‖G‖₂ ≤ s + ‖E‖_F. So L needs no trust: it is what a
-Cholesky factorisation makes of s I - G, with an s that power iteration has guessed and 1.1 more. Where the
+Cholesky factorisation makes of s I - G, with an s that power iteration has guessed and a little more. Where the
 guess is too small there is no such factor, E is large, and a larger s is tried; ‖G‖₂ ≤ ‖G‖_F holds anyway. A computed
 product of matrices X Y with sums of n products is within γ_n ‖X‖_F ‖Y‖_F of the true one in the Frobenius norm (Higham,
 Accuracy and Stability of Numerical Algorithms, 2nd edition, section 3.5), which is added. A matrix of many rows is cut:
@@ -36,11 +36,12 @@ __all__ = ["OperatorNorms", "spectral_norms"]
 
 _UNIT = 2.0**-53
 # Rows of a matrix that are taken together: their norm costs as much as so many evaluations of its step.
-_ROWS = 256
+_ROWS = 512
 # Steps of power iteration, and larger numbers that are tried where it has guessed too small a norm.
-_POWERS, _TRIES = 10, 20
-# Frequencies along an axis for each place beyond the first: at these are 95 of a hundred of the norm at least.
-_FOR_EACH_PLACE = 5
+_POWERS, _TRIES = 20, 100
+# Frequencies along an axis for each place beyond the first: at these are 995 of a thousand of the norm at least, or 95
+# of a hundred where the symbol has so many numbers that each frequency costs much.
+_FOR_EACH_PLACE, _OF_LARGE, _LARGE = 16, 5, 1 << 15
 # Numbers of one block of a symbol.
 _BLOCK_NUMBERS = 1 << 22
 
@@ -123,7 +124,7 @@ def _squared_norms(matrices: Tensor) -> Tensor:
         factor, failed = torch.linalg.cholesky_ex(away)
         if not failed.any():
             break
-        top = torch.where(failed > 0, 1.1 * top, top)
+        top = torch.where(failed > 0, 1.03 * top, top)
     rounded = _gamma(4 * height + 16, unit) * _frobenius(factor).square() + 8 * unit * (height * top.double() + 1)
     square = top.double() + _frobenius(away - factor @ factor.mH) * (1 + 4 * unit) + rounded
     # A factor of a matrix that has none may be no number. Less than 2^-100 is lost by underflow.
@@ -150,13 +151,14 @@ def _guessed(gram: Tensor) -> Tensor:
         size = torch.linalg.vector_norm(vector, dim=-2, keepdim=True)
         vector = gram @ (vector / (size + 2.0**-100))
     found: Tensor = torch.linalg.vector_norm(vector, dim=(-2, -1))
-    return 1.1 * found + 2.0**-60
+    return 1.02 * found + 2.0**-60
 
 
 def _of_convolution(form: Convolution, kernel: Tensor) -> float:
     """The norm of a convolution, that of its symbol on a torus that holds it, the largest of all its groups."""
     taps = _phases(form, kernel)
-    looked_at = [_frequencies(*numbers) for numbers in zip(form.outputs[1:], taps.shape[3:])]
+    for_each = _FOR_EACH_PLACE if math.prod(taps.shape[:3]) < _LARGE else _OF_LARGE
+    looked_at = [_frequencies(*numbers, for_each) for numbers in zip(form.outputs[1:], taps.shape[3:])]
     sizes, least = [size for size, _ in looked_at], math.prod(share for _, share in looked_at)
     groups, outputs, inputs = taps.shape[:3]
     flat = taps.flatten(3).permute(3, 0, 1, 2).flatten(1)  # a row for each place of the kernel
@@ -176,12 +178,12 @@ def _of_convolution(form: Convolution, kernel: Tensor) -> float:
     return (float(largest) + lost) / least * (1 + 16 * _UNIT)
 
 
-def _frequencies(outputs: int, places: int) -> tuple[int, float]:
+def _frequencies(outputs: int, places: int, for_each: int) -> tuple[int, float]:
     """How many frequencies are looked at along an axis, and which share of the norm they have at least.
 
     On a torus of as many numbers as the outputs reach no output is reached around it, and its own frequencies are all.
     """
-    whole, few = outputs + places - 1, _FOR_EACH_PLACE * (places - 1)
+    whole, few = outputs + places - 1, for_each * (places - 1)
     if whole <= max(1, few):
         return whole, 1.0
     if places == 1:

@@ -32,8 +32,9 @@ from torch import Tensor
 
 from relu_regions.exactness.can_tie import can_tie
 from relu_regions.exactness.equal_by_construction import EqualNumbers
-from relu_regions.exactness.judge.balls import UNIT, Ball, Evaluation, Rows, RunningBounds, widened
+from relu_regions.exactness.judge.balls import UNIT, Ball, Evaluation, Rows, widened
 from relu_regions.exactness.judge.claims import Claims
+from relu_regions.exactness.judge.digits import DigitBounds
 from relu_regions.exactness.judge.evaluations import Evaluator, in_float64
 from relu_regions.exactness.judge.hearing import Hearing
 from relu_regions.exactness.judge.knots import hear_knots
@@ -118,17 +119,16 @@ def judge(
         failed[chunk.line] |= not in_time
         if bool(failed[chunk.line].all()):
             continue
-        before, rows_at, moved = failed.clone(), chunk, True
-        while moved:
+        before, rows_at = failed.clone(), chunk
+        # Where a line fails, its rows may be too far from its breakpoints; float64 says that no better than a walk.
+        for again in (isinstance(bounds, DigitBounds), False):
             ties = ChunkTies(as_read, claims, special, rows_at, ties) if special else None
-            # Where a line fails, its rows may be too far from its breakpoints; float64 says that no better than a walk.
-            first = rows_at is chunk and not isinstance(bounds, RunningBounds)
             hearing = Hearing(claims, rows_at, equal, failed, ties)
-            _hear(hearing, bounds, first, leader if at_x else None)
-            moved = first and bool((failed & ~before)[chunk.line].any())
-            if moved:
-                rows_at = hearing.nearer(special[1] if special else None)
-                failed.copy_(before)
+            _hear(hearing, bounds, again, leader if at_x else None)
+            if not again or not bool((failed & ~before)[chunk.line].any()):
+                break
+            rows_at = hearing.nearer(special[1] if special else None)
+            failed.copy_(before)
         away = (rows_at.position - chunk.position).view(-1)[chunk.row].abs()
         error[chunk.claimed] = (hearing.error.amax(0) + away) * (1 + 8 * UNIT)
     counts = claims.offsets.diff()

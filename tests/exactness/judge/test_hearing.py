@@ -11,7 +11,7 @@ import torch
 import relu_regions as rr
 from relu_regions import rational
 from relu_regions.exactness.judge import Claims, judge
-from relu_regions.exactness.judge.evaluations import Evaluator, as_differences, with_digits, with_two_digits
+from relu_regions.exactness.judge.evaluations import Evaluator, with_digits, with_two_digits
 from relu_regions.lines.line_batch import LineBatch
 from relu_regions.walking.judging import claims_of
 from tests.models import mlp
@@ -35,7 +35,7 @@ def moved_claims() -> tuple[rr.Paths, Claims]:
     return paths, replace(claims, t=torch.cat(parts))
 
 
-@pytest.mark.parametrize("evaluation", [as_differences, with_digits, with_two_digits])
+@pytest.mark.parametrize("evaluation", [with_digits, with_two_digits])
 def test_rows_move_to_where_breakpoints_are(evaluation: Evaluator) -> None:
     paths, claims = moved_claims()
     assert not judge(paths.network, claims).confirmed.all()
