@@ -18,7 +18,7 @@ from relu_regions.network.network import Network
 from relu_regions.network.steps import AffineStep, GateStep
 from relu_regions.network.taking import places_read, taken
 
-__all__ = ["EqualNumbers"]
+__all__ = ["EqualNumbers", "matches"]
 
 
 @dataclass
@@ -134,3 +134,18 @@ def _biased(step: AffineStep) -> Tensor:
     if step.bias is None:
         return torch.zeros(math.prod(step.shape), dtype=torch.bool)
     return step.bias.cpu().expand(1, *step.shape).reshape(-1) != 0
+
+
+def matches(ordered: Tensor, order: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
+    """Every pair of a wanted id and a key that is equal to it: places among both, ``(M,)`` int64 each.
+
+    Args:
+        ordered: keys in order.
+        order: where each of these stands among the keys, as ``keys.sort()`` says.
+        wanted: ids, ``(W,)`` int64.
+    """
+    lower, upper = (torch.searchsorted(ordered, wanted, right=right) for right in (False, True))
+    count = upper - lower
+    each = torch.arange(len(count), device=count.device).repeat_interleave(count)
+    place = torch.arange(len(each), device=count.device) - (count.cumsum(0) - count)[each] + lower[each]
+    return each, order[place]

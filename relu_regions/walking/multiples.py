@@ -11,7 +11,7 @@ from torch import Tensor
 
 from relu_regions.backends import Placement
 from relu_regions.backends.points import Points
-from relu_regions.exactness.equal_by_construction import EqualNumbers
+from relu_regions.exactness.equal_by_construction import EqualNumbers, matches
 from relu_regions.network.gates import Knots, flattened
 from relu_regions.network.network import Network
 from relu_regions.network.steps import AffineStep, GateStep
@@ -61,13 +61,9 @@ class Multiples:
                 self._put(points, name, row, root)
 
     def _put(self, points: Points, name: str, row: Tensor, root: Tensor) -> None:
-        roots, order = self._roots(name, row.device)
-        lower, upper = (torch.searchsorted(roots, root, right=right) for right in (False, True))
-        count = upper - lower
-        each = torch.arange(len(count), device=row.device).repeat_interleave(count)
+        each, place = matches(*self._roots(name, row.device), root)
         if not len(each):
             return
-        place = order[torch.arange(len(each), device=row.device) - (count.cumsum(0) - count)[each] + lower[each]]
         value, row = points.values[name], row[each]
         numbers = flattened(value)
         lost = numbers[row, place].abs()

@@ -9,10 +9,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from relu_regions.exactness.equal_by_construction import EqualNumbers
+from relu_regions.exactness.equal_by_construction import EqualNumbers, matches
 from relu_regions.exactness.judge.balls import UNIT, Ball, Loose
 from relu_regions.exactness.judge.claims import Claims
-from relu_regions.exactness.judge.neighbours import matches
 from relu_regions.exactness.judge.posts import BLOCK, Chunk
 from relu_regions.exactness.judge.ties import ChunkTies, TiesOf
 
@@ -279,7 +278,7 @@ class Hearing:
         if not self._noted or name not in self.equal.shared:
             return None
         bend, source, zero = (torch.cat(parts) for parts in zip(*self._noted))
-        each, place = matches(self.equal.roots(name).to(self.failed.device), source)
+        each, place = matches(*self.equal.roots(name).to(self.failed.device).sort(), source)
         if not len(each):
             return None
         return Marks(self.chunk.row[bend[each]], place, zero[each])

@@ -7,9 +7,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from relu_regions.exactness.equal_by_construction import matches
 from relu_regions.exactness.judge.balls import UNIT, Ball, Loose
 from relu_regions.exactness.judge.hearing import Flips, Hearing
-from relu_regions.exactness.judge.neighbours import matches
 from relu_regions.exactness.judge.posts import BLOCK
 from relu_regions.network.gates import Maximum
 from relu_regions.network.steps import GateStep
@@ -97,7 +97,7 @@ class _Leads:
         self.marked_windows = none, none
         self.marked = None if marks is None else marks.at_rows(ball.value)
         if marks is not None:
-            each, place = matches(gate.windows.flatten(), marks.number)
+            each, place = matches(*gate.windows.flatten().sort(), marks.number)
             # The windows that have inputs that flipping units have made, by row.
             self.marked_windows = marks.row[each], place // gate.windows.shape[1]
 

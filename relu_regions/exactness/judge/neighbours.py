@@ -9,22 +9,12 @@ from itertools import accumulate
 import torch
 from torch import Tensor
 
-from relu_regions.exactness.equal_by_construction import EqualNumbers
+from relu_regions.exactness.equal_by_construction import EqualNumbers, matches
 from relu_regions.exactness.judge.claims import Claims
 from relu_regions.network.gates import Knots
 from relu_regions.network.network import Network
 
-__all__ = ["matches", "parted", "unchained"]
-
-
-def matches(keys: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
-    """Every pair of a wanted number and a key that is equal to it: places among both, ``(M,)`` int64 each."""
-    ordered, order = keys.sort()
-    lower, upper = (torch.searchsorted(ordered, wanted, right=right) for right in (False, True))
-    count = upper - lower
-    each = torch.arange(len(count), device=count.device).repeat_interleave(count)
-    place = torch.arange(len(each), device=count.device) - (count.cumsum(0) - count)[each] + lower[each]
-    return each, order[place]
+__all__ = ["parted", "unchained"]
 
 
 def unchained(claims: Claims) -> Tensor:
@@ -90,11 +80,11 @@ def _reading(network: Network, equal: EqualNumbers, claims: Claims) -> Iterator[
         points, units = point[:0], unit[:0]
         if made and step.inputs[0] in equal.shared:
             points, sources = (torch.cat(parts) for parts in zip(*made))
-            each, units = matches(equal.roots(step.inputs[0]).to(sources.device), sources)
+            each, units = matches(*equal.roots(step.inputs[0]).to(sources.device).sort(), sources)
             points = points[each]
             if not isinstance(step.gate, Knots):
                 windows = step.gate.windows
-                each, place = matches(windows.flatten(), units)
+                each, place = matches(*windows.flatten().sort(), units)
                 points, units = points[each], place // windows.shape[1]
         yield points, units
         point, unit = torch.cat([point, points]), torch.cat([unit, units])

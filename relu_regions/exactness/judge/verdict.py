@@ -119,7 +119,7 @@ def judge(
         failed[chunk.line] |= not in_time
         if bool(failed[chunk.line].all()):
             continue
-        before, rows_at = failed.clone(), chunk
+        before, noted, rows_at = failed.clone(), leader.clone(), chunk
         # Where a line fails, its rows may be too far from its breakpoints; float64 says that no better than a walk.
         for again in (isinstance(bounds, DigitBounds), False):
             ties = ChunkTies(as_read, claims, special, rows_at, ties) if special else None
@@ -129,6 +129,7 @@ def judge(
                 break
             rows_at = hearing.nearer(special[1] if special else None)
             failed.copy_(before)
+            leader.copy_(noted)
         away = (rows_at.position - chunk.position).view(-1)[chunk.row].abs()
         error[chunk.claimed] = (hearing.error.amax(0) + away) * (1 + 8 * UNIT)
     counts = claims.offsets.diff()
